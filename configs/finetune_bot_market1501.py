@@ -1,0 +1,79 @@
+"""BoT: supervised fine-tuning of ResNet-50 with BNNeck on Market-1501.
+
+Paper: Hao Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification",
+    CVPR Workshops 2019, arXiv 1903.07071; the recipe is that of LUPerson's fast-reid.
+Command: python -m luperson_jax.main --config configs/finetune_bot_market1501.py \\
+    --workdir runs/bot_market --config.data.root=/data/Market-1501-v15.09.15 \\
+    --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=runs/pretrain_r50
+Hardware: one GPU; 202 steps an epoch, 24,240 steps.
+Expected: from supervised ImageNet weights 86.1 mAP, 94.4 Rank-1 (fast-reid's model zoo). From
+    LUPerson's weights the authors publish MGN and not BoT. Not measured by this program yet.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The run, group by group."""
+    config = ConfigDict()
+
+    config.model = ConfigDict()
+    config.model.arch = "resnet50"
+    config.model.last_stride = 1  # feature map 16x8 instead of 8x4
+    config.model.pooling = "avg"
+    config.model.bn_group_size = 64
+    config.model.compute_dtype = "auto"
+
+    config.task = ConfigDict()
+    config.task.name = "identify"
+    config.task.label_smoothing = 0.1
+    config.task.margin = 0.3
+    config.task.classification_weight = 1.0
+    config.task.triplet_weight = 1.0
+    config.task.triplet_feature = "before"  # the neck
+    config.task.embedding_dim = 0  # 2048 features, without reduction
+    config.task.extra_bn = True  # LUPerson adds it for unsupervised backbones
+
+    config.data = ConfigDict()
+    config.data.dataset = "market1501"
+    config.data.root = ""  # the folder that holds bounding_box_train
+    config.data.canvas = (256, 128)  # bicubic, on the host; pad and crop work on it
+    config.data.resize = "bicubic"
+    config.data.size = (256, 128)
+    config.data.batch_size = 64
+    config.data.sampler = "pk"
+    config.data.num_instances = 4  # K; P = 16 identities
+    config.data.unreadable = "error"
+    config.data.num_workers = 8
+    config.data.worker_kind = "threads"
+
+    config.augment = ConfigDict()
+    config.augment.recipe = "finetune"  # flip, pad 10 and crop, random erasing
+    config.augment.statistics = "lup"  # "imagenet" for ImageNet weights
+
+    config.optim = ConfigDict()
+    config.optim.optimizer = "adam"
+    config.optim.lr = 3.5e-4
+    config.optim.weight_decay = 5e-4  # L2, through Adam's moments
+    config.optim.schedule = "warmup_multistep"
+    config.optim.warmup_epochs = 10  # linear from warmup_factor, by step
+    config.optim.warmup_factor = 0.01
+    config.optim.milestones = (40, 90)  # epochs
+    config.optim.gamma = 0.1
+    config.optim.bias_lr_multiplier = 2.0
+
+    config.train = ConfigDict()
+    config.train.epochs = 120
+    config.train.seed = 0
+    config.train.init_from = ""  # workdir of a pre-training run; empty = random weights
+    config.train.log_every_steps = 50
+    config.train.checkpoint_every_epochs = 5
+    config.train.keep_checkpoints = 1
+
+    config.eval = ConfigDict()
+    config.eval.dataset = "market1501"
+    config.eval.root = ""
+    config.eval.every_epochs = 30
+    config.eval.batch_size = 128
+    config.eval.metric = "cosine"
+    return config

@@ -1,0 +1,136 @@
+"""From the bytes of a picture file to pixels."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from data_pipeline.errors import InputError
+
+JPEG_MAGIC = b"\xff\xd8\xff"
+
+# A closed list, because Pillow would otherwise try every plugin it has, and one of them (EPS) hands
+# the file to an external program.
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+
+# What Pillow's readers let out on damaged files.
+PILLOW_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class DecodeError(InputError):
+    """A picture that cannot be read.
+
+    Attributes:
+        reason: what is wrong with the bytes.
+        name: the file, "" where it is not known.
+    """
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        # Both go to Exception as they are, so that the error survives the pickling between a
+        # worker process and its parent.
+        super().__init__(reason, name)
+        self.reason = reason
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"cannot read the picture {self.name or '(no name)'}: {self.reason}"
+
+
+def decode(data: bytes, name: str = "") -> np.ndarray:
+    """The pixels of a picture file, told by its first bytes and never by its name.
+
+    JPEG is strict: truncated or damaged data is an error, never a half gray picture. Gray and
+    palette pictures become RGB; 16-bit ones keep the high byte. Alpha is dropped and the color
+    under it kept, as OpenCV does for color pictures. Of several frames the first counts. EXIF
+    orientation is ignored: re-ID crops come from video and carry none, and identities must not turn
+    with the camera software.
+
+    Args:
+        data: the whole file.
+        name: the file's name, for the error only.
+
+    Returns:
+        [H, W, 3] uint8, RGB.
+
+    Raises:
+        DecodeError: empty, damaged, truncated, or not a picture.
+    """
+    if not data:
+        raise DecodeError("the file is empty (0 bytes); restore it from the source", name)
+    if not data.startswith(JPEG_MAGIC):
+        return _decode_by_pillow(data, name)
+    try:
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    except ValueError as error:
+        if _is_cmyk(data):
+            return _decode_by_pillow(data, name)
+        raise DecodeError(f"damaged JPEG ({error}); restore it from the source", name) from error
+
+
+def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic") -> np.ndarray:
+    """The whole picture stretched to `size`, with Pillow's antialiased filters.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        size: height and width of the canvas in pixels.
+        filter: "bicubic" or "bilinear".
+
+    Returns:
+        [height, width, 3] uint8; the picture itself, not a copy, where it already has that size.
+
+    Raises:
+        InputError: unknown filter.
+    """
+    if filter not in FILTERS:
+        raise InputError(f"data.resize is {filter!r}; expected one of {', '.join(FILTERS)}")
+    height, width = size
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), FILTERS[filter]))
+
+
+def _is_cmyk(data: bytes) -> bool:
+    """Print colors, which simplejpeg does not turn into RGB."""
+    try:
+        return simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK")
+    except ValueError:
+        return False
+
+
+def _decode_by_pillow(data: bytes, name: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+            return np.array(_as_rgb(image))
+    except Image.UnidentifiedImageError as error:
+        reason = f"not a picture in a known format (it begins with {data[:12]!r})"
+        raise DecodeError(f"{reason}; remove it from the data set or convert it", name) from error
+    except PILLOW_ERRORS as error:
+        raise DecodeError(f"damaged file ({error}); restore it from the source", name) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        # Pillow would clip 16 bits at 255 instead of scaling them.
+        high_byte = np.clip(np.asarray(image), 0, 65535) >> 8
+        image = Image.fromarray(high_byte.astype(np.uint8))
+    if image.mode == "P":
+        # By way of RGBA, because the direct path warns about transparent palette entries.
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,247 @@
+"""Batches of decoded pictures, by grain, from rows that a sampler has laid out.
+
+One element of the grain pipeline is a whole step. So the position is the step number whatever the
+number of workers, no worker holds back an incomplete batch, and one large array a step goes through
+shared memory instead of many small ones.
+"""
+
+import contextlib
+import dataclasses
+import math
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from data_pipeline import storage, worker
+from data_pipeline.decode import FILTERS, DecodeError, decode, to_canvas
+from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED, Table
+
+PADDING = -1
+
+# Smaller arrays travel through the pipe: a shared-memory block costs more than copying them.
+SHARED_MEMORY_BYTES = 1 << 16
+
+# The one flag that grain reads without asking whether the flags have been parsed, which they are
+# only under `absl.app.run`.
+UNGUARDED_GRAIN_FLAG = "grain_enable_multiprocess_worker_profiling"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoaderOptions:
+    """How pictures are read.
+
+    Attributes:
+        canvas: height and width that every picture is stretched to.
+        resize: filter for it, "bicubic" or "bilinear".
+        unreadable: "error" stops at a picture that cannot be read; "skip" puts the next readable
+            row in its place, of the same identity where it has one.
+        num_workers: decoding threads or processes; 0 decodes in the calling thread.
+        worker_kind: "threads" or "processes". Decoding frees the interpreter lock, so that threads
+            serve until its rest, the Python code between the calls, fills one core.
+        prefetch: steps made ready ahead of the consumer by all workers together.
+    """
+
+    canvas: tuple[int, int]
+    resize: str = "bicubic"
+    unreadable: str = "error"
+    num_workers: int = 0
+    worker_kind: str = "threads"
+    prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        choices = {
+            "resize": tuple(FILTERS),
+            "unreadable": ("error", "skip"),
+            "worker_kind": ("threads", "processes"),
+        }
+        for name, valid in choices.items():
+            if getattr(self, name) not in valid:
+                raise InputError(
+                    f"data.{name} is {getattr(self, name)!r}; expected one of {', '.join(valid)}"
+                )
+        for name, least in (("num_workers", 0), ("prefetch", 1)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"data.{name} is {getattr(self, name)}; expected {least} or more"
+                )
+        if len(self.canvas) != 2 or min(self.canvas) < 1:
+            raise InputError(f"data.canvas is {self.canvas}; expected height and width in pixels")
+
+
+@dataclasses.dataclass(frozen=True)
+class _StepReader:
+    """Reads the rows of one step. Travels to the worker processes, so it holds data only."""
+
+    table: Table
+    rows: np.ndarray
+    options: LoaderOptions
+    unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        wanted = self.rows[step]
+        batch_size = len(wanted)
+        height, width = self.options.canvas
+        images = np.zeros((batch_size, 1, height, width, 3), np.uint8)
+        size = np.zeros((batch_size, 2), np.int32)
+        index = np.full(batch_size, PADDING, np.int32)
+        skipped: dict[str, str] = {}
+        for place in np.flatnonzero(wanted != PADDING):
+            row, picture = self._read_or_replace(int(wanted[place]), skipped)
+            images[place, 0] = to_canvas(picture, (height, width), self.options.resize)
+            size[place] = picture.shape[:2]
+            index[place] = row
+        mask = index != PADDING
+        batch = {
+            "images": images,
+            "size": size,
+            "label": np.where(mask, self.table.pid[index], -1).astype(np.int32),
+            "camera": np.where(mask, self.table.camera[index], -1).astype(np.int32),
+            "index": index,
+            "mask": mask,
+        }
+        return {"batch": batch, "skipped": skipped}
+
+    def _read_or_replace(self, row: int, skipped: dict[str, str]) -> tuple[int, np.ndarray]:
+        """The row, or the first readable one after it, and its picture."""
+        for candidate in self._candidates(row):
+            if candidate not in self.unreadable:
+                try:
+                    return candidate, self._read(candidate)
+                except DecodeError as error:
+                    if self.options.unreadable == "error":
+                        raise
+                    self.unreadable[candidate] = error.reason
+            skipped[self.table.media[candidate]] = self.unreadable[candidate]
+        raise InputError(
+            f"none of the {len(self.table)} pictures of the table can be read, the first being "
+            f"{self.table.media[0]}: {self.unreadable[0]}; check that the data set is mounted"
+        )
+
+    def _candidates(self, row: int) -> Iterator[int]:
+        """The row itself, the later and then the earlier rows of its identity, all other rows."""
+        yield row
+        pid = self.table.pid[row]
+        if pid != UNLABELLED:
+            same = np.flatnonzero(self.table.pid == pid)
+            yield from np.roll(same, -1 - int(np.searchsorted(same, row)))[:-1].tolist()
+        yield from ((row + ahead) % len(self.table) for ahead in range(1, len(self.table)))
+
+    def _read(self, row: int) -> np.ndarray:
+        name = self.table.media[row]
+        try:
+            data = storage.read(name)
+        except InputError as error:
+            raise DecodeError(str(error), name) from error
+        return decode(data, name)
+
+
+class Loader:
+    """The batches of a run of steps, decoded ahead by threads or processes.
+
+    Iterating yields one dict of numpy arrays a step, with the fields of a batch: `images`
+    [b, 1, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
+    int32, `mask` [b] bool; b = B / process_count. Padding is black, with mask False and the
+    numbers -1 (size 0). The batches depend on the table, the indices and the files alone, never on
+    the workers, so that `start=s` continues exactly what an earlier loader left at step s, also
+    with another number of workers or processes.
+
+    Worker processes live as long as an iteration. They end with it, when the iterator is dropped,
+    and at `close()` or the end of a `with` block.
+
+    Attributes:
+        skipped: path -> reason of every unreadable picture met so far, in the steps handed out.
+
+    Raises:
+        DecodeError: while iterating, for a picture that cannot be read, under "error".
+        InputError: B is no multiple of process_count; start lies outside the steps; no picture of
+            the table can be read, under "skip".
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        indices: np.ndarray,
+        options: LoaderOptions,
+        *,
+        start: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        assert indices.ndim == 2, f"indices: {indices.shape}, expected [steps, B]"
+        assert indices.max(initial=-1) < len(table), f"row {indices.max()} of {len(table)}"
+        assert 0 <= process_index < process_count, f"process {process_index} of {process_count}"
+        steps, batch_size = indices.shape
+        if batch_size % process_count:
+            raise InputError(
+                f"data.batch_size {batch_size} cannot be shared by {process_count} processes "
+                "alike; make it a multiple of their number"
+            )
+        if not 0 <= start <= steps:
+            raise InputError(f"cannot start at step {start} of an epoch of {steps} steps")
+        share = batch_size // process_count
+        rows = indices[start:, process_index * share : (process_index + 1) * share]
+        self.skipped: dict[str, str] = {}
+        self._reader = _StepReader(table, np.ascontiguousarray(rows), options)
+        self._iterations: weakref.WeakSet = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return len(self._reader.rows)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        iteration = self._iterate()
+        self._iterations.add(iteration)
+        return iteration
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the iterations under way and their workers."""
+        for iteration in list(self._iterations):
+            iteration.close()
+
+    def _iterate(self) -> Iterator[dict[str, np.ndarray]]:
+        if not len(self):
+            return
+        with contextlib.closing(_start(self._reader, len(self))) as elements:
+            for element in elements:
+                self.skipped.update(element["skipped"])
+                # A copy out of shared memory, which is scarce in containers (/dev/shm), and which
+                # grain takes back when its own array type dies.
+                yield {name: np.array(column) for name, column in element["batch"].items()}
+
+
+def _start(reader: _StepReader, num_steps: int) -> grain.DatasetIterator:
+    """An iterator over the steps whose workers, if any, are running."""
+    options = reader.options
+    num_workers = min(options.num_workers, num_steps)
+    dataset = grain.MapDataset.source(range(num_steps)).map(reader)
+    if options.worker_kind == "threads" or not num_workers:
+        # Without threads grain must not buffer either, or it would look for its thread pool.
+        ahead = max(options.prefetch, num_workers) if num_workers else 0
+        return iter(dataset.to_iter_dataset(grain.ReadOptions(num_workers, ahead)))
+    dataset = grain.experimental.WithOptionsIterDataset(
+        dataset.to_iter_dataset(grain.ReadOptions(0, 0)),
+        grain.experimental.DatasetOptions(min_shm_size=SHARED_MEMORY_BYTES),
+    ).mp_prefetch(
+        grain.MultiprocessingOptions(
+            num_workers, per_worker_buffer_size=math.ceil(options.prefetch / num_workers)
+        )
+    )
+    if UNGUARDED_GRAIN_FLAG in flags.FLAGS and not flags.FLAGS.is_parsed():
+        flags.FLAGS[UNGUARDED_GRAIN_FLAG].present = 1
+    iterator = iter(dataset)
+    with worker.as_main_module():
+        # grain would create its workers at the first step, in threads of its own. Asking for the
+        # state creates them here, and `start_prefetch` spawns their processes.
+        iterator.get_state()
+        iterator.start_prefetch()
+    return iterator

@@ -1,0 +1,1 @@
+"""A world of drawn people: re-identification data that anyone may make, keep and publish."""

@@ -1,0 +1,30 @@
+"""What a decoding process imports in place of the program's main module.
+
+A spawned process begins by importing the main module of its parent. For a training program that
+means the model code and JAX, in each of many processes that only decode pictures; for a script
+without an `if __name__ == "__main__"` guard it means running the script again.
+"""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def as_main_module() -> Iterator[None]:
+    """Processes spawned inside this context import this module as their main module."""
+    with _starting:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = sys.modules[__name__]
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = program
+
+
+if __name__ == "__mp_main__":
+    # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise.
+    sys.modules["jax"] = None  # type: ignore[assignment]

@@ -1,0 +1,3 @@
+"""Person re-identification in JAX."""
+
+__version__ = "0.1.0"

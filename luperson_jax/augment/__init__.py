@@ -1,0 +1,5 @@
+"""Augmentation on the accelerator: pure functions of a key and a picture.
+
+`recipes` holds the named compositions and applies them; `geometry`, `color` and `erase` hold the
+operations, each with the data class of its settings.
+"""

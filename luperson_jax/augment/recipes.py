@@ -1,0 +1,293 @@
+"""The named augmentations of the papers, and the one function that applies any of them.
+
+A recipe is data: which operations, how strong, how often. The order is fixed:
+
+    crop (or resize), pad and crop, affine, jitter, grayscale, blur, flip,
+    erase in 0..255, normalize, erase in normalized values.
+
+Papers that flip earlier draw from the same distribution: every later operation is symmetric under
+mirroring, or its random law is.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from data_pipeline.errors import InputError
+from luperson_jax.augment.color import (
+    Blur,
+    Jitter,
+    color_jitter,
+    random_blur,
+    random_grayscale,
+)
+from luperson_jax.augment.erase import Erase, random_erase
+from luperson_jax.augment.geometry import (
+    Affine,
+    Crop,
+    Interpolation,
+    pad_and_crop,
+    random_affine,
+    random_flip,
+    random_resized_crop,
+    resize,
+)
+
+Color = tuple[float, float, float]
+Found = TypeVar("Found")
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of red, green and blue, in 0..1."""
+
+    mean: Color
+    std: Color
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is done to a picture; None or 0 leaves an operation out at no cost.
+
+    Attributes:
+        crop: random resized crop; None resizes the whole canvas.
+        interpolation: filter of that plain resize.
+        pad: zeros on every side before a crop of the old size, in output pixels.
+        affine: random affine map.
+        jitter: color jitter.
+        grayscale: probability of losing the color.
+        blur: Gaussian blur.
+        flip: probability of mirroring left and right.
+        erase: random erasing.
+    """
+
+    crop: Crop | None = None
+    interpolation: Interpolation = "bicubic"
+    pad: int = 0
+    affine: Affine | None = None
+    jitter: Jitter | None = None
+    grayscale: float = 0.0
+    blur: Blur | None = None
+    flip: float = 0.0
+    erase: Erase | None = None
+
+
+_IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+STATISTICS: Mapping[str, Statistics] = MappingProxyType(
+    {
+        # LUPerson's own pictures; the released MoCo weights expect them.
+        "lup": Statistics((0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)),
+        # LUPerson-NL by the thresholds of its tracklets; 200_20 is the released set.
+        "lmdb_200_20": Statistics((0.3452, 0.3070, 0.3114), (0.2633, 0.2500, 0.2480)),
+        "lmdb_300_30": Statistics((0.3463, 0.3077, 0.3120), (0.2648, 0.2512, 0.2492)),
+        "lmdb_100_10": Statistics((0.3446, 0.3067, 0.3111), (0.2616, 0.2487, 0.2466)),
+        # Called "imagenet" in LUPerson's code; not the statistics of ImageNet.
+        "lup_imagenet": Statistics((0.3430, 0.3080, 0.3220), (0.2520, 0.2400, 0.2430)),
+        "imagenet": _IMAGENET,
+        # The strong baselines (BoT, AGW, SBS) and MGN from ImageNet weights.
+        "bot": _IMAGENET,
+    }
+)
+
+
+def _lup(jitter: float = 0.0, gray: float = 0.2, blur: float = 0.5, erase: float = 0.0) -> Recipe:
+    """LUPerson's family: strength of the jitter, two probabilities, greatest erased area."""
+    return Recipe(
+        crop=Crop(),
+        jitter=Jitter(jitter, jitter, jitter, 0.1, probability=0.8) if jitter else None,
+        grayscale=gray,
+        blur=Blur(probability=blur) if blur else None,
+        flip=0.5,
+        erase=Erase(area=(0.02, erase)) if erase else None,
+    )
+
+
+_REID_CROP = Crop(
+    area=(0.64, 1.0),
+    aspect=(2.0, 3.0),
+    spacing="linear",
+    fallback="whole",
+    interpolation="bicubic",
+)
+_REID = Recipe(crop=_REID_CROP, flip=0.5, erase=Erase())
+_WEAK = Recipe(pad=10, flip=0.5)
+_FINETUNE = dataclasses.replace(_WEAK, erase=Erase(space="raw"))
+_AFFINE = Affine(probability=0.5, degrees=10.0, translate=(0.05, 0.15), scale=(0.9, 1.1), shear=2.0)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        # Fu et al., "Unsupervised Pre-training for Person Re-identification", 2021. In the names
+        # cj is jitter, gs grayscale, gb blur, re erasing; w weak, s strong.
+        "ori": _lup(jitter=0.4),
+        "ori-cj": _lup(),
+        "ori-gs": _lup(jitter=0.4, gray=0.0),
+        "ori-gb": _lup(jitter=0.4, blur=0.0),
+        "ori+re": _lup(jitter=0.4, erase=0.4),
+        "ori-cj+re": _lup(erase=0.4),
+        "ori-gs+re": _lup(jitter=0.4, gray=0.0, erase=0.4),
+        "ori-gb+re": _lup(jitter=0.4, blur=0.0, erase=0.4),
+        "ori-cj-gb+re": _lup(blur=0.0, erase=0.4),
+        "ori+wcj+re": _lup(jitter=0.2, erase=0.4),
+        "ori+wcj+sre": _lup(jitter=0.2, erase=0.6),
+        "ori+wwcj+re": _lup(jitter=0.1, erase=0.4),
+        "ori+sre": _lup(jitter=0.4, erase=0.6),
+        "ori-cj-gb+sre": _lup(blur=0.0, erase=0.6),
+        "ori-cj+sre": _lup(erase=0.6),  # the released weights
+        "ori-cj+wre": _lup(erase=0.2),
+        "ori-cj+ssre": _lup(erase=0.8),
+        "moco": Recipe(
+            crop=Crop(), jitter=Jitter(0.4, 0.4, 0.4, 0.4, probability=1.0), grayscale=0.2, flip=0.5
+        ),
+        "reid": _REID,
+        # The query view of Fu et al., "Large-Scale Pre-training for Person Re-identification with
+        # Noisy Labels", 2022.
+        "weak": _WEAK,
+        # Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification",
+        # 2019; black boxes as LUPerson fine-tunes.
+        "finetune": _FINETUNE,
+        # Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", 2022: its
+        # code fills normalized pictures with a mean of raw values, which is not quite neutral.
+        "cluster": dataclasses.replace(_WEAK, erase=Erase(fill=_IMAGENET.mean)),
+        # The CMPE597 study of LUPerson on Market-1501: pre-training and fine-tuning, with color or
+        # affine changes added.
+        "cmpe-color": dataclasses.replace(_REID, jitter=Jitter(0.3, 0.3, probability=0.6)),
+        "cmpe-affine": dataclasses.replace(_REID, affine=_AFFINE),
+        "cmpe-finetune-color": dataclasses.replace(
+            _FINETUNE, jitter=Jitter(0.25, 0.25, probability=0.5)
+        ),
+        "cmpe-finetune-affine": dataclasses.replace(_FINETUNE, affine=_AFFINE),
+        # Resize and normalize: evaluation.
+        "test": Recipe(),
+    }
+)
+
+
+def _lookup(kind: str, name: str, known: Mapping[str, Found]) -> Found:
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise InputError(
+        f"There is no {kind} {name!r}; the nearest is {near!r}. Choose one of: {', '.join(known)}."
+    )
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none; the message gives the nearest name and all of them.
+    """
+    return _lookup("augmentation recipe", name, RECIPES)
+
+
+def statistics(name: str) -> Statistics:
+    """The mean and standard deviation of that name; raises InputError as `recipe` does."""
+    return _lookup("set of mean and standard deviation", name, STATISTICS)
+
+
+def sample_keys(key: Key[Array, ""], num: int) -> Key[Array, "{num}"]:
+    """One key for each position of the global batch.
+
+    Args:
+        key: already folded from the seed, the step and the view.
+        num: images of the global batch.
+
+    Returns:
+        [num] keys. They depend on the position and not on the row of the table, because one batch
+        may hold a row twice and the two must differ; nor do they depend on the number of devices.
+    """
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
+
+
+def normalize(image: Float[Array, "*b h w 3"], mean: Color, std: Color) -> Float[Array, "*b h w 3"]:
+    """(image / 255 - mean) / std for values 0..255."""
+    shape = (1,) * (image.ndim - 1) + (3,)
+    center = jnp.array(mean, jnp.float32).reshape(shape) * 255.0
+    return (image - center) / (jnp.array(std, jnp.float32).reshape(shape) * 255.0)
+
+
+def _augment_one(
+    recipe: Recipe,
+    key: Array,
+    image: Array,
+    size: Array,
+    output_size: tuple[int, int],
+    mean: Color,
+    std: Color,
+) -> Array:
+    # One key an operation, used or not: recipes that differ in one operation share all others.
+    keys = jax.random.split(key, 8)
+    if recipe.crop is not None:
+        image = random_resized_crop(keys[0], image, size, output_size, recipe.crop)
+    else:
+        image = resize(image, output_size, recipe.interpolation)
+    if recipe.pad:
+        image = pad_and_crop(keys[1], image, recipe.pad)
+    if recipe.affine is not None:
+        image = random_affine(keys[2], image, recipe.affine)
+    if recipe.jitter is not None:
+        image = color_jitter(keys[3], image, recipe.jitter)
+    if recipe.grayscale:
+        image = random_grayscale(keys[4], image, recipe.grayscale)
+    if recipe.blur is not None:
+        image = random_blur(keys[5], image, recipe.blur)
+    if recipe.flip:
+        image = random_flip(keys[6], image, recipe.flip)
+    if recipe.erase is not None and recipe.erase.space == "raw":
+        image = random_erase(keys[7], image, recipe.erase)
+    image = normalize(image, mean, std)
+    if recipe.erase is not None and recipe.erase.space == "normalized":
+        image = random_erase(keys[7], image, recipe.erase)
+    return image
+
+
+def apply(
+    recipe: Recipe,
+    keys: Key[Array, "b"],
+    images: UInt8[Array, "b H W 3"],
+    size: Int[Array, "b 2"],
+    output_size: tuple[int, int],
+    mean: Color,
+    std: Color,
+) -> Float[Array, "b h w 3"]:
+    """Draws one augmented view of every picture of a batch; to be called inside a jitted step.
+
+    Args:
+        recipe: what to do.
+        keys: one for each picture, see `sample_keys`. A view depends on its key, picture and size
+            alone, wherever in the batch and on whichever device it stands.
+        images: canvases, 0..255.
+        size: [B, 2] height and width of the original pictures, in which crops are drawn.
+        output_size: (height, width).
+        mean: red, green and blue, 0..1, see `STATISTICS`.
+        std: as mean.
+
+    Returns:
+        [B, height, width, 3] float32, normalized.
+    """
+
+    def one(key: Array, image: Array, shape: Array) -> Array:
+        return _augment_one(recipe, key, image, shape, output_size, mean, std)
+
+    return jax.vmap(one)(keys, images, size)
+
+
+def prepare(
+    images: UInt8[Array, "b H W 3"],
+    output_size: tuple[int, int],
+    mean: Color,
+    std: Color,
+    interpolation: Interpolation = "bicubic",
+) -> Float[Array, "b h w 3"]:
+    """Resizes, where the canvas has another size, and normalizes: no randomness.
+
+    Equal to `apply` with the recipe "test", and needs neither keys nor sizes.
+    """
+    resized = jax.vmap(lambda image: resize(image, output_size, interpolation))(images)
+    return normalize(resized, mean, std)

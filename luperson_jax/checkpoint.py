@@ -1,0 +1,249 @@
+"""Saving and restoring a run: asynchronous, atomic, and never trusting a damaged file."""
+
+import hashlib
+import json
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from data_pipeline.errors import InputError
+from luperson_jax import trees
+from luperson_jax.structs import Tree
+
+MANIFEST = "digests.json"
+BEST_METRIC = "mAP"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir: the newest `keep` and the best one by eval mAP.
+
+    A save runs in the background; it becomes visible by a rename once it is complete, and then the
+    digests of its files are written beside it. A process killed at any moment leaves either the
+    former checkpoints or one more.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, read_only: bool = False):
+        self.folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        if read_only and not self.folder.is_dir():
+            raise InputError(
+                f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
+                "give the workdir of a run that has saved at least once"
+            )
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(n=keep),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            async_options=ocp.options.AsyncOptions(
+                post_finalization_callback=None if read_only else self._seal_new
+            ),
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, step: int, state: Tree, metrics: dict[str, float] | None = None) -> None:
+        """Starts to save `state`; returns when the arrays are copied and may be donated."""
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def steps(self) -> list[int]:
+        """Steps saved, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The saved step with the highest eval mAP; None where none was evaluated."""
+        measured = {}
+        for step in self.steps():
+            metrics = self._manager.metrics(step)
+            if metrics and BEST_METRIC in metrics:
+                measured[step] = metrics[BEST_METRIC]
+        return max(measured, key=lambda step: measured[step]) if measured else None
+
+    def restore(self, target: Tree, step: int | None = None) -> tuple[int, Tree] | None:
+        """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
+
+        Args:
+            target: tree of arrays or `jax.ShapeDtypeStruct` with shardings.
+            step: a certain one instead of the newest.
+
+        Returns:
+            (step, tree), or None where nothing was saved.
+
+        Raises:
+            InputError: checkpoints exist, but none is whole, or they hold other tensors.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+        candidates = self.steps()[::-1] if step is None else [step]
+        for candidate in candidates:
+            problem = self._damage(candidate)
+            if problem is None:
+                self._check_tensors(candidate, abstract)
+                try:
+                    return candidate, self._manager.restore(
+                        candidate, args=ocp.args.StandardRestore(abstract)
+                    )
+                except (ValueError, OSError, KeyError) as error:
+                    problem = str(error).splitlines()[0]
+            logging.warning("checkpoint %d in %s is damaged: %s", candidate, self.folder, problem)
+        if candidates:
+            raise InputError(
+                f"no whole checkpoint in {self.folder}: tried {candidates}, all are damaged; "
+                "delete the folder to start anew, or restore it from a copy"
+            )
+        return None
+
+    def read(self, step: int | None = None) -> tuple[int, Tree]:
+        """All tensors of a checkpoint in host memory, without knowing its structure beforehand."""
+        if not self.steps():
+            raise InputError(f"no finished checkpoint in {self.folder}")
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+        steps = self.steps()[::-1] if step is None else [step]
+        shapes = next((shapes for one in steps if (shapes := self._shapes(one)) is not None), None)
+        if shapes is None:
+            raise InputError(f"no readable checkpoint in {self.folder}: tried {steps}")
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes
+        )
+        found = self.restore(target, step)
+        assert found is not None
+        return found
+
+    def close(self) -> None:
+        """Waits for the save under way."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _shapes(self, step: int) -> Tree | None:
+        try:
+            return self._manager.item_metadata(step).tree
+        except (ValueError, OSError, KeyError, AttributeError):
+            return None
+
+    def _check_tensors(self, step: int, abstract: Tree) -> None:
+        """Raises InputError where the checkpoint and the run do not hold the same tensors."""
+        tree = self._shapes(step)
+        if tree is None:
+            return  # unreadable: the restore that follows says so
+        saved, wanted = _shapes_by_name(tree), _shapes_by_name(abstract)
+        lines = [f"missing {name} {wanted[name]}" for name in sorted(wanted.keys() - saved.keys())]
+        lines += [f"unknown {name} {saved[name]}" for name in sorted(saved.keys() - wanted.keys())]
+        lines += [
+            f"{name} is {saved[name]}, expected {wanted[name]}"
+            for name in sorted(saved.keys() & wanted.keys())
+            if saved[name] != wanted[name]
+        ]
+        if lines:
+            raise InputError(
+                f"checkpoint {step} in {self.folder} does not fit this run "
+                f"({len(saved)} tensors there, {len(wanted)} expected):\n  {_some(lines)}\n"
+                "use the recipe that wrote it, or another workdir"
+            )
+
+    def _seal_new(self) -> None:
+        if jax.process_index() == 0:
+            for folder in self.folder.iterdir():
+                if folder.name.isdigit() and not (folder / MANIFEST).exists():
+                    digests = {
+                        str(path.relative_to(folder)): _digest(path) for path in _files(folder)
+                    }
+                    partial = folder / (MANIFEST + ".partial")
+                    partial.write_text(json.dumps(digests, indent=0))
+                    partial.rename(folder / MANIFEST)
+
+    def _damage(self, step: int) -> str | None:
+        """What is wrong with the files of a checkpoint; None where nothing is known to be.
+
+        A save that was killed between its rename and its digests has none: reading it decides.
+        """
+        folder = self.folder / str(step)
+        if not (folder / MANIFEST).is_file():
+            return None
+        try:
+            digests = json.loads((folder / MANIFEST).read_text())
+        except ValueError:
+            return f"{MANIFEST} is not JSON"
+        for name, digest in digests.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if _digest(path) != digest:
+                return f"{name} has changed since it was written"
+        return None
+
+
+def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in _by_name(tree).items()}
+
+
+def _by_name(tree: Tree) -> dict[str, Any]:
+    return dict(zip(trees.path_names(tree), jax.tree.leaves(tree), strict=True))
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(MANIFEST))
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
+
+
+def transfer_backbone(target: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Puts the backbone of one run under the head of another.
+
+    Args:
+        target: `{"params": ..., "extra": ...}` of the run that starts.
+        source: the same of the run it starts from; both keep the network's trunk at
+            `params["backbone"]` and its statistics at `extra["stats"]["backbone"]`.
+
+    Returns:
+        The filled target and a line that says how much was filled.
+
+    Raises:
+        InputError: a tensor of the backbone is missing or has another shape. Nothing is ever left
+            at its random value in silence.
+    """
+    parts = {
+        "params": (target["params"]["backbone"], source["params"].get("backbone", {})),
+        "stats": (
+            target["extra"]["stats"]["backbone"],
+            source["extra"].get("stats", {}).get("backbone", {}),
+        ),
+    }
+    problems, filled = [], {}
+    for part, (wanted_tree, found_tree) in parts.items():
+        found = _by_name(found_tree)
+        for name, leaf in _by_name(wanted_tree).items():
+            if name not in found:
+                problems.append(f"missing {part}/backbone/{name} {tuple(leaf.shape)}")
+            elif found[name].shape != leaf.shape:
+                shapes = f"{tuple(found[name].shape)}, expected {tuple(leaf.shape)}"
+                problems.append(f"{part}/backbone/{name} is {shapes}")
+        filled[part] = found
+    total = sum(len(_by_name(wanted)) for wanted, _ in parts.values())
+    if problems:
+        raise InputError(
+            f"only {total - len(problems)} of {total} backbone tensors can be filled:\n  {_some(problems)}\n"
+            "model.arch, model.width, model.stem and model.ibn must be those of the run to start from"
+        )
+    unused = sum(len(filled[part]) for part in parts) - total
+    params = {**target["params"], "backbone": parts["params"][1]}
+    stats = {**target["extra"]["stats"], "backbone": parts["stats"][1]}
+    result = {**target, "params": params, "extra": {**target["extra"], "stats": stats}}
+    return result, f"{total} of {total} backbone tensors filled, {unused} unused"
+
+
+def _some(lines: list[str], limit: int = 10) -> str:
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n  ".join(lines[:limit] + more)

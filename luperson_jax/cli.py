@@ -1,0 +1,59 @@
+"""`luperson <command>`: everything beside training. Parses and hands over."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from data_pipeline.errors import InputError
+from data_pipeline.synthetic import layouts
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(f"{message}\n{self.format_usage().strip()}")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = _Parser(prog="luperson", description="Person re-identification in JAX.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    data = commands.add_parser("data", help="data sets").add_subparsers(
+        dest="data_command", required=True, metavar="COMMAND"
+    )
+    make = data.add_parser(
+        "make",
+        help="draw a synthetic world and write it in the layout of a data set",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    make.add_argument("--layout", required=True, help=", ".join(layouts.LAYOUTS))
+    make.add_argument("--root", required=True, help="folder to fill; absent or empty")
+    for field in dataclasses.fields(layouts.Plan):
+        kind = float if field.type is float else int
+        option = f"--{field.name.replace('_', '-')}"
+        make.add_argument(option, type=kind, default=field.default, help=" ")
+    make.set_defaults(run=_make_data)
+    return parser
+
+
+def _make_data(options: argparse.Namespace) -> None:
+    names = [field.name for field in dataclasses.fields(layouts.Plan)]
+    numbers = {name: getattr(options, name) for name in names}
+    counts = layouts.make(options.layout, options.root, **numbers)
+    listed = ", ".join(f"{part} {count}" for part, count in counts.items())
+    sys.stdout.write(f"{options.root}: {options.layout} layout, images: {listed}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status is 2 where the user has something to mend."""
+    try:
+        options = make_parser().parse_args(arguments)
+        options.run(options)
+    except InputError as error:
+        sys.stderr.write(f"luperson: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""From a configuration file to a frozen, typed recipe.
+
+Nothing behind this door sees a ConfigDict: an unknown key, a wrong type or a value outside the
+allowed ones ends here with a message that names the nearest valid one.
+"""
+
+import dataclasses
+import difflib
+import json
+import pathlib
+import runpy
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from data_pipeline.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Backbone and pooling, shared by all methods."""
+
+    arch: str = "resnet50"
+    width: int = 64  # channels of the first stage; 64 is the published network
+    stem: Literal["imagenet", "small"] = "imagenet"
+    last_stride: int = 2
+    ibn: bool = False
+    pooling: Literal["avg", "max", "gem", "gem_learned"] = "avg"
+    bn_group_size: int = 0  # images that share BatchNorm statistics; 0 = the whole batch
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 off the CPU
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What is read and how it is put into batches."""
+
+    dataset: str = "market1501"
+    root: str = ""  # one folder, or several separated by commas
+    canvas: tuple[int, int] = (256, 128)  # height and width that the host resizes to
+    resize: Literal["bicubic", "bilinear"] = "bicubic"
+    size: tuple[int, int] = (256, 128)  # height and width that the network sees
+    batch_size: int = 64  # images per step, over all devices
+    sampler: Literal["shuffled", "pk", "pk_camera"] = "shuffled"
+    num_instances: int = 4  # images per identity with the samplers pk and pk_camera
+    unreadable: Literal["error", "skip"] = "error"
+    num_workers: int = 2
+    worker_kind: Literal["threads", "processes"] = "threads"
+    prefetch: int = 4  # batches decoded ahead
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Views drawn on the device, by the names of the papers."""
+
+    recipe: str = "finetune"
+    statistics: str = "imagenet"  # mean and standard deviation of the pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer, schedule and what is frozen; all durations in epochs."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine_per_epoch", "step_per_epoch", "warmup_multistep"] = "cosine_per_epoch"
+    warmup_epochs: int = 0
+    warmup_factor: float = 0.01
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    bias_lr_multiplier: float = 1.0
+    freeze: str = ""  # regular expression on parameter paths, such as ^backbone/
+    freeze_epochs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length of the run, what it starts from and what it leaves behind."""
+
+    epochs: int = 200
+    seed: int = 0
+    init_from: str = ""  # workdir of another run whose backbone this one starts from
+    log_every_steps: int = 50
+    checkpoint_every_epochs: int = 1
+    checkpoint_every_steps: int = 0  # 0 = at the ends of epochs only
+    keep_checkpoints: int = 2  # the newest ones; the best one by eval mAP is kept besides
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Query and gallery that the run is measured on."""
+
+    dataset: str = ""  # empty = no evaluation
+    root: str = ""
+    every_epochs: int = 0  # 0 = after the last epoch only
+    batch_size: int = 64
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    checkpoint: Literal["last", "best"] = "last"  # what --mode eval reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One run, completely. `task` is the `Options` of the method that `task.name` names."""
+
+    model: ModelConfig
+    task: Any
+    data: DataConfig
+    augment: AugmentConfig
+    optim: OptimConfig
+    train: TrainConfig
+    eval: EvalConfig
+
+
+MAY_CHANGE = (
+    "data.root",
+    "data.num_workers",
+    "data.worker_kind",
+    "data.prefetch",
+    "train.init_from",
+    "train.log_every_steps",
+    "train.checkpoint_every_epochs",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "eval",
+)
+"""Settings that may differ when a run is resumed: they do not change its parameters."""
+
+
+def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type]) -> Recipe:
+    """The recipe that a configuration describes.
+
+    Args:
+        config: nested mapping with the groups of `Recipe`; what it leaves out keeps its default.
+        options: the `Options` dataclass of every method, by the name that `task.name` may have.
+
+    Raises:
+        InputError: unknown key, wrong type, value outside the allowed ones, impossible numbers.
+    """
+    tree = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    task = dict(tree.pop("task", {}))
+    name = task.pop("name", None)
+    if name not in options:
+        raise InputError(f"task.name is {name!r}{suggest(str(name), options)}")
+    groups = {field.name: field.type for field in dataclasses.fields(Recipe)}
+    unknown = [key for key in tree if key not in groups]
+    if unknown:
+        raise InputError(f"unknown configuration group {unknown[0]!r}{suggest(unknown[0], groups)}")
+    built = {
+        group: _build(typing.cast(type, kind), tree.get(group, {}), group)
+        for group, kind in groups.items()
+        if group != "task"
+    }
+    recipe = Recipe(task=_build(options[name], task, "task"), **built)
+    _check_numbers(recipe)
+    return recipe
+
+
+def load_file(path: str, argument: str | None = None) -> ConfigDict:
+    """The ConfigDict that `get_config()` of a configuration file returns."""
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"configuration {path!r} does not exist; those shipped are in configs/")
+    get_config = runpy.run_path(path)["get_config"]
+    return get_config(argument) if argument is not None else get_config()
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as nested dicts that JSON holds; `resolve` reads it back."""
+    tree = dataclasses.asdict(recipe)
+    tree["task"] = {"name": recipe.task.name, **tree["task"]}
+    return json.loads(json.dumps(tree))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings that differ between two recipes as dicts and that a resumed run may not change."""
+    lines = []
+    for group in sorted({*old, *new}):
+        before, after = old.get(group, {}), new.get(group, {})
+        for key in sorted({*before, *after}):
+            path = f"{group}.{key}"
+            if before.get(key) != after.get(key) and not {group, path} & set(MAY_CHANGE):
+                lines.append(f"{path}: {before.get(key)!r} there, {after.get(key)!r} here")
+    return lines
+
+
+def suggest(given: str, valid: typing.Iterable[str]) -> str:
+    """`; did you mean X?` or the list of valid names, for the end of a message."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; valid are {', '.join(names)}"
+
+
+def _build(kind: type, values: Any, path: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path} must be a group of settings, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in names:
+            raise InputError(f"unknown setting {path}.{key}{suggest(key, names)}")
+    return kind(
+        **{key: _convert(value, hints[key], f"{path}.{key}") for key, value in values.items()}
+    )
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            names = [str(choice) for choice in arguments]
+            raise InputError(f"{path} is {value!r}{suggest(str(value), names)}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _convert(value, arguments[0], path)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            raise InputError(f"{path} must be a list, not {value!r}")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) != len(value):
+            raise InputError(f"{path} must have {len(kinds)} values, not {value!r}")
+        pairs = enumerate(zip(value, kinds, strict=True))
+        return tuple(_convert(item, kind, f"{path}[{i}]") for i, (item, kind) in pairs)
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if type(value) is not hint:
+        raise InputError(f"{path} must be {hint.__name__}, not {value!r} ({type(value).__name__})")
+    return value
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    data, model = recipe.data, recipe.model
+    positive = {
+        "data.batch_size": data.batch_size,
+        "data.num_instances": data.num_instances,
+        "model.width": model.width,
+        "train.epochs": recipe.train.epochs,
+        "train.log_every_steps": recipe.train.log_every_steps,
+        "train.keep_checkpoints": recipe.train.keep_checkpoints,
+        "eval.batch_size": recipe.eval.batch_size,
+        "data.canvas": min(data.canvas),
+        "data.size": min(data.size),
+    }
+    for path, value in positive.items():
+        if value < 1:
+            raise InputError(f"{path} must be at least 1, not {value}")
+    if model.last_stride not in (1, 2):
+        raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
+    if model.bn_group_size < 0 or (model.bn_group_size and data.batch_size % model.bn_group_size):
+        raise InputError(
+            f"data.batch_size={data.batch_size} is not divisible by "
+            f"model.bn_group_size={model.bn_group_size}: BatchNorm needs groups of equal size; "
+            "change one of the two (0 makes the whole batch one group)"
+        )

@@ -1,0 +1,1 @@
+"""Loss functions: pure, float32, one scalar each."""

@@ -1,0 +1,87 @@
+"""Networks. The one room that knows Flax; the program sees nested dicts of arrays.
+
+`init` and `apply` are the door: a module is an immutable description, its parameters and
+statistics are plain trees that the caller owns.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from luperson_jax.models.baseline import MocoEncoder, ReidNet
+from luperson_jax.models.heads import BNNeck, ProjectionHead
+from luperson_jax.models.norm import GroupedBatchNorm
+from luperson_jax.models.pooling import POOLING_KINDS, Pooling
+from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet
+from luperson_jax.structs import Tree
+
+__all__ = [
+    "ARCHITECTURES",
+    "POOLING_KINDS",
+    "BNNeck",
+    "GroupedBatchNorm",
+    "MocoEncoder",
+    "Pooling",
+    "ProjectionHead",
+    "ReidNet",
+    "ResNet",
+    "apply",
+    "init",
+    "resnet",
+]
+
+
+def init(
+    module: nn.Module, key: PRNGKeyArray, images: Float[Array, "b h w 3"]
+) -> tuple[Tree, Tree]:
+    """Draws the parameters of a network.
+
+    Args:
+        module: ResNet, MocoEncoder or ReidNet.
+        key: random key; equal keys give equal parameters.
+        images: [B, H, W, 3] float32. Only its shape matters, and B may be 1.
+
+    Returns:
+        params and stats (running statistics), nested dicts of float32 arrays. Under `jit` the
+        forward pass that finds the shapes is not executed.
+    """
+    variables = module.init(key, images, train=False)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def apply(
+    module: nn.Module,
+    params: Tree,
+    stats: Tree,
+    images: Float[Array, "b h w 3"],
+    *,
+    train: bool,
+    frozen: bool | Bool[Array, ""] = False,
+) -> tuple[Any, Tree]:
+    """Runs a network.
+
+    Args:
+        module: the one that `init` was given.
+        params: its parameters.
+        stats: its running statistics.
+        images: [B, H, W, 3] float32, normalized RGB.
+        train: False = normalize with the running statistics.
+        frozen: in training, where True the backbone normalizes with its running statistics and
+            keeps them. May be traced.
+
+    Returns:
+        the outputs of the module, and the updated statistics (`stats` itself if not `train`).
+
+    Raises:
+        ValueError: in training, the batch is no multiple of the module's `bn_group_size`.
+    """
+    assert images.dtype == jnp.float32, images.dtype
+    variables = {"params": params, "batch_stats": stats}
+    if not train:
+        return module.apply(variables, images, train=False), stats
+    outputs, updated = module.apply(
+        variables, images, train=True, frozen=frozen, mutable=["batch_stats"]
+    )
+    return outputs, updated["batch_stats"]

@@ -1,0 +1,88 @@
+"""What follows the pooled feature: the projection of MoCo and the neck of re-ID."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from luperson_jax.models.norm import GroupedBatchNorm
+from luperson_jax.models.resnet import kaiming_normal
+
+
+class TorchLinear(nn.Module):
+    """Linear layer with bias and the initial values of `torch.nn.Linear`.
+
+    Kernel (in, out) and bias (out) are uniform in +-1/sqrt(in): PyTorch's Kaiming-uniform with
+    a = sqrt(5) is just that bound.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b features"]:
+        """Maps `x` [B, D] float32 to [B, features] float32."""
+        bound = x.shape[-1] ** -0.5
+
+        def uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: type) -> Array:
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        kernel = self.param("kernel", uniform, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", uniform, (self.features,), jnp.float32)
+        return x @ kernel + bias[None]
+
+
+class ProjectionHead(nn.Module):
+    """Linear, ReLU, linear: the head of MoCo v2, without normalization of the result.
+
+    Subtrees `fc_0` and `fc_2`, after `fc.0` and `fc.2` of the PyTorch files.
+    Source: X. Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020,
+    arXiv 2003.04297.
+
+    Attributes:
+        hidden: features between the two layers.
+        out: features of the result.
+    """
+
+    hidden: int
+    out: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b out"]:
+        """Projects `x` [B, D] float32 to [B, out] float32."""
+        x = nn.relu(TorchLinear(self.hidden, name="fc_0")(x))
+        return TorchLinear(self.out, name="fc_2")(x)
+
+
+def _near_one(key: PRNGKeyArray, shape: tuple[int, ...], dtype: type) -> Array:
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+class BNNeck(nn.Module):
+    """Optional linear reduction, then batch normalization whose bias is frozen at 0.
+
+    Subtrees `bn` and, with a reduction, `reduction` (`kernel` (D, E): a 1x1 convolution without
+    bias on the pooled feature).
+    Source: H. Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person
+    Re-identification", 2019, arXiv 1903.07071. Initial values as in FastReID: scale N(1, 0.02),
+    reduction Kaiming-normal fan-out.
+
+    Attributes:
+        embedding_dim: features after the reduction; 0 = no reduction.
+        bn_group_size: images that share batch statistics; 0 = the whole batch.
+    """
+
+    embedding_dim: int = 0
+    bn_group_size: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"], *, train: bool) -> Float[Array, "b e"]:
+        """Maps the pooled feature [B, D] float32 to [B, embedding_dim or D] float32."""
+        if self.embedding_dim:
+            reduction = nn.Dense(
+                self.embedding_dim, use_bias=False, kernel_init=kaiming_normal, name="reduction"
+            )
+            x = reduction(x)
+        norm = GroupedBatchNorm(
+            self.bn_group_size, freeze_bias=True, scale_init=_near_one, name="bn"
+        )
+        return norm(x, train=train)

@@ -1,0 +1,179 @@
+"""What a run tells while it runs: JSON lines, TensorBoard, the console, and the stop on NaN."""
+
+import collections
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import rich.console
+import rich.progress
+import rich.table
+import tensorboardX
+
+from luperson_jax.structs import RankingReport
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss is NaN or infinite; the message names the step and all its metrics."""
+
+
+class Reporter:
+    """Takes the metrics of every step and passes them on. Only process 0 speaks.
+
+    Metrics of a step are fetched from the device when the next step is already under way, so that
+    the device never waits for the host.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path, total_steps: int, log_every: int):
+        self.console = rich.console.Console(quiet=jax.process_index() > 0, soft_wrap=True)
+        self._total, self._every = total_steps, log_every
+        self._pending: tuple[int, int, Any] | None = None
+        self._clock = _Clock()
+        self._progress: rich.progress.Progress | None = None
+        self._bar: rich.progress.TaskID | None = None
+        self._speaks = jax.process_index() == 0
+        if self._speaks:
+            folder = pathlib.Path(workdir)
+            self._lines = (folder / METRICS_FILE).open("a", buffering=1)
+            self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
+
+    def start(self, step: int) -> None:
+        """Begins to measure speed at `step` finished steps; draws the bar on a terminal."""
+        self._clock.restart()
+        if self._speaks and self.console.is_terminal:
+            columns = rich.progress.Progress.get_default_columns()
+            speed = rich.progress.TextColumn("{task.fields[note]}")
+            self._progress = rich.progress.Progress(*columns, speed, console=self.console)
+            self._bar = self._progress.add_task(
+                "training", total=self._total, completed=step, note=""
+            )
+            self._progress.start()
+
+    def step(self, step: int, num_images: int, metrics: Mapping[str, Any]) -> None:
+        """Hands in the metrics of the step just started; reports those of the one before.
+
+        Args:
+            step: number of steps finished when this one is.
+            num_images: images of this step, over all devices.
+            metrics: scalars still on the device.
+
+        Raises:
+            NonFiniteLoss: the former step's loss is not finite.
+        """
+        former, self._pending = self._pending, (step, num_images, metrics)
+        if former is not None:
+            self._report(*former)
+
+    def flush(self) -> None:
+        """Reports the last step handed in. Called before anything is saved, so that no checkpoint
+        holds a state that a NaN has reached."""
+        former, self._pending = self._pending, None
+        if former is not None:
+            self._report(*former)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends named values (`eval/mAP`, ...) to the JSON lines and to TensorBoard."""
+        if self._speaks:
+            self._lines.write(json.dumps({"step": step, **values}) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def pause(self) -> None:
+        """Time until the next step does not count as training (evaluation, saving)."""
+        self._clock.restart()
+
+    def say(self, message: Any) -> None:
+        """A line or a table for the reader, above the bar."""
+        self.console.print(message, highlight=False)
+
+    def close(self) -> None:
+        """Ends the bar and the files."""
+        if self._progress is not None:
+            self._progress.stop()
+        if self._speaks:
+            self._lines.close()
+            self._board.close()
+
+    def _report(self, step: int, num_images: int, metrics: Any) -> None:
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not math.isfinite(values["loss"]):
+            listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
+            raise NonFiniteLoss(
+                f"the loss of step {step} is not finite ({listed}); the checkpoints in the workdir "
+                "are from before it; lower optim.lr, or look at the pictures of that step"
+            )
+        self._clock.tick(num_images)
+        if self._progress is not None and self._bar is not None:
+            note = f"{self._clock.rate:.0f} images/s, loss {values['loss']:.3f}"
+            self._progress.update(self._bar, completed=step, note=note)
+        if step % self._every == 0 or step == self._total:
+            named = {f"train/{name}": value for name, value in values.items()}
+            self.write(step, {**named, "train/images_per_second": self._clock.rate})
+            if self._progress is None:
+                self._line(step, values)
+
+    def _line(self, step: int, values: Mapping[str, float]) -> None:
+        remaining = (self._total - step) * self._clock.seconds_per_step
+        listed = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self.say(
+            f"step {step}/{self._total}  {listed}  "
+            f"{self._clock.rate:.1f} images/s  ETA {_duration(remaining)}"
+        )
+
+
+class _Clock:
+    """Speed over the last steps."""
+
+    def __init__(self) -> None:
+        self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=50)
+
+    def restart(self) -> None:
+        self._marks.clear()
+
+    def tick(self, num_images: int) -> None:
+        self._marks.append((time.perf_counter(), num_images))
+
+    @property
+    def seconds_per_step(self) -> float:
+        if len(self._marks) < 2:
+            return 0.0
+        return (self._marks[-1][0] - self._marks[0][0]) / (len(self._marks) - 1)
+
+    @property
+    def rate(self) -> float:
+        if len(self._marks) < 2:
+            return 0.0
+        images = sum(count for _, count in list(self._marks)[1:])
+        return images / max(self._marks[-1][0] - self._marks[0][0], 1e-9)
+
+
+def ranking_table(rows: Mapping[str, RankingReport], title: str) -> rich.table.Table:
+    """Results as a table in percent, a named row each."""
+    table = rich.table.Table(title=title)
+    table.add_column("")
+    for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"):
+        table.add_column(column, justify="right")
+    for name, report in rows.items():
+        values = ranking_values(report)
+        shares = [f"{100 * values[key]:.2f}" for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
+        counted = f"{report.num_valid_queries} of {report.num_queries}"
+        table.add_row(name, *shares, counted)
+    return table
+
+
+def ranking_values(report: RankingReport) -> dict[str, float]:
+    """The figures of a ranking as plain numbers, 0..1, for JSON and curves."""
+    ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10)}
+    return {"mAP": report.mAP, "mINP": report.mINP, **ranks}
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}"

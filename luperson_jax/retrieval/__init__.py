@@ -1,0 +1,1 @@
+"""Ranking a gallery for every query."""

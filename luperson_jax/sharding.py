@@ -1,0 +1,66 @@
+"""The mesh, where arrays live on it, and the set-up of jobs with several processes."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from data_pipeline.errors import InputError
+from luperson_jax.structs import Batch
+
+DATA_AXIS = "data"
+
+
+def make_mesh() -> Mesh:
+    """One axis over all devices of all processes."""
+    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+    """The leading axis cut into equal parts, one a device."""
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, setting: str) -> None:
+    """Raises InputError where the global batch cannot be cut into equal parts."""
+    if batch_size % mesh.size:
+        raise InputError(
+            f"{setting}={batch_size} is not divisible by the {mesh.size} devices; "
+            f"use a multiple of {mesh.size}"
+        )
+
+
+def put_batch(arrays: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+    """The global batch of which this process holds `arrays` (its slice of every field)."""
+    placed = over_batch(mesh)
+    names = [field.name for field in dataclasses.fields(Batch)]
+    return Batch(
+        **{name: jax.make_array_from_process_local_data(placed, arrays[name]) for name in names}
+    )
+
+
+def put_replicated(tree: Any, mesh: Mesh) -> Any:
+    """Every leaf whole on every device. The result never shares memory with `tree`: the step
+    donates its state, and a buffer that is donated twice is an error."""
+    place = replicated(mesh)
+    return jax.jit(
+        lambda leaves: jax.tree.map(lambda leaf: leaf.copy(), leaves), out_shardings=place
+    )(tree)
+
+
+def constrain_to_batch(array: jax.Array) -> jax.Array:
+    """Inside a jitted step: keeps the leading axis cut over the devices.
+
+    A gather with a random permutation would otherwise leave the whole batch on every device, and
+    each of them would run the network on all of it. Outside of a mesh nothing happens.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return array
+    return jax.lax.with_sharding_constraint(array, PartitionSpec(DATA_AXIS))

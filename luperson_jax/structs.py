@@ -1,0 +1,99 @@
+"""The types that flow between the rooms: data only."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipeline.records import Table
+
+Tree = Any
+"""A nested dict of arrays."""
+
+Sampler = Callable[[Table, int], np.ndarray]
+"""(table, epoch) -> rows int64 [steps, B]."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One global batch.
+
+    Attributes:
+        images: [B, F, H, W, 3] uint8, RGB on the canvas; F = 1, or the frames of a clip.
+        size: [B, 2] int32 height and width of the picture before it was put on the canvas.
+        label: [B] int32 identity: 0..C-1 in training, the data set's own number in evaluation.
+        camera: [B] int32.
+        index: [B] int32 row of the table.
+        mask: [B] bool, False where the row is padding.
+    """
+
+    images: Any
+    size: Any
+    label: Any
+    camera: Any
+    index: Any
+    mask: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything a run knows.
+
+    Attributes:
+        step: [] int32 number of finished steps.
+        params: what has a gradient.
+        extra: all else the task owns (statistics, key encoder, queue, memories, labels).
+        opt_state: the optimizer's moments and counters.
+        key: the random key of the run; step keys are folded from it and never stored.
+    """
+
+    step: Any
+    params: Tree
+    extra: Tree
+    opt_state: Tree
+    key: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochPlan:
+    """What one epoch trains on."""
+
+    state: TrainState
+    table: Table
+    sampler: Sampler
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingSet:
+    """Features on the host: features [N, D] float32, pid [N], camera [N], key [N] (path)."""
+
+    features: np.ndarray
+    pid: np.ndarray
+    camera: np.ndarray
+    key: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankingReport:
+    """Result of ranking a gallery for every query.
+
+    Attributes:
+        mAP: mean average precision over the valid queries, 0..1.
+        mINP: mean inverse negative penalty (relevant images / rank of the last of them).
+        cmc: [K] share of valid queries with a match among the first k+1.
+        ap: [Q] average precision of each query, nan where the query has no match.
+        num_valid_queries: queries with at least one match.
+        num_queries: all of them.
+    """
+
+    mAP: float
+    mINP: float
+    cmc: np.ndarray
+    ap: np.ndarray
+    num_valid_queries: int
+    num_queries: int

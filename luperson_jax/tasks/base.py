@@ -1,0 +1,129 @@
+"""What a method is: four functions over nested dicts of arrays.
+
+    init(key, example, table)               -> params, extra
+    loss(params, extra, batch, key, step)   -> scalar, (extra', metrics)
+    embed(params, extra, batch)             -> features [B, D]
+    begin_epoch(state, table, epoch, embed_all) -> EpochPlan
+
+Every task keeps the network's trunk at `params["backbone"]` and its BatchNorm statistics at
+`extra["stats"]["backbone"]`, so that one run can start from the backbone of any other.
+"""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+
+from data_pipeline import samplers
+from data_pipeline.records import Table
+from luperson_jax import models
+from luperson_jax.augment import recipes
+from luperson_jax.config import Recipe
+from luperson_jax.structs import Batch, EmbeddingSet, EpochPlan, Sampler, TrainState, Tree
+
+EmbedAll = Callable[[TrainState, Table], EmbeddingSet]
+"""Features of every row of a table with the network of a state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """How the device turns a batch into what the network sees."""
+
+    recipe: recipes.Recipe
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def build(cls, recipe: Recipe) -> "Views":
+        """The views that a recipe asks for."""
+        mean, std = recipes.statistics(recipe.augment.statistics)
+        return cls(recipes.recipe(recipe.augment.recipe), recipe.data.size, mean, std)
+
+    def draw(self, keys: jax.Array, batch: Batch) -> jax.Array:
+        """One random view of every image: [B, h, w, 3] float32, normalised."""
+        return recipes.apply(
+            self.recipe, keys, batch.images[:, 0], batch.size, self.size, self.mean, self.std
+        )
+
+    def plain(self, batch: Batch) -> jax.Array:
+        """The images as evaluation sees them: [B, h, w, 3] float32, normalised."""
+        test = dataclasses.replace(self, recipe=recipes.recipe("test"))
+        return test.draw(recipes.sample_keys(jax.random.key(0), len(batch.images)), batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC):
+    """A method with its hyper-parameters and parts. Final subclasses only; nothing is stored."""
+
+    Options: ClassVar[type]
+    labelled: ClassVar[bool]
+
+    options: Any
+    network: Any
+    views: Views
+    sampler: Sampler
+
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, recipe: Recipe, table: Table) -> "Task":
+        """The task of a recipe on a training table.
+
+        Raises:
+            InputError: settings that do not fit each other or the table.
+        """
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
+        """Fresh parameters and everything else that the task keeps. Leaves are never shared."""
+
+    @abc.abstractmethod
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
+        """The scalar to minimise, the task's next `extra` and scalar metrics. Pure."""
+
+    @abc.abstractmethod
+    def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+        """Features [B, D] float32 for evaluation, clustering and search. Pure."""
+
+    def begin_epoch(
+        self, state: TrainState, table: Table, epoch: int, embed_all: EmbedAll
+    ) -> EpochPlan:
+        """What the epoch trains on. Runs on the host, at the start of an epoch and again where a
+        run resumes inside one: a plan that depends on the weights is kept in `state.extra` and
+        returned from there the second time."""
+        del epoch, embed_all
+        return EpochPlan(state, table, self.sampler)
+
+
+def make_sampler(recipe: Recipe) -> Sampler:
+    """The sampler that `data.sampler` names, with this run's batch and seed."""
+    data, seed = recipe.data, recipe.train.seed
+    if data.sampler == "shuffled":
+        return functools.partial(_call, samplers.shuffled, (data.batch_size,), seed)
+    draw = samplers.pk if data.sampler == "pk" else samplers.pk_camera
+    return functools.partial(_call, draw, (data.batch_size, data.num_instances), seed)
+
+
+def _call(draw: Callable[..., Any], numbers: tuple[int, ...], seed: int, table: Table, epoch: int):
+    return draw(table, *numbers, seed, epoch)
+
+
+def make_backbone(recipe: Recipe) -> models.ResNet:
+    """The trunk that the group `model` describes."""
+    model = recipe.model
+    on_cpu = jax.default_backend() == "cpu"
+    chosen = ("float32" if on_cpu else "bfloat16") if model.compute_dtype == "auto" else ""
+    return models.resnet(
+        model.arch,
+        width=model.width,
+        stem=model.stem,
+        last_stride=model.last_stride,
+        ibn=model.ibn,
+        bn_group_size=model.bn_group_size,
+        compute_dtype=chosen or model.compute_dtype,
+    )

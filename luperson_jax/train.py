@@ -1,0 +1,341 @@
+"""The training loop. It knows what a task is, and no task in particular."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+
+import clu.parameter_overview
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from data_pipeline import datasets
+from data_pipeline.errors import InputError
+from data_pipeline.loader import Loader, LoaderOptions
+from data_pipeline.records import Table
+from luperson_jax import checkpoint, config, evaluate, optim, sharding, trees
+from luperson_jax.report import Reporter, ranking_table, ranking_values
+from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
+from luperson_jax.tasks.base import Task
+
+RECIPE_FILE = "recipe.json"
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run is made of; none of it changes while it runs."""
+
+    recipe: config.Recipe
+    workdir: pathlib.Path
+    mesh: Mesh
+    table: Table
+    task: Task
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.epochs * self.steps_per_epoch
+
+
+def train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step of any method: gradient, update, the task's next `extra`. Pure."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+    def loss(params: Tree):
+        return task.loss(params, state.extra, batch, key, state.step)
+
+    (_, (extra, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {**metrics, "lr": jnp.asarray(schedule(state.step))}
+    return TrainState(state.step + 1, params, extra, opt_state, state.key), metrics
+
+
+def compile_step(current: Run) -> Step:
+    """`train_step` jitted: the batch cut over the mesh, the state whole on every device and given
+    back in the memory it came in."""
+    whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
+    jitted = jax.jit(
+        functools.partial(train_step, current.task, current.optimizer, current.schedule),
+        in_shardings=(whole, cut),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        with jax.set_mesh(current.mesh):
+            return jitted(state, batch)
+
+    return step
+
+
+def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport | None:
+    """Trains from wherever the workdir stands to the end of the last epoch.
+
+    Args:
+        recipe: the whole run.
+        workdir: its folder: made if missing, resumed if it holds this recipe's checkpoints.
+        task_class: the method that `recipe.task` belongs to.
+
+    Returns:
+        The ranking after the last epoch; None where the recipe names no evaluation data.
+
+    Raises:
+        InputError: wrong data, settings or workdir.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    current = build(recipe, workdir, task_class)
+    reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
+    checkpoints = checkpoint.Checkpoints(workdir, keep=recipe.train.keep_checkpoints)
+    try:
+        _describe(current, reporter)
+        state = _restore_or_start(current, checkpoints, reporter)
+        return _train(current, state, checkpoints, reporter)
+    finally:
+        checkpoints.close()
+        reporter.close()
+
+
+def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
+    """Everything a run needs, checked, with its recipe written to the workdir."""
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
+    if recipe.eval.dataset:
+        sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
+    table = datasets.load(recipe.data.dataset, recipe.data.root).train
+    if task_class.labelled:
+        table = table.relabelled()
+    steps_per_epoch = len(table) // recipe.data.batch_size
+    if not steps_per_epoch:
+        raise InputError(
+            f"{recipe.data.root!r} has {len(table)} training images, fewer than one batch of "
+            f"data.batch_size={recipe.data.batch_size}"
+        )
+    task = task_class.build(recipe, table)
+    folder = pathlib.Path(workdir)
+    check_recipe(recipe, folder)
+    shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
+    optimizer, schedule = optim.build(
+        recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
+    )
+    _write_recipe(recipe, folder)
+    return Run(recipe, folder, mesh, table, task, optimizer, schedule, steps_per_epoch)
+
+
+def check_recipe(recipe: config.Recipe, folder: pathlib.Path) -> None:
+    """Raises InputError where the workdir belongs to another recipe."""
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        return
+    lines = config.differences(json.loads(path.read_text()), config.to_dict(recipe))
+    if lines:
+        raise InputError(
+            f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
+            "give another --workdir, or the configuration that this one was started with"
+        )
+
+
+def initial_state(current: Run) -> TrainState:
+    """The state at step 0, on the mesh."""
+    recipe = current.recipe
+
+    def start() -> TrainState:
+        params, extra = _init(current.task, recipe, current.table)
+        key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
+        opt_state = current.optimizer.init(params)
+        return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key)
+
+    return jax.jit(start, out_shardings=sharding.replicated(current.mesh))()
+
+
+def to_tree(state: TrainState) -> Tree:
+    """The state as nested dicts: what a checkpoint holds."""
+    leaves = zip(trees.path_names(state.opt_state), jax.tree.leaves(state.opt_state), strict=True)
+    moments = {name.replace("/", "."): leaf for name, leaf in leaves}
+    fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
+    return {**fields, "opt_state": moments}
+
+
+def from_tree(tree: Tree, like: TrainState) -> TrainState:
+    """The inverse of `to_tree`; `like` gives the structure of the optimizer's state."""
+    names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
+    structure = jax.tree.structure(like.opt_state)
+    opt_state = jax.tree.unflatten(structure, [tree["opt_state"][name] for name in names])
+    return TrainState(tree["step"], tree["params"], tree["extra"], opt_state, tree["key"])
+
+
+def _init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
+    example = Batch(
+        images=jnp.zeros((1, 1, *recipe.data.canvas, 3), jnp.uint8),
+        size=jnp.full((1, 2), 1, jnp.int32),
+        label=jnp.zeros(1, jnp.int32),
+        camera=jnp.zeros(1, jnp.int32),
+        index=jnp.zeros(1, jnp.int32),
+        mask=jnp.ones(1, bool),
+    )
+    return task.init(jax.random.key(recipe.train.seed), example, table)
+
+
+def _write_recipe(recipe: config.Recipe, folder: pathlib.Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            text = json.dumps(config.to_dict(recipe), indent=2)
+            (folder / RECIPE_FILE).write_text(text + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
+
+
+def _describe(current: Run, reporter: Reporter) -> None:
+    table, recipe = current.table, current.recipe
+    reporter.say(
+        f"{recipe.data.dataset}: {len(table)} training images, {table.num_ids} identities, "
+        f"{table.num_cameras} cameras, fingerprint {table.fingerprint()}"
+    )
+    reporter.say(
+        f"{current.mesh.size} devices ({jax.devices()[0].device_kind}) in {jax.process_count()} "
+        f"processes, {recipe.data.batch_size} images a step, {current.steps_per_epoch} steps an "
+        f"epoch, {current.total_steps} steps, seed {recipe.train.seed}"
+    )
+
+
+def _restore_or_start(
+    current: Run, checkpoints: checkpoint.Checkpoints, reporter: Reporter
+) -> TrainState:
+    state = initial_state(current)
+    reporter.say(clu.parameter_overview.get_parameter_overview(state.params, include_stats=False))
+    found = checkpoints.restore(to_tree(state))
+    if found is not None:
+        reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
+        # Restored buffers may share memory with each other's file; the step donates its state.
+        return from_tree(sharding.put_replicated(found[1], current.mesh), state)
+    source = current.recipe.train.init_from
+    if source:
+        donor = checkpoint.Checkpoints(source, read_only=True)
+        step, tree = donor.read()
+        donor.close()
+        target = {"params": state.params, "extra": state.extra}
+        filled, line = checkpoint.transfer_backbone(target, tree)
+        reporter.say(f"starting from {source} at step {step}: {line}")
+        filled = sharding.put_replicated(filled, current.mesh)
+        state = dataclasses.replace(state, params=filled["params"], extra=filled["extra"])
+    return state
+
+
+def _train(
+    current: Run,
+    state: TrainState,
+    checkpoints: checkpoint.Checkpoints,
+    reporter: Reporter,
+) -> RankingReport | None:
+    step_function = compile_step(current)
+    measure = evaluate.Evaluation.build(current.recipe, current.task, current.mesh)
+    step = int(state.step)
+    if step >= current.total_steps:
+        reporter.say(f"this run has finished already, at step {step}")
+        return measure and measure.report(state, current.workdir, reporter)
+    reporter.start(step)
+    ranking = None
+    while step < current.total_steps:
+        epoch = step // current.steps_per_epoch
+        state = _train_epoch(current, state, epoch, step_function, checkpoints, reporter)
+        step = (epoch + 1) * current.steps_per_epoch
+        reporter.flush()
+        every = current.recipe.eval.every_epochs
+        last = step == current.total_steps
+        due = measure is not None and (last or (every and (epoch + 1) % every == 0))
+        ranking = measure.rank(state) if measure is not None and due else None
+        if ranking is not None:
+            values = ranking_values(ranking)
+            reporter.write(step, {f"eval/{name}": value for name, value in values.items()})
+            reporter.say(
+                ranking_table({f"epoch {epoch + 1}": ranking}, current.recipe.eval.dataset)
+            )
+        if last or (epoch + 1) % current.recipe.train.checkpoint_every_epochs == 0:
+            _save(checkpoints, step, state, ranking)
+        reporter.pause()
+    return measure and measure.report(state, current.workdir, reporter)
+
+
+def _train_epoch(
+    current: Run,
+    state: TrainState,
+    epoch: int,
+    step_function: Step,
+    checkpoints: checkpoint.Checkpoints,
+    reporter: Reporter,
+) -> TrainState:
+    """The steps of one epoch that are still to do."""
+    recipe = current.recipe
+    plan = _begin_epoch(current, state, epoch)
+    state = plan.state
+    indices = plan.sampler(plan.table, epoch)
+    assert len(indices) == current.steps_per_epoch, indices.shape
+    first = int(state.step)
+    with Loader(
+        plan.table,
+        indices,
+        loader_options(recipe),
+        start=first - epoch * current.steps_per_epoch,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    ) as loader:
+        for step, arrays in enumerate(loader, start=first + 1):
+            batch = sharding.put_batch(arrays, current.mesh)
+            state, metrics = step_function(state, batch)
+            reporter.step(step, indices.shape[1], metrics)
+            every = recipe.train.checkpoint_every_steps
+            if every and step % every == 0 and step < (epoch + 1) * current.steps_per_epoch:
+                reporter.flush()
+                _save(checkpoints, step, state, None)
+        for path, reason in sorted(loader.skipped.items()):
+            reporter.say(f"skipped {path}: {reason}")
+        if loader.skipped:
+            count = float(len(loader.skipped))
+            reporter.write(int(state.step), {"data/skipped_images": count})
+            reporter.say(f"{len(loader.skipped)} unreadable images replaced in epoch {epoch + 1}")
+    return state
+
+
+def _begin_epoch(current: Run, state: TrainState, epoch: int) -> EpochPlan:
+    def embed_all(state: TrainState, table: Table):
+        return evaluate.embed_table(current.task, state, table, current.recipe, current.mesh)
+
+    plan = current.task.begin_epoch(state, current.table, epoch, embed_all)
+    if plan.state is state:
+        return plan
+    return dataclasses.replace(plan, state=sharding.put_replicated(plan.state, current.mesh))
+
+
+def loader_options(recipe: config.Recipe) -> LoaderOptions:
+    """How the group `data` says that pictures are read."""
+    data = recipe.data
+    return LoaderOptions(
+        canvas=data.canvas,
+        resize=data.resize,
+        unreadable=data.unreadable,
+        num_workers=data.num_workers,
+        worker_kind=data.worker_kind,
+        prefetch=data.prefetch,
+    )
+
+
+def _save(
+    checkpoints: checkpoint.Checkpoints, step: int, state: TrainState, ranking: RankingReport | None
+) -> None:
+    metrics = ranking_values(ranking) if ranking is not None else None
+    checkpoints.save(step, to_tree(state), metrics)

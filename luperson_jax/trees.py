@@ -1,0 +1,59 @@
+"""Leaves of a tree by name: the path of a leaf is its keys joined by '/'."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from data_pipeline.errors import InputError
+from luperson_jax.structs import Tree
+
+NUM_LISTED_PATHS = 40
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def path_names(tree: Tree) -> list[str]:
+    """The path of every leaf, in the order of `jax.tree.leaves`."""
+    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
+    """`jax.tree.map` with the path of the leaf as first argument of the function."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, *leaves: function(_name(path), *leaves), tree, *rest
+    )
+
+
+def match_paths(tree: Tree, pattern: str) -> Tree:
+    """Which leaves a pattern means.
+
+    Args:
+        tree: any tree.
+        pattern: regular expression, looked for anywhere in the path (`re.search`).
+
+    Returns:
+        A tree of the same structure with True where the path matches.
+
+    Raises:
+        InputError: the pattern is no regular expression, or no leaf matches. A rule that does
+            nothing is nearly always a misspelt name.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"{pattern!r} is not a regular expression: {error}") from error
+    matches = map_with_path(lambda path, _: expression.search(path) is not None, tree)
+    if not any(jax.tree.leaves(matches)):
+        paths = path_names(tree)
+        listed = "\n  ".join(paths[:NUM_LISTED_PATHS])
+        more = len(paths) - NUM_LISTED_PATHS
+        rest = f"\n  and {more} more" if more > 0 else ""
+        raise InputError(
+            f"the pattern {pattern!r} matches no parameter; expected a regular expression for "
+            f"some of these paths:\n  {listed}{rest}"
+        )
+    return matches

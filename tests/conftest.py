@@ -1,0 +1,39 @@
+"""Strict numerics, two simulated devices and one compile cache for the whole suite."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    )
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _outside(variable: str, default: str) -> pathlib.Path:
+    path = pathlib.Path(os.environ.get(variable, ROOT / ".." / "shared" / default))
+    if not path.is_dir():
+        pytest.skip(f"{variable} is not set and {path} does not exist")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def golden() -> pathlib.Path:
+    """Folder of stored reference values."""
+    return _outside("LUPERSON_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """Folder of real pedestrian pictures."""
+    return _outside("LUPERSON_REAL_DATA", "data")

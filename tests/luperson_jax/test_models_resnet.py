@@ -1,0 +1,217 @@
+"""ResNet: torchvision's sizes and names, the two forms of a 1x1 convolution, devices, types."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from luperson_jax import models
+from luperson_jax.models.resnet import Conv
+
+# torchvision's published counts with a classifier of 1000 classes, and its input width.
+TORCHVISION_PARAMETERS = {
+    "resnet18": (11_689_512, 512),
+    "resnet34": (21_797_672, 512),
+    "resnet50": (25_557_032, 2048),
+    "resnet101": (44_549_160, 2048),
+    "resnet152": (60_192_808, 2048),
+}
+IMAGE = jax.ShapeDtypeStruct((1, 256, 128, 3), jnp.float32)
+
+
+def shapes_of(module):
+    return jax.eval_shape(
+        lambda key, images: models.init(module, key, images), jax.random.key(0), IMAGE
+    )
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def output_shape(module):
+    params, stats = shapes_of(module)
+    run = lambda p, s, images: models.apply(module, p, s, images, train=False)[0]  # noqa: E731
+    return jax.eval_shape(run, params, stats, IMAGE).shape
+
+
+def test_the_table_covers_every_architecture():
+    assert set(models.ARCHITECTURES) == set(TORCHVISION_PARAMETERS)
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_parameter_count_is_torchvisions(architecture):
+    total, features = TORCHVISION_PARAMETERS[architecture]
+    module = models.resnet(architecture)
+    params, _ = shapes_of(module)
+    assert module.num_features == features
+    assert count(params) + 1000 * features + 1000 == total
+
+
+@pytest.mark.parametrize(
+    ("depth", "parameters", "tensors"),
+    [(50, 23_508_032, 265), (101, 42_500_160, 624 - 104), (152, 58_143_808, 930 - 155)],
+)
+def test_backbone_tensors(depth, parameters, tensors):
+    """PyTorch's files have one more tensor a normalization: its counter of batches."""
+    params, stats = shapes_of(models.ResNet(depth=depth))
+    assert count(params) == parameters
+    assert len(jax.tree.leaves((params, stats))) == tensors
+
+
+def test_tree_has_torchvisions_names():
+    params, stats = shapes_of(models.ResNet(depth=50))
+    blocks = {f"layer{s}_{i}" for s, n in enumerate((3, 4, 6, 3), 1) for i in range(n)}
+    assert set(params) == {"conv1", "bn1"} | blocks
+    plain = {f"{kind}{i}" for kind in ("conv", "bn") for i in (1, 2, 3)}
+    assert set(params["layer3_1"]) == plain
+    assert set(params["layer3_0"]) == plain | {"downsample_0", "downsample_1"}
+    assert params["conv1"]["kernel"].shape == (7, 7, 3, 64)
+    assert params["layer3_0"]["conv2"]["kernel"].shape == (3, 3, 256, 256)
+    assert params["layer3_0"]["downsample_0"]["kernel"].shape == (1, 1, 512, 1024)
+    assert set(stats["layer3_0"]["downsample_1"]) == {"mean", "var"}
+    basic, _ = shapes_of(models.ResNet(depth=18))
+    assert set(basic["layer1_0"]) == {"conv1", "bn1", "conv2", "bn2"}
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_instance_norm_is_in_the_first_three_stages(depth):
+    params, stats = shapes_of(models.ResNet(depth=depth, ibn=True))
+    for name in (name for name in params if name.startswith("layer")):
+        expected = {"scale", "bias"} if name.startswith("layer4") else {"IN", "BN"}
+        assert set(params[name]["bn1"]) == expected, name
+        assert set(params[name]["bn2"]) == {"scale", "bias"}, name
+    assert params["layer2_0"]["bn1"]["IN"]["scale"].shape == (64,)
+    assert set(stats["layer2_0"]["bn1"]) == {"BN"}
+    assert count(params) == count(shapes_of(models.ResNet(depth=depth))[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"last_stride": 2}, (1, 8, 4, 2048)),
+        ({"last_stride": 1}, (1, 16, 8, 2048)),
+        ({"last_stride": 1, "stem": "small", "width": 8}, (1, 64, 32, 256)),
+        ({"depth": 34, "width": 16}, (1, 8, 4, 128)),
+    ],
+)
+def test_feature_map_shape(options, shape):
+    assert output_shape(models.ResNet(**options)) == shape
+
+
+def test_initial_values_are_kaiming_fan_out():
+    params, stats = models.init(
+        models.ResNet(depth=18, width=32, last_stride=1),
+        jax.random.key(0),
+        jnp.zeros((1, 32, 32, 3)),
+    )
+    kernel = np.asarray(params["layer3_0"]["conv1"]["kernel"])
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 128)), rtol=0.02)
+    assert np.abs(kernel).max() > 3 * kernel.std(), "normal, not truncated"
+    assert set(np.unique(params["layer3_0"]["bn2"]["scale"])) == {1.0}
+    assert set(np.unique(params["layer3_0"]["bn2"]["bias"])) == {0.0}
+    assert set(np.unique(stats["bn1"]["mean"])) == {0.0}
+    assert set(np.unique(stats["bn1"]["var"])) == {1.0}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(6, 4), (5, 7)])
+def test_both_forms_of_a_pointwise_convolution_agree(stride, size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 5))
+    variables = Conv(3, 1, stride).init(jax.random.key(1), x)
+    weight = jax.random.normal(jax.random.key(2), (2, -(-size[0] // stride), size[1], 3))
+    weight = weight[:, :, : -(-size[1] // stride)]
+
+    def evaluate(form):
+        module = Conv(3, 1, stride, pointwise=form)
+        loss = lambda v, x: jnp.sum(jnp.sin(module.apply(v, x)) * weight)  # noqa: E731
+        return module.apply(variables, x), jax.grad(loss, argnums=(0, 1))(variables, x)
+
+    close = lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5)  # noqa: E731
+    jax.tree.map(close, evaluate("matmul"), evaluate("convolution"))
+
+
+def test_the_matmul_form_is_the_one_on_cpu():
+    def primitives(form):
+        module = Conv(3, 1, pointwise=form)
+        x = jnp.zeros((1, 2, 2, 4))
+        variables = module.init(jax.random.key(0), x)
+        return str(jax.make_jaxpr(lambda x: module.apply(variables, x))(x))
+
+    assert "dot_general" in primitives("auto")
+    assert "conv_general_dilated" not in primitives("auto")
+    assert "conv_general_dilated" in primitives("convolution")
+
+
+SMALL = models.ResNet(depth=50, width=4, stem="small", bn_group_size=2)
+
+
+def small_batch(batch=8):
+    return jax.random.normal(jax.random.key(5), (batch, 16, 8, 3))
+
+
+@pytest.mark.parametrize("group_size", [0, 2])
+def test_devices_do_not_change_a_training_step(group_size):
+    module = models.ReidNet(
+        models.ResNet(depth=18, width=4, stem="small", bn_group_size=group_size),
+        pooling="gem_learned",
+        extra_bn=True,
+    )
+    images = small_batch()
+    params, stats = models.init(module, jax.random.key(0), images[:1])
+
+    @jax.jit
+    def step(params, images):
+        def loss(params):
+            (before, after), updated = models.apply(module, params, stats, images, train=True)
+            return jnp.mean(jnp.sin(before)) + jnp.mean(jnp.sin(3 * after)), updated
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    auto = (jax.sharding.AxisType.Auto,)
+    assert jax.device_count() == 2
+    mesh = jax.make_mesh((2,), ("data",), axis_types=auto)
+    sharded = step(
+        jax.device_put(params, jax.NamedSharding(mesh, jax.P())),
+        jax.device_put(images, jax.NamedSharding(mesh, jax.P("data"))),
+    )
+    close = lambda a, b: np.testing.assert_allclose(a, b, 1e-3, 2e-5)  # noqa: E731
+    jax.tree.map(close, sharded, step(params, images))
+
+
+def test_evaluation_is_image_by_image_and_keeps_the_statistics():
+    images = small_batch(3)
+    params, stats = models.init(SMALL, jax.random.key(0), images)
+    run = jax.jit(lambda images: models.apply(SMALL, params, stats, images, train=False))
+    together, _ = run(images)
+    np.testing.assert_allclose(together[1:2], run(images[1:2])[0], atol=1e-4)
+    _, same = models.apply(SMALL, params, stats, images, train=False)
+    assert same is stats
+
+
+def test_training_moves_every_statistic_and_frozen_none():
+    images = small_batch()
+    params, stats = models.init(SMALL, jax.random.key(0), images)
+    step = jax.jit(lambda f: models.apply(SMALL, params, stats, images, train=True, frozen=f))
+    _, moved = step(jnp.bool_(False))
+    outputs, kept = step(jnp.bool_(True))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), moved, stats))
+    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    expected, _ = jax.jit(lambda: models.apply(SMALL, params, stats, images, train=False))()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_computes_half_and_stores_float32():
+    module = models.ResNet(depth=18, width=8, ibn=True, compute_dtype=jnp.bfloat16)
+    images = jax.random.normal(jax.random.key(5), (2, 64, 32, 3))
+    params, stats = models.init(module, jax.random.key(0), images)
+
+    def loss(params):
+        features, updated = models.apply(module, params, stats, images, train=True)
+        return features.astype(jnp.float32).mean(), (features, updated)
+
+    gradient, (features, updated) = jax.jit(jax.grad(loss, has_aux=True))(params)
+    assert features.dtype == jnp.bfloat16
+    types = {leaf.dtype for leaf in jax.tree.leaves((params, stats, gradient, updated))}
+    assert types == {jnp.dtype("float32")}
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), gradient))
