@@ -5,8 +5,10 @@ number of workers, no worker holds back an incomplete batch, and one large array
 shared memory instead of many small ones.
 """
 
+import collections
 import contextlib
 import dataclasses
+import itertools
 import math
 import weakref
 from collections.abc import Iterator
@@ -83,6 +85,14 @@ class _StepReader:
     unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def __call__(self, step: int) -> dict[str, Any]:
+        """The step, or the error in its place: raised in a worker ahead of the consumer, it would
+        arrive before the good steps that precede it."""
+        try:
+            return self._read_step(step)
+        except InputError as error:
+            return {"error": error}
+
+    def _read_step(self, step: int) -> dict[str, Any]:
         wanted = self.rows[step]
         batch_size = len(wanted)
         height, width = self.options.canvas
@@ -211,37 +221,44 @@ class Loader:
     def _iterate(self) -> Iterator[dict[str, np.ndarray]]:
         if not len(self):
             return
-        with contextlib.closing(_start(self._reader, len(self))) as elements:
+        with contextlib.closing(_elements(self._reader)) as elements:
             for element in elements:
+                if "error" in element:
+                    raise element["error"]
                 self.skipped.update(element["skipped"])
                 # A copy out of shared memory, which is scarce in containers (/dev/shm), and which
                 # grain takes back when its own array type dies.
                 yield {name: np.array(column) for name, column in element["batch"].items()}
 
 
-def _start(reader: _StepReader, num_steps: int) -> grain.DatasetIterator:
-    """An iterator over the steps whose workers, if any, are running."""
+def _elements(reader: _StepReader) -> Iterator[dict[str, Any]]:
+    """What the reader gives for each step in turn; its workers end with this generator."""
     options = reader.options
-    num_workers = min(options.num_workers, num_steps)
-    dataset = grain.MapDataset.source(range(num_steps)).map(reader)
+    num_workers = min(options.num_workers, len(reader.rows))
+    source = grain.MapDataset.source(range(len(reader.rows))).map(reader)
     if options.worker_kind == "threads" or not num_workers:
         # Without threads grain must not buffer either, or it would look for its thread pool.
         ahead = max(options.prefetch, num_workers) if num_workers else 0
-        return iter(dataset.to_iter_dataset(grain.ReadOptions(num_workers, ahead)))
-    dataset = grain.experimental.WithOptionsIterDataset(
-        dataset.to_iter_dataset(grain.ReadOptions(0, 0)),
-        grain.experimental.DatasetOptions(min_shm_size=SHARED_MEMORY_BYTES),
-    ).mp_prefetch(
-        grain.MultiprocessingOptions(
-            num_workers, per_worker_buffer_size=math.ceil(options.prefetch / num_workers)
-        )
-    )
+        with contextlib.closing(iter(source.to_iter_dataset(_reading(num_workers, ahead)))) as it:
+            yield from it
+        return
     if UNGUARDED_GRAIN_FLAG in flags.FLAGS and not flags.FLAGS.is_parsed():
         flags.FLAGS[UNGUARDED_GRAIN_FLAG].present = 1
-    iterator = iter(dataset)
-    with worker.as_main_module():
-        # grain would create its workers at the first step, in threads of its own. Asking for the
-        # state creates them here, and `start_prefetch` spawns their processes.
-        iterator.get_state()
-        iterator.start_prefetch()
-    return iterator
+    # grain keeps as many steps again in the parent as in each worker.
+    ahead = math.ceil(options.prefetch / (2 * num_workers))
+    dataset = grain.experimental.WithOptionsIterDataset(
+        source.to_iter_dataset(_reading(0, 0)),
+        grain.experimental.DatasetOptions(min_shm_size=SHARED_MEMORY_BYTES),
+    ).mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=ahead))
+    with contextlib.closing(iter(dataset)) as it:
+        with worker.as_main_module():
+            # grain spawns its processes in threads of its own, at some time after the first call.
+            # They have all begun when each has delivered a step.
+            first = collections.deque(itertools.islice(it, num_workers))
+        while first:
+            yield first.popleft()
+        yield from it
+
+
+def _reading(num_threads: int, ahead: int) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)

@@ -6,9 +6,12 @@ without an `if __name__ == "__main__"` guard it means running the script again.
 """
 
 import contextlib
+import importlib
 import sys
 import threading
 from collections.abc import Iterator
+
+from absl import logging
 
 _starting = threading.Lock()
 
@@ -26,5 +29,10 @@ def as_main_module() -> Iterator[None]:
 
 
 if __name__ == "__mp_main__":
-    # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise.
+    # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise. It warns
+    # of that on import, once a process.
     sys.modules["jax"] = None  # type: ignore[assignment]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    importlib.import_module("grain")
+    logging.set_verbosity(verbosity)

@@ -21,9 +21,8 @@ BEST_METRIC = "mAP"
 class Checkpoints:
     """The checkpoints of one workdir: the newest `keep` and the best one by eval mAP.
 
-    A save runs in the background; it becomes visible by a rename once it is complete, and then the
-    digests of its files are written beside it. A process killed at any moment leaves either the
-    former checkpoints or one more.
+    A save runs in the background; once its files and their digests are written it becomes visible
+    by a rename. A process killed at any moment leaves either the former checkpoints or one more.
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, read_only: bool = False):
@@ -33,25 +32,20 @@ class Checkpoints:
                 f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
                 "give the workdir of a run that has saved at least once"
             )
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(n=keep),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
+        best = checkpoint_managers.BestN(
+            get_metric_fn=_best_metric, n=1, keep_checkpoints_without_metrics=False
         )
+        newest = checkpoint_managers.LatestN(n=keep)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
+            best_fn=_best_metric,
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
-            async_options=ocp.options.AsyncOptions(
-                post_finalization_callback=None if read_only else self._seal_new
-            ),
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def save(self, step: int, state: Tree, metrics: dict[str, float] | None = None) -> None:
         """Starts to save `state`; returns when the arrays are copied and may be donated."""
@@ -63,12 +57,7 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The saved step with the highest eval mAP; None where none was evaluated."""
-        measured = {}
-        for step in self.steps():
-            metrics = self._manager.metrics(step)
-            if metrics and BEST_METRIC in metrics:
-                measured[step] = metrics[BEST_METRIC]
-        return max(measured, key=lambda step: measured[step]) if measured else None
+        return self._manager.best_step() if self.steps() else None
 
     def restore(self, target: Tree, step: int | None = None) -> tuple[int, Tree] | None:
         """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
@@ -150,29 +139,20 @@ class Checkpoints:
                 "use the recipe that wrote it, or another workdir"
             )
 
-    def _seal_new(self) -> None:
+    def _seal(self) -> None:
+        """Writes the digests of a save that is complete and not yet renamed."""
         if jax.process_index() == 0:
-            for folder in self.folder.iterdir():
-                if folder.name.isdigit() and not (folder / MANIFEST).exists():
-                    digests = {
-                        str(path.relative_to(folder)): _digest(path) for path in _files(folder)
-                    }
-                    partial = folder / (MANIFEST + ".partial")
-                    partial.write_text(json.dumps(digests, indent=0))
-                    partial.rename(folder / MANIFEST)
+            for folder in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                names = {str(path.relative_to(folder)): _digest(path) for path in _arrays(folder)}
+                (folder / MANIFEST).write_text(json.dumps(names, indent=0))
 
     def _damage(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None where nothing is known to be.
-
-        A save that was killed between its rename and its digests has none: reading it decides.
-        """
+        """What is wrong with the files of a checkpoint; None where they are as written."""
         folder = self.folder / str(step)
-        if not (folder / MANIFEST).is_file():
-            return None
         try:
             digests = json.loads((folder / MANIFEST).read_text())
-        except ValueError:
-            return f"{MANIFEST} is not JSON"
+        except (OSError, ValueError) as error:
+            return f"{MANIFEST} cannot be read: {error}"
         for name, digest in digests.items():
             path = folder / name
             if not path.is_file():
@@ -190,8 +170,19 @@ def _by_name(tree: Tree) -> dict[str, Any]:
     return dict(zip(trees.path_names(tree), jax.tree.leaves(tree), strict=True))
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(MANIFEST))
+def _best_metric(metrics: dict[str, float]) -> float:
+    return metrics[BEST_METRIC]
+
+
+def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files below the folder of an item; those beside it change after the seal."""
+    return sorted(
+        path
+        for item in folder.iterdir()
+        if item.is_dir()
+        for path in item.rglob("*")
+        if path.is_file()
+    )
 
 
 def _digest(path: pathlib.Path) -> str:
@@ -234,8 +225,9 @@ def transfer_backbone(target: dict[str, Any], source: dict[str, Any]) -> tuple[d
     total = sum(len(_by_name(wanted)) for wanted, _ in parts.values())
     if problems:
         raise InputError(
-            f"only {total - len(problems)} of {total} backbone tensors can be filled:\n  {_some(problems)}\n"
-            "model.arch, model.width, model.stem and model.ibn must be those of the run to start from"
+            f"only {total - len(problems)} of {total} backbone tensors can be filled:\n"
+            f"  {_some(problems)}\n"
+            "model.arch, width, stem and ibn must be those of the run to start from"
         )
     unused = sum(len(filled[part]) for part in parts) - total
     params = {**target["params"], "backbone": parts["params"][1]}

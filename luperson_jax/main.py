@@ -1,13 +1,13 @@
 """`python -m luperson_jax.main --config C --workdir W [--mode train|eval] [--config.x.y=v]`.
 
-Reads the configuration, sets up JAX and hands over. Kept short on purpose.
+Reads the command line, sets up JAX and hands over. Kept short on purpose.
 """
 
 import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from data_pipeline.errors import InputError
@@ -15,53 +15,43 @@ from luperson_jax import config, evaluate, tasks, train
 from luperson_jax.report import NonFiniteLoss
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, see configs/.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; an existing one is resumed.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; an existing one is resumed.")
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train, or evaluate a checkpoint.")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes of a job.")
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0; see docs/scaling.md."
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the job.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where no cluster.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes, where no cluster.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process, where no cluster.")
 
 
-def parse(arguments: Sequence[str]) -> list[str]:
-    """Command-line flags; whatever is wrong with them is an InputError."""
+def parse(arguments: Sequence[str]) -> None:
+    """Reads the flags; whatever is wrong with them is an InputError."""
     try:
         rest = flags.FLAGS(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"command line: {error}") from error
+        chosen = CONFIG.value and CONFIG.value.to_dict()  # a file that failed to load raises here
+    except Exception as error:  # a configuration is a program and may raise anything
+        reason = error.args[0] if isinstance(error, KeyError) else error
+        raise InputError(f"command line: {reason}") from error
     if len(rest) > 1:
         raise InputError(f"command line: unexpected {rest[1]!r}; every option starts with --")
-    if CONFIG.value is None or not WORKDIR.value:
+    if not chosen or not WORKDIR.value:
         raise InputError("--config FILE and --workdir FOLDER are needed")
-    return rest
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Trains or evaluates."""
-    del arguments
-    if DISTRIBUTED.value or COORDINATOR.value:
-        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
-    task = tasks.TASKS[recipe.task.name]
-    (train.run if MODE.value == "train" else evaluate.run)(recipe, WORKDIR.value, task)
-
-
-def entry() -> None:
-    """Runs `main`; a mistake of the user ends with its message and status 2."""
+def main(arguments: Sequence[str]) -> int:
+    """Trains or evaluates. A mistake of the user ends with its message and status 2."""
+    logging.set_verbosity(logging.ERROR)  # of the libraries; the run speaks through its reporter
     try:
-        main(parse(sys.argv))
-    except InputError as error:
-        sys.exit(_say(str(error), 2))
-    except NonFiniteLoss as error:
-        sys.exit(_say(str(error), 1))
-
-
-def _say(message: str, status: int) -> int:
-    sys.stderr.write(f"luperson_jax: {message}\n")
-    return status
+        parse(arguments)
+        if DISTRIBUTED.value:
+            jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
+        run = train.run if MODE.value == "train" else evaluate.run
+        run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])
+    except (InputError, NonFiniteLoss) as error:
+        sys.stderr.write(f"luperson_jax: {error}\n")
+        return 2 if isinstance(error, InputError) else 1
+    return 0
 
 
 if __name__ == "__main__":
-    entry()
+    sys.exit(main(sys.argv))

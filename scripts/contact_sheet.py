@@ -16,7 +16,7 @@ from data_pipeline.synthetic.world import World
 
 GAP = 6
 PAPER = 255
-COLORS = 128
+COLORS = 256
 
 
 def contact_sheet(world: World, people: int, cameras: int, instances: int) -> np.ndarray:

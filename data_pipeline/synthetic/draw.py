@@ -127,7 +127,9 @@ def _print(pen: Pen, logo: Print, center: Point, shoulders: float, facing: float
         pen.polygon([(x, y - half), (x + wide, y + half), (x - wide, y + half)], logo.color)
 
 
-def _joints(pose: Pose, limb: int, start: Point, lengths: tuple[float, float], bend: float):
+def _joints(
+    pose: Pose, limb: int, start: Point, lengths: tuple[float, float], bend: float
+) -> tuple[Point, Point, Point]:
     """Hip, knee and ankle, or shoulder, elbow and wrist. `bend` is positive where the second joint
     folds backwards (knee), negative where it folds forwards (elbow)."""
     phase = pose.phase + (0.0 if limb > 0 else math.pi)

@@ -15,8 +15,6 @@ from data_pipeline.synthetic.world import World, encode_jpeg
 # Ranges of person numbers. Labelled people count from 0; nobody is in two ranges.
 UNLABELLED_PEOPLE = 1_000_000
 DISTRACTOR_PEOPLE = 2_000_000
-# Instances from here on are the query pictures, so that a gallery may have any size.
-QUERY_INSTANCE = 10_000
 FRAME_STEP = 25
 JUNK_QUALITY = 85
 
@@ -63,11 +61,10 @@ class Plan:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InputError(f"{name}={getattr(self, name)}; give {bound} or more")
-        if self.identities > 9999 or self.cameras > 99:
-            raise InputError(
-                f"{self.identities} identities and {self.cameras} cameras; file names hold at "
-                "most 9999 identities and 99 cameras"
-            )
+        most = {"identities": 9999, "cameras": 99, "images_per_camera": 999, "frames": 999}
+        for name, bound in most.items():
+            if getattr(self, name) > bound:
+                raise InputError(f"{name}={getattr(self, name)}; names of files hold {bound}")
         if not 0 < self.num_train < self.identities:
             raise InputError(
                 f"train_identities={self.train_identities} of identities={self.identities}; "
@@ -150,7 +147,8 @@ def _train(plan: Plan) -> Iterator[Shot]:
 
 
 def _query(plan: Plan) -> Iterator[Shot]:
-    yield from _shots(plan, plan.test, range(QUERY_INSTANCE, QUERY_INSTANCE + 1))
+    """One picture by each camera, taken after those of the gallery."""
+    yield from _shots(plan, plan.test, range(plan.images_per_camera, plan.images_per_camera + 1))
 
 
 def _matches(plan: Plan) -> Iterator[Shot]:
@@ -170,8 +168,7 @@ def _shots(plan: Plan, people: range, instances: range) -> Iterator[Shot]:
     for person in people:
         for camera in range(plan.cameras):
             for instance in instances:
-                number = instance % QUERY_INSTANCE + 1 + (instance >= QUERY_INSTANCE) * 500
-                yield Shot(person + 1, camera + 1, number, person, instance)
+                yield Shot(person + 1, camera + 1, instance + 1, person, instance)
 
 
 def _save(world: World, shot: Shot, path: pathlib.Path, frame: int = 0) -> None:
@@ -206,7 +203,7 @@ def write_market1501(root: pathlib.Path, plan: Plan) -> dict[str, int]:
 
     def name(shot: Shot) -> str:
         pid = "-1" if shot.pid < 0 else f"{shot.pid:04d}"
-        frame = (max(shot.pid, 0) * 37 + shot.number) * FRAME_STEP
+        frame = (max(shot.pid, 0) * 37 % 30_000 + shot.number) * FRAME_STEP
         return f"{pid}_c{shot.camera}s1_{frame:06d}_{shot.number % 100:02d}.jpg"
 
     return _three_parts(root, plan, name)
@@ -284,15 +281,19 @@ def write_folder(root: pathlib.Path, plan: Plan) -> dict[str, int]:
             identity_shown = (identity + stranger) % plan.identities
             shot = Shot(0, camera + 1, 1, UNLABELLED_PEOPLE + int(identity_shown), instance)
             time = int(starts[i]) + 20 * frame
-            name = f"{tracks[i]:06d}_{time:07d}_{camera % 7:02d}.jpg"
+            name = f"{tracks[i]:06d}_{time:07d}_00.jpg"
             _save(plan.world, shot, folder / name, frame)
-    return {"images": len(passes) * plan.frames, "tracklets": len(passes), "videos": num_cameras}
+    return {"images": len(passes) * plan.frames}
 
 
 def write_video(root: pathlib.Path, plan: Plan) -> dict[str, int]:
     """Tracklets named as in MARS (Zheng et al., MARS: A Video Benchmark, 2016):
     `bbox_train/0001/0001C1T0001F001.jpg`, and the lists of names in `info`. The Matlab index files
     of MARS are not written: names tell person, camera, tracklet and frame."""
+    if plan.cameras > 9:
+        raise InputError(
+            f"cameras={plan.cameras}; the names of MARS have one digit, give at most 9"
+        )
     counts = {}
     for part, people in {"train": plan.train, "test": plan.test}.items():
         names = []

@@ -67,7 +67,10 @@ def _blend(image: Array, operation: Array, factor: Array) -> Array:
     # Pillow rounds this mean to a whole gray level.
     mean = jnp.floor(gray.mean() + 0.5)
     other = jnp.where(operation == BRIGHTNESS, 0.0, jnp.where(operation == CONTRAST, mean, gray))
-    return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 255.0)
+    blended = jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 255.0)
+    # The next mean needs the whole picture: without the barrier every later operation would
+    # compute the chain before it twice, once for its mean and once for its pixels.
+    return jax.lax.optimization_barrier(blended)
 
 
 def turn_hue(image: Float[Array, "h w 3"], turn: Float[Array, ""]) -> Float[Array, "h w 3"]:

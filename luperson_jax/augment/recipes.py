@@ -2,11 +2,12 @@
 
 A recipe is data: which operations, how strong, how often. The order is fixed:
 
-    crop (or resize), pad and crop, affine, jitter, grayscale, blur, flip,
+    crop (or resize), flip, pad and crop, affine, jitter, grayscale, blur,
     erase in 0..255, normalize, erase in normalized values.
 
-Papers that flip earlier draw from the same distribution: every later operation is symmetric under
-mirroring, or its random law is.
+Pre-training recipes are published with the flip after the blur. A mirror commutes with jitter,
+grayscale and blur, so the result is the same; up here it reads pixels that are in memory anyhow,
+while after the blur the compiler would compute every tap twice.
 """
 
 import dataclasses
@@ -227,18 +228,18 @@ def _augment_one(
         image = random_resized_crop(keys[0], image, size, output_size, recipe.crop)
     else:
         image = resize(image, output_size, recipe.interpolation)
-    if recipe.pad:
-        image = pad_and_crop(keys[1], image, recipe.pad)
-    if recipe.affine is not None:
-        image = random_affine(keys[2], image, recipe.affine)
-    if recipe.jitter is not None:
-        image = color_jitter(keys[3], image, recipe.jitter)
-    if recipe.grayscale:
-        image = random_grayscale(keys[4], image, recipe.grayscale)
-    if recipe.blur is not None:
-        image = random_blur(keys[5], image, recipe.blur)
     if recipe.flip:
-        image = random_flip(keys[6], image, recipe.flip)
+        image = random_flip(keys[1], image, recipe.flip)
+    if recipe.pad:
+        image = pad_and_crop(keys[2], image, recipe.pad)
+    if recipe.affine is not None:
+        image = random_affine(keys[3], image, recipe.affine)
+    if recipe.jitter is not None:
+        image = color_jitter(keys[4], image, recipe.jitter)
+    if recipe.grayscale:
+        image = random_grayscale(keys[5], image, recipe.grayscale)
+    if recipe.blur is not None:
+        image = random_blur(keys[6], image, recipe.blur)
     if recipe.erase is not None and recipe.erase.space == "raw":
         image = random_erase(keys[7], image, recipe.erase)
     image = normalize(image, mean, std)

@@ -66,7 +66,7 @@ def batch_hard_triplet(
 
     Returns:
         The mean over the anchors that have a negative (0 where none has), and metrics over the
-        same anchors: "active_triplets", share whose triplet violates the margin (0 for the soft one);
+        same anchors: "active_triplets", share that violates the margin (0 for the soft one);
         "hardest_positive" and "hardest_negative", mean distances.
     """
     distance = pairwise_distances(features, features, "euclidean")

@@ -69,8 +69,8 @@ class Task(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def build(cls, recipe: Recipe, table: Table) -> "Task":
-        """The task of a recipe on a training table.
+    def build(cls, recipe: Recipe, table: Table | None) -> "Task":
+        """The task of a recipe on a training table; None where it only embeds.
 
         Raises:
             InputError: settings that do not fit each other or the table.

@@ -47,9 +47,9 @@ class Identify(base.Task):
     freeze_steps: int = 0
 
     @classmethod
-    def build(cls, recipe: Recipe, table: Table) -> "Identify":
+    def build(cls, recipe: Recipe, table: Table | None) -> "Identify":
         """See `Task.build`."""
-        if table.num_ids < 2:
+        if table is not None and table.num_ids < 2:
             raise InputError(
                 f"training with identities needs at least 2 of them, the table of "
                 f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
@@ -61,13 +61,13 @@ class Identify(base.Task):
             extra_bn=options.extra_bn,
             embedding_dim=options.embedding_dim,
         )
-        steps_per_epoch = len(table) // recipe.data.batch_size
+        steps_per_epoch = len(table or ()) // recipe.data.batch_size
         return cls(
             options,
             network,
             base.Views.build(recipe),
             base.make_sampler(recipe),
-            freeze_steps=recipe.optim.freeze_epochs * steps_per_epoch,
+            freeze_steps=recipe.optim.freeze_epochs * steps_per_epoch if recipe.optim.freeze else 0,
         )
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
@@ -92,7 +92,7 @@ class Identify(base.Task):
             extra["stats"],
             images,
             train=True,
-            frozen=step < self.freeze_steps,
+            frozen=step < self.freeze_steps if self.freeze_steps else False,
         )
         logits = after @ params["classifier"]["kernel"]
         identity = classification.smoothed_cross_entropy(

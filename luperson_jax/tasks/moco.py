@@ -48,7 +48,7 @@ class Moco(base.Task):
     labelled = False
 
     @classmethod
-    def build(cls, recipe: Recipe, table: Table) -> "Moco":
+    def build(cls, recipe: Recipe, table: Table | None) -> "Moco":
         """See `Task.build`."""
         del table
         options = recipe.task

@@ -44,8 +44,9 @@ def test_padding_changes_neither_loss_nor_gradient_nor_accuracy():
     def loss(x, y, m):
         return classification.smoothed_cross_entropy(x, y, mask=m)
 
-    value, gradient = jax.value_and_grad(loss)(logits, labels, None)
-    masked_value, masked_gradient = jax.value_and_grad(loss)(padded, padded_labels, mask)
+    gradient_of_loss = jax.jit(jax.value_and_grad(loss))
+    value, gradient = gradient_of_loss(logits, labels, None)
+    masked_value, masked_gradient = gradient_of_loss(padded, padded_labels, mask)
     np.testing.assert_allclose(masked_value, value, rtol=1e-6)
     np.testing.assert_allclose(masked_gradient[:4], gradient, rtol=1e-6)
     np.testing.assert_array_equal(masked_gradient[4:], 0)
@@ -91,7 +92,7 @@ def test_distances_equal_the_definition(name):
 @pytest.mark.parametrize("name", metric.METRICS)
 def test_distance_of_equal_and_of_zero_rows_has_a_finite_gradient(name):
     x = jnp.array([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])
-    gradient = jax.grad(lambda x: metric.pairwise_distances(x, x, name).sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: metric.pairwise_distances(x, x, name).sum()))(x)
     assert np.isfinite(gradient).all()
 
 
@@ -105,7 +106,7 @@ def test_half_precision_features_are_compared_in_float32():
 
 
 def test_unknown_metric_is_named():
-    with pytest.raises(InputError, match="manhattan.*euclidean"):
+    with pytest.raises(InputError, match=r"manhattan.*euclidean"):
         metric.pairwise_distances(jnp.zeros((1, 1)), jnp.zeros((1, 1)), "manhattan")
 
 
@@ -150,7 +151,7 @@ def test_triplet_without_negatives_is_zero_with_zero_gradient(margin):
     def loss(features):
         return metric.batch_hard_triplet(features, jnp.zeros(4, jnp.int32), margin=margin)[0]
 
-    value, gradient = jax.value_and_grad(loss)(jnp.asarray(_random(8, 4, 3)))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(_random(8, 4, 3)))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -164,10 +165,9 @@ def test_padding_is_neither_anchor_nor_candidate():
     def loss(x, y, m):
         return metric.batch_hard_triplet(x, y, mask=m)
 
-    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(features, labels, None)
-    (masked, masked_metrics), masked_gradient = jax.value_and_grad(loss, has_aux=True)(
-        padded, padded_labels, mask
-    )
+    gradient_of_loss = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, metrics), gradient = gradient_of_loss(features, labels, None)
+    (masked, masked_metrics), masked_gradient = gradient_of_loss(padded, padded_labels, mask)
     np.testing.assert_allclose(masked, value, rtol=1e-6)
     np.testing.assert_allclose(masked_gradient[:6], gradient, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(masked_gradient[6:], 0)
@@ -199,9 +199,8 @@ def test_info_nce_equals_cross_entropy_over_the_joined_logits():
 
 
 def test_top5_allows_four_better_entries_and_no_more():
-    query = key = jnp.array([[0.6, 0.8]])
+    query, key = jnp.array([[1.0, 0.0]]), jnp.array([[0.6, 0.8]])
     better = jnp.array([[0.8, 0.6]])
-    query = jnp.array([[1.0, 0.0]])
     queue = jnp.concatenate([jnp.tile(better, (4, 1)), jnp.array([[0.0, 1.0]])])
     _, metrics = contrastive.info_nce(query, key, queue, temperature=0.1)
     assert metrics == {"top1": 0, "top5": 1}
@@ -222,12 +221,14 @@ def test_only_the_query_has_a_gradient():
 @pytest.mark.parametrize("temperature", [0.1, 0.07])
 def test_loss_of_independent_directions_is_the_published_start(temperature):
     keys = jax.random.split(jax.random.key(0), 3)
-    query, key = (contrastive.init_queue(k, 256, 128) for k in keys[:2])
+    query, key = (contrastive.init_queue(k, 32, 128) for k in keys[:2])
     queue = contrastive.init_queue(keys[2], 65536, 128)
     loss, metrics = contrastive.info_nce(query, key, queue, temperature=temperature)
+    # The own keys' part is noise of mean 0; without it 32 queries are enough.
+    own = np.mean(np.sum(np.asarray(query) * np.asarray(key), axis=1)) / temperature
     expected = math.log(65537) + 1 / (2 * 128 * temperature**2)
-    np.testing.assert_allclose(loss, expected, atol=5 * 0.0884 / temperature / 16)
-    assert metrics["top5"] < 0.02
+    np.testing.assert_allclose(loss + own, expected, atol=0.03)
+    assert metrics["top5"] == 0
 
 
 def test_26_pushes_of_2560_wrap_once_and_end_at_1024():

@@ -31,7 +31,7 @@ def _value_and_gradient(loss, *arrays):
 
 
 def _assert_same(ours, theirs, *arrays):
-    value, gradient = jax.value_and_grad(ours)(*(jnp.asarray(array) for array in arrays))
+    value, gradient = jax.jit(jax.value_and_grad(ours))(*(jnp.asarray(array) for array in arrays))
     expected_value, expected_gradient = _value_and_gradient(theirs, *arrays)
     np.testing.assert_allclose(value, expected_value, rtol=2e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)

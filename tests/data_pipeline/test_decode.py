@@ -1,0 +1,130 @@
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipeline import storage
+from data_pipeline.decode import DecodeError, decode, to_canvas
+from data_pipeline.errors import InputError
+
+
+def picture(height=40, width=24, seed=0):
+    """A smooth random picture, so that JPEG keeps it nearly as it is."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 3, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def encoded(pixels, format="PNG", **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "PPM"])
+def test_lossless_formats_come_back_exactly(format):
+    np.testing.assert_array_equal(decode(encoded(picture(), format)), picture())
+
+
+def test_jpeg_agrees_with_pillow():
+    data = encoded(picture(), "JPEG", quality=95)
+    pillow = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(decode(data).astype(int) - pillow).max() <= 2
+    assert np.abs(decode(data).astype(int) - picture()).mean() < 4
+
+
+def test_gray_becomes_three_equal_channels():
+    gray = picture()[..., 0]
+    np.testing.assert_array_equal(decode(encoded(gray)), np.stack([gray] * 3, -1))
+    jpeg = decode(encoded(gray, "JPEG"))
+    assert jpeg.shape == (40, 24, 3)
+    np.testing.assert_array_equal(jpeg[..., 0], jpeg[..., 2])
+
+
+def test_alpha_is_dropped_and_the_color_under_it_kept():
+    alpha = np.zeros((40, 24, 1), np.uint8)
+    np.testing.assert_array_equal(decode(encoded(np.concatenate([picture(), alpha], -1))), picture())
+
+
+def test_transparent_palette_keeps_its_colors():
+    image = Image.fromarray(picture()).quantize(16)
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode(encoded(image)), expected)
+    np.testing.assert_array_equal(decode(encoded(image, transparency=bytes(16))), expected)
+
+
+def test_sixteen_bits_keep_the_high_byte():
+    wide = np.random.default_rng(0).integers(0, 65536, (40, 24), dtype=np.uint16)
+    np.testing.assert_array_equal(decode(encoded(wide))[..., 1], wide >> 8)
+
+
+def test_cmyk_jpeg_goes_through_pillow():
+    data = encoded(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(data), expected)
+
+
+def test_exif_orientation_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(picture(), "JPEG", exif=exif)).shape == (40, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello, this is a text file", "not a picture"),
+        (encoded(picture(), "JPEG")[:-60], "damaged JPEG"),
+        (encoded(picture(), "JPEG")[:30], "damaged JPEG"),
+        (encoded(picture())[:-60], "damaged file"),
+        (encoded(picture())[:20], "damaged file|not a picture"),
+        (encoded(Image.fromarray(picture()[..., 0].astype(np.float32)), "TIFF"), "floating"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a picture"),
+    ],
+)
+def test_bad_data_is_an_error_that_names_the_file(data, reason):
+    with pytest.raises(DecodeError, match=reason) as caught:
+        decode(data, "dir/0001_c1.jpg")
+    assert isinstance(caught.value, InputError)
+    assert "dir/0001_c1.jpg" in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+
+
+def test_damage_inside_a_jpeg_is_an_error():
+    data = bytearray(encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "JPEG"))
+    middle = len(data) // 2
+    data[middle : middle + 2] = b"\xff\xd9"
+    with pytest.raises(DecodeError):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "filter"),
+    [("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)],
+)
+def test_canvas_is_pillows_resize(name, filter):
+    canvas = to_canvas(picture(), (16, 8), name)
+    assert canvas.shape == (16, 8, 3)
+    expected = np.asarray(Image.fromarray(picture()).resize((8, 16), filter))
+    np.testing.assert_array_equal(canvas, expected)
+
+
+def test_canvas_of_the_same_size_changes_nothing():
+    np.testing.assert_array_equal(to_canvas(picture(), (40, 24)), picture())
+
+
+def test_unknown_filter():
+    with pytest.raises(InputError, match="bilinear"):
+        to_canvas(picture(), (40, 24), "cubic")
+
+
+def test_storage_reads_bytes_and_names_a_missing_file(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"\x00\x01")
+    assert storage.read(str(path)) == b"\x00\x01"
+    with pytest.raises(InputError, match="missing"):
+        storage.read(str(tmp_path / "missing.jpg"))

@@ -1,0 +1,349 @@
+import dataclasses
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipeline.errors import InputError
+from luperson_jax.losses.metric import pairwise_distances
+from luperson_jax.retrieval import ranking
+from luperson_jax.structs import EmbeddingSet, RankingReport
+
+
+def _twin(distance, query_pid, query_camera, gallery_pid, gallery_camera, max_rank=50):
+    """The protocol as it is told: sort, remove, look at the hits."""
+    ap, inp, first = [], [], []
+    for row, pid, camera in zip(distance, query_pid, query_camera, strict=True):
+        order = np.argsort(row, kind="stable")
+        kept = order[~((gallery_pid[order] == pid) & (gallery_camera[order] == camera))]
+        ranks = np.flatnonzero(gallery_pid[kept] == pid) + 1
+        ap.append(np.nan)
+        if len(ranks):
+            ap[-1] = np.mean([(ranks <= rank).sum() / rank for rank in ranks])
+            inp.append(len(ranks) / ranks[-1])
+            first.append(ranks[0])
+    cmc = [np.mean(np.array(first) <= place) for place in range(1, max_rank + 1)]
+    return RankingReport(
+        float(np.nanmean(ap)), float(np.mean(inp)), np.array(cmc), np.array(ap), len(first), len(ap)
+    )
+
+
+def _assert_equal(report, expected, tolerance=1e-12):
+    assert report.num_valid_queries == expected.num_valid_queries
+    assert report.num_queries == expected.num_queries
+    np.testing.assert_allclose(report.ap, expected.ap, atol=tolerance)
+    np.testing.assert_allclose(report.cmc, expected.cmc, atol=tolerance)
+    np.testing.assert_allclose(report.mAP, expected.mAP, atol=tolerance)
+    np.testing.assert_allclose(report.mINP, expected.mINP, atol=tolerance)
+
+
+def _labels(seed, num_queries=30, num_gallery=90, num_ids=12, num_cameras=3):
+    generator = np.random.default_rng(seed)
+    return (
+        generator.integers(-1, num_ids, num_queries),
+        generator.integers(0, num_cameras, num_queries),
+        generator.integers(-1, num_ids - 3, num_gallery),
+        generator.integers(0, num_cameras, num_gallery),
+    )
+
+
+def _sets(seed, dim=8, **sizes):
+    query_pid, query_camera, gallery_pid, gallery_camera = _labels(seed, **sizes)
+    generator = np.random.default_rng(seed + 1000)
+    centers = generator.standard_normal((20, dim))
+
+    def embed(pid, camera):
+        noise = generator.standard_normal((len(pid), dim))
+        features = (centers[pid] + 1.5 * noise).astype(np.float32)
+        return EmbeddingSet(features, pid, camera, tuple(map(str, range(len(pid)))))
+
+    return embed(query_pid, query_camera), embed(gallery_pid, gallery_camera)
+
+
+def _arrays(query, gallery):
+    return query.pid, query.camera, gallery.pid, gallery.camera
+
+
+@functools.cache
+def _jitted(metric):
+    return jax.jit(functools.partial(pairwise_distances, metric=metric))
+
+
+def _distances(query, gallery, metric):
+    """Compiled as a whole, like those of the ranking: single operations round differently."""
+    return np.asarray(_jitted(metric)(query.features, gallery.features))
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Tiles of 7 queries: several of them, and a last one that is not full."""
+    monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", 7)
+
+
+# Against the protocol written out
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])
+@pytest.mark.usefixtures("small_tiles")
+def test_ranks_and_ties_equal_a_stable_sort(levels):
+    generator = np.random.default_rng(levels)
+    distance = (generator.integers(0, levels, (30, 90)) / levels).astype(np.float32)
+    for num_cameras in (2, 6):
+        labels = _labels(levels + num_cameras, num_cameras=num_cameras)
+        expected = _twin(distance, *labels)
+        assert 0 < expected.num_valid_queries < expected.num_queries
+        _assert_equal(ranking.rank_distances(distance, *labels), expected)
+
+
+@pytest.mark.parametrize("metric", ranking.METRICS)
+def test_embeddings_rank_like_their_distances(metric):
+    query, gallery = _sets(3)
+    expected = _twin(_distances(query, gallery, metric), *_arrays(query, gallery))
+    assert 0.1 < expected.mAP < 0.9
+    _assert_equal(ranking.rank_embeddings(query, gallery, metric=metric), expected)
+
+
+def test_scale_matters_to_the_euclidean_distance_only():
+    query, gallery = _sets(4)
+    scale = np.linspace(0.1, 9, len(gallery.pid), dtype=np.float32)[:, None]
+    scaled = dataclasses.replace(gallery, features=gallery.features * scale)
+    before, after = (
+        [ranking.rank_embeddings(query, g, metric=m).mAP for m in ("cosine", "euclidean")]
+        for g in (gallery, scaled)
+    )
+    assert before[0] == pytest.approx(after[0], abs=1e-9)
+    assert abs(before[1] - after[1]) > 0.01
+
+
+def test_tile_size_does_not_change_the_report(monkeypatch):
+    generator = np.random.default_rng(5)
+    distance, labels = generator.random((30, 90)), _labels(5)
+    whole = ranking.rank_distances(distance, *labels)
+    for queries, elements in ((1, 2**24), (4, 2**24), (64, 2 * 90), (64, 10)):
+        monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", queries)
+        monkeypatch.setattr(ranking, "MAX_TILE_ELEMENTS", elements)
+        _assert_equal(ranking.rank_distances(distance, *labels), whole)
+
+
+def test_tiles_hold_every_row_and_never_more_elements_than_allowed():
+    rows = np.arange(1000)
+    for num_gallery in (1, 10**5, 10**6, 10**9):
+        tiles = ranking._tiles(rows, num_gallery)
+        assert len({len(tile) for tile in tiles}) == 1
+        size = len(tiles[0])
+        assert size == 1 or size * num_gallery <= ranking.MAX_TILE_ELEMENTS
+        np.testing.assert_array_equal(np.unique(np.concatenate(tiles)), rows)
+
+
+def test_names_of_identities_and_cameras_do_not_matter():
+    distance, labels = np.random.default_rng(6).random((30, 90)), _labels(6)
+    renamed = [column * 10**12 - 5 for column in labels]
+    _assert_equal(
+        ranking.rank_distances(distance, *renamed), ranking.rank_distances(distance, *labels)
+    )
+
+
+# The rules, one by one
+
+
+def _rank_one_query(gallery_pid, gallery_camera, max_rank=5):
+    """One query of identity 1, camera 1; the gallery stands in order of distance."""
+    distance = np.arange(len(gallery_pid))[None] / 10
+    one = np.array([1])
+    return ranking.rank_distances(
+        distance, one, one, np.array(gallery_pid), np.array(gallery_camera), max_rank=max_rank
+    )
+
+
+def test_own_camera_is_removed_and_the_rest_moves_up():
+    report = _rank_one_query([1, 2, 1, 1, 1], [1, 1, 1, 2, 3])  # left: miss hit hit
+    assert report.mAP == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert report.mINP == pytest.approx(2 / 3)
+    np.testing.assert_array_equal(report.cmc, [0, 1, 1, 1, 1])
+
+
+def test_other_identities_of_the_same_camera_stay():
+    assert _rank_one_query([2, 1], [1, 2]).mAP == 0.5
+
+
+def test_queries_without_match_are_counted_and_left_out():
+    distance = np.zeros((3, 2))
+    pid, camera = np.array([1, 5, 2]), np.array([1, 1, 1])
+    report = ranking.rank_distances(distance, pid, camera, np.array([1, 2]), np.array([2, 1]))
+    assert (report.num_valid_queries, report.num_queries) == (1, 3)
+    np.testing.assert_array_equal(report.ap, [1, np.nan, np.nan])
+    assert report.cmc.shape == (50,)
+    np.testing.assert_array_equal(report.cmc, 1)
+
+
+def test_minus_one_is_an_identity_like_any_other():
+    minus = ranking.rank_distances(
+        np.array([[0.0, 1.0]]), *(np.array(x) for x in ([-1], [0], [5, -1], [0, 1]))
+    )
+    assert minus.mAP == 0.5
+
+
+def test_distances_that_differ_in_the_last_bit_are_no_tie():
+    near = np.float32(0.5)
+    distance = np.array([[np.nextafter(near, np.float32(1)), near]])
+    labels = (np.array([1]), np.array([1]), np.array([2, 1]), np.array([1, 2]))
+    assert ranking.rank_distances(distance, *labels).mAP == 1
+
+
+# Ranked lists
+
+
+@pytest.mark.parametrize("metric", ranking.METRICS)
+def test_top_matches_are_the_head_of_the_ranking(metric):
+    query, gallery = _sets(8)
+    gallery.features[40:60] = gallery.features[20:40]  # exact ties
+    top = ranking.top_matches(query, gallery, k=90, metric=metric)
+    for i, row in enumerate(_distances(query, gallery, metric)):
+        order = np.argsort(row, kind="stable")
+        own = (gallery.pid[order] == query.pid[i]) & (gallery.camera[order] == query.camera[i])
+        kept, num_removed = order[~own], own.sum()
+        padded = np.pad(kept, (0, num_removed), constant_values=-1)
+        np.testing.assert_array_equal(top.rows[i], padded)
+        far = np.pad(row[kept], (0, num_removed), constant_values=np.inf)
+        np.testing.assert_array_equal(top.distance[i], far)
+        hits = np.pad(gallery.pid[kept] == query.pid[i], (0, num_removed))
+        np.testing.assert_array_equal(top.correct[i], hits)
+
+
+def test_lists_do_not_depend_on_the_tiles(monkeypatch):
+    # Whole numbers: their squared distances are exact in any order of summation.
+    sets = [dataclasses.replace(x, features=np.round(x.features)) for x in _sets(15)]
+    whole = ranking.top_matches(*sets, k=20, metric="euclidean")
+    monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", 7)
+    tiled = ranking.top_matches(*sets, k=20, metric="euclidean")
+    for name, column in whole._asdict().items():
+        np.testing.assert_array_equal(getattr(tiled, name), column, err_msg=name)
+
+
+def test_top_matches_agree_with_the_report():
+    query, gallery = _sets(9)
+    report = ranking.rank_embeddings(query, gallery, max_rank=5)
+    top = ranking.top_matches(query, gallery, k=5)
+    valid = ~np.isnan(report.ap)
+    hits = np.maximum.accumulate(top.correct[valid], axis=1).mean(0)
+    np.testing.assert_allclose(hits, report.cmc)
+
+
+def test_lists_longer_than_the_gallery_are_padded():
+    query, gallery = _sets(10, num_queries=2, num_gallery=3)
+    top = ranking.top_matches(query, gallery, k=5)
+    assert top.rows.shape == top.correct.shape == top.distance.shape == (2, 5)
+    np.testing.assert_array_equal(top.rows[:, 3:], -1)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e20])
+@pytest.mark.parametrize("side", ["query", "gallery"])
+def test_features_that_are_not_finite(side, bad):
+    sets = dict(zip(("query", "gallery"), _sets(11), strict=True))
+    sets[side].features[2, 3] = bad
+    for function in (ranking.rank_embeddings, lambda q, g: ranking.top_matches(q, g, k=1)):
+        with pytest.raises(InputError, match=f"{side} features contain nan"):
+            function(sets["query"], sets["gallery"])
+
+
+def test_shapes_that_do_not_fit():
+    query, gallery = _sets(12)
+    replace = dataclasses.replace
+    narrow, flat = gallery.features[:, :7], gallery.features[:, 0]
+    cases = {
+        "8 dimensions and gallery features 7": (query, replace(gallery, features=narrow)),
+        "query features have shape (0, 8)": (replace(query, features=query.features[:0]), gallery),
+        "gallery features have shape (90,)": (query, replace(gallery, features=flat)),
+        "gallery pid has shape (89,)": (query, replace(gallery, pid=gallery.pid[:-1])),
+        "query camera has shape (30,) and type float64": (
+            replace(query, camera=query.camera.astype(float)),
+            gallery,
+        ),
+    }
+    for message, (q, g) in cases.items():
+        with pytest.raises(InputError, match=re.escape(message)):
+            ranking.rank_embeddings(q, g)
+
+
+def test_values_that_do_not_exist():
+    query, gallery = _sets(13)
+    with pytest.raises(InputError, match=r"sqeuclidean.*cosine, euclidean"):
+        ranking.rank_embeddings(query, gallery, metric="sqeuclidean")
+    with pytest.raises(InputError, match="max_rank is 0"):
+        ranking.rank_embeddings(query, gallery, max_rank=0)
+    with pytest.raises(InputError, match="length 0"):
+        ranking.top_matches(query, gallery, k=0)
+
+
+def test_a_single_camera_leaves_nothing_to_rank():
+    query, gallery = _sets(14, num_cameras=1)
+    with pytest.raises(InputError, match=r"none of the 30 queries has a match.*cameras"):
+        ranking.rank_embeddings(query, gallery)
+    assert (ranking.top_matches(query, gallery, k=3).rows >= 0).any()
+
+
+# Stored results of FastReID's evaluator (He et al., 2020)
+
+
+def _assert_golden(report, stored, prefix, ap_tolerance=1e-5):
+    cmc = stored[f"{prefix}cmc"]
+    length = min(len(cmc), len(report.cmc))
+    assert abs(report.mAP - stored[f"{prefix}mAP"]) < ap_tolerance
+    assert abs(report.mINP - stored[f"{prefix}mINP"]) < ap_tolerance
+    np.testing.assert_allclose(report.cmc[:length], cmc[:length], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("prefix", "metric"), [("cos_", "cosine"), ("euc_", "euclidean")])
+def test_golden_500_by_2000(golden, prefix, metric):
+    stored = np.load(golden / "rank_fastreid_500x2000.npz")
+    query = [stored[name] for name in ("q_feat", "q_ids", "q_cams")]
+    gallery = [stored[name] for name in ("g_feat", "g_ids", "g_cams")]
+    report = ranking.rank(*query, *gallery, metric=metric)
+    _assert_golden(report, stored, prefix)
+    np.testing.assert_array_equal(~np.isnan(report.ap), stored["valid_query"])
+    np.testing.assert_allclose(
+        report.ap[stored["valid_query"]], stored[f"{prefix}ap_valid"], rtol=0, atol=1e-5
+    )
+    if metric == "cosine":
+        kept = stored["g_ids"] != -1
+        report = ranking.rank(*query, *(column[kept] for column in gallery))
+        _assert_golden(report, stored, "cos_nojunk_")
+
+
+@pytest.mark.parametrize("junk", ["all_", "nojunk_"])
+def test_golden_market_protocol_at_full_size(golden, junk):
+    stored = np.load(golden / "market1501_protocol_synthetic.npz")
+    query = [stored[f"q_{name}"] for name in ("feat_f16", "ids", "cams")]
+    gallery = [stored[f"g_{name}"] for name in ("feat_f16", "ids", "cams")]
+    if junk == "nojunk_":
+        gallery = [column[stored["g_ids"] != -1] for column in gallery]
+    _assert_golden(ranking.rank(*query, *gallery), stored, junk)
+
+
+@pytest.mark.parametrize(
+    ("case", "law"),
+    [
+        ("ties_quantised", "stable"),
+        ("ties_all_equal", "stable"),
+        ("two_cams_q0_g1", "asrun"),
+        ("hand_small", "asrun"),
+        ("junk_minus1_not_special", "asrun"),
+    ],
+)
+def test_golden_edge_cases(golden, case, law):
+    stored = np.load(golden / "rank_edge_cases.npz")
+    names = ("dist", "q_ids", "q_cams", "g_ids", "g_cams")
+    report = ranking.rank_distances(*(stored[f"{case}__{name}"] for name in names))
+    _assert_golden(report, stored, f"{case}__{law}__", 1e-9)
+    assert report.cmc.shape == (50,)
+    assert (np.diff(report.cmc) >= 0).all()
+    if law == "stable":
+        for measure in ("mAP", "mINP"):
+            best = stored[f"{case}__optimistic__{measure}"]
+            worst = stored[f"{case}__pessimistic__{measure}"]
+            assert best >= getattr(report, measure) >= worst
