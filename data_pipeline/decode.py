@@ -14,7 +14,7 @@ JPEG_MAGIC = b"\xff\xd8\xff"
 
 # A closed list, because Pillow would otherwise try every plugin it has, and one of them (EPS) hands
 # the file to an external program.
-PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+PILLOW_FORMATS = ("PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
 
 # What Pillow's readers let out on damaged files.
 PILLOW_ERRORS = (
@@ -77,8 +77,6 @@ def decode(data: bytes, name: str = "") -> np.ndarray:
     try:
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except ValueError as error:
-        if _is_cmyk(data):
-            return _decode_by_pillow(data, name)
         raise DecodeError(f"damaged JPEG ({error}); restore it from the source", name) from error
 
 
@@ -102,14 +100,6 @@ def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic
     if picture.shape[:2] == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), FILTERS[filter]))
-
-
-def _is_cmyk(data: bytes) -> bool:
-    """Print colors, which simplejpeg does not turn into RGB."""
-    try:
-        return simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK")
-    except ValueError:
-        return False
 
 
 def _decode_by_pillow(data: bytes, name: str) -> np.ndarray:

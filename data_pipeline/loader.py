@@ -5,13 +5,13 @@ number of workers, no worker holds back an incomplete batch, and one large array
 shared memory instead of many small ones.
 """
 
-import collections
 import contextlib
 import dataclasses
+import gc
 import itertools
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import grain
@@ -68,9 +68,7 @@ class LoaderOptions:
                 )
         for name, least in (("num_workers", 0), ("prefetch", 1)):
             if getattr(self, name) < least:
-                raise InputError(
-                    f"data.{name} is {getattr(self, name)}; expected {least} or more"
-                )
+                raise InputError(f"data.{name} is {getattr(self, name)}; expected {least} or more")
         if len(self.canvas) != 2 or min(self.canvas) < 1:
             raise InputError(f"data.canvas is {self.canvas}; expected height and width in pixels")
 
@@ -218,7 +216,7 @@ class Loader:
         for iteration in list(self._iterations):
             iteration.close()
 
-    def _iterate(self) -> Iterator[dict[str, np.ndarray]]:
+    def _iterate(self) -> Generator[dict[str, np.ndarray], None, None]:
         if not len(self):
             return
         with contextlib.closing(_elements(self._reader)) as elements:
@@ -226,39 +224,53 @@ class Loader:
                 if "error" in element:
                     raise element["error"]
                 self.skipped.update(element["skipped"])
-                # A copy out of shared memory, which is scarce in containers (/dev/shm), and which
-                # grain takes back when its own array type dies.
-                yield {name: np.array(column) for name, column in element["batch"].items()}
+                yield element["batch"]
 
 
-def _elements(reader: _StepReader) -> Iterator[dict[str, Any]]:
+def _elements(reader: _StepReader) -> Generator[dict[str, Any], None, None]:
     """What the reader gives for each step in turn; its workers end with this generator."""
     options = reader.options
     num_workers = min(options.num_workers, len(reader.rows))
-    source = grain.MapDataset.source(range(len(reader.rows))).map(reader)
-    if options.worker_kind == "threads" or not num_workers:
-        # Without threads grain must not buffer either, or it would look for its thread pool.
-        ahead = max(options.prefetch, num_workers) if num_workers else 0
-        with contextlib.closing(iter(source.to_iter_dataset(_reading(num_workers, ahead)))) as it:
-            yield from it
+    steps = grain.MapDataset.source(range(len(reader.rows))).map(reader)
+    if options.worker_kind == "processes" and num_workers:
+        yield from _by_processes(steps, num_workers, options.prefetch)
         return
+    # Without threads grain must not buffer either, or it would look for its thread pool.
+    ahead = max(options.prefetch, num_workers) if num_workers else 0
+    read_options = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=ahead)
+    with contextlib.closing(iter(steps.to_iter_dataset(read_options))) as elements:
+        yield from elements
+
+
+def _by_processes(
+    steps: grain.MapDataset, num_workers: int, prefetch: int
+) -> Iterator[dict[str, Any]]:
     if UNGUARDED_GRAIN_FLAG in flags.FLAGS and not flags.FLAGS.is_parsed():
         flags.FLAGS[UNGUARDED_GRAIN_FLAG].present = 1
     # grain keeps as many steps again in the parent as in each worker.
-    ahead = math.ceil(options.prefetch / (2 * num_workers))
+    ahead = math.ceil(prefetch / (2 * num_workers))
     dataset = grain.experimental.WithOptionsIterDataset(
-        source.to_iter_dataset(_reading(0, 0)),
+        steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)),
         grain.experimental.DatasetOptions(min_shm_size=SHARED_MEMORY_BYTES),
     ).mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=ahead))
-    with contextlib.closing(iter(dataset)) as it:
+    elements = iter(dataset)
+    try:
         with worker.as_main_module():
             # grain spawns its processes in threads of its own, at some time after the first call.
             # They have all begun when each has delivered a step.
-            first = collections.deque(itertools.islice(it, num_workers))
-        while first:
-            yield first.popleft()
-        yield from it
+            first = [_out_of_shared_memory(e) for e in itertools.islice(elements, num_workers)]
+        yield from first
+        yield from map(_out_of_shared_memory, elements)
+    finally:
+        elements.close()
+        # grain's iterators refer to one another in circles, and each keeps its last array: without
+        # a collection that much shared memory stays taken, at the end of the program too.
+        del elements
+        gc.collect()
 
 
-def _reading(num_threads: int, ahead: int) -> grain.ReadOptions:
-    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
+def _out_of_shared_memory(element: dict[str, Any]) -> dict[str, Any]:
+    """The element in plain arrays. Shared memory is scarce in containers, and grain takes it back
+    when its own array type dies."""
+    batch = element.get("batch", {})
+    return element | {"batch": {name: np.array(column) for name, column in batch.items()}}

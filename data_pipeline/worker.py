@@ -29,8 +29,8 @@ def as_main_module() -> Iterator[None]:
 
 
 if __name__ == "__mp_main__":
-    # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise. It warns
-    # of that on import, once a process.
+    # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise. Its
+    # import warns of that, in each process.
     sys.modules["jax"] = None  # type: ignore[assignment]
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)

@@ -29,7 +29,9 @@ def parse(arguments: Sequence[str]) -> None:
         rest = flags.FLAGS(arguments)
         chosen = CONFIG.value and CONFIG.value.to_dict()  # a file that failed to load raises here
     except Exception as error:  # a configuration is a program and may raise anything
-        reason = error.args[0] if isinstance(error, KeyError) else error
+        reason: object = error
+        while isinstance(reason, Exception) and len(reason.args) == 1:
+            reason = reason.args[0]  # they come wrapped in each other
         raise InputError(f"command line: {reason}") from error
     if len(rest) > 1:
         raise InputError(f"command line: unexpected {rest[1]!r}; every option starts with --")

@@ -96,9 +96,6 @@ def step_per_epoch(
         steps_per_epoch: steps in one epoch.
         warmup_epochs: as in `cosine_per_epoch`.
         peak_multiplier: as in `cosine_per_epoch`.
-
-    Returns:
-        The schedule.
     """
 
     def decay(epoch: Float[Array, ""]) -> Float[Array, ""]:
@@ -129,9 +126,6 @@ def warmup_multistep(
         gamma: factor at each of them.
         warmup_steps: 0 for none.
         warmup_factor: share of the base at step 0.
-
-    Returns:
-        The schedule.
     """
 
     def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
@@ -301,9 +295,6 @@ def per_path_multiplier(
         tree: the parameters, to check the rules against.
         rules: pairs of a regular expression for paths and a factor. A leaf takes the product of
             the factors of all rules that match it.
-
-    Returns:
-        The transformation.
 
     Raises:
         InputError: a rule matches no leaf.

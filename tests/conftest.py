@@ -12,6 +12,8 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
 import jax
 import pytest
 
+from data_pipeline.synthetic import layouts
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -37,3 +39,21 @@ def golden() -> pathlib.Path:
 def real_data() -> pathlib.Path:
     """Folder of real pedestrian pictures."""
     return _outside("LUPERSON_REAL_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def labelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A drawn world in the Market-1501 layout: 6 people to train on, 6 to test on, 2 cameras."""
+    root = tmp_path_factory.mktemp("world") / "labelled"
+    size = {"height": 32, "width": 16, "cameras": 2}
+    layouts.make("market1501", root, identities=12, images_per_camera=3, **size)
+    return root
+
+
+@pytest.fixture(scope="session")
+def unlabelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A drawn world without labels: 64 pictures in a folder."""
+    root = tmp_path_factory.mktemp("world") / "unlabelled"
+    size = {"height": 32, "width": 16, "cameras": 2}
+    layouts.make("folder", root, identities=16, tracklets=2, frames=2, **size)
+    return root

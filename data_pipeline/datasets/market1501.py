@@ -45,17 +45,11 @@ def load(root: str) -> Splits:
 
 def _home(root: str) -> str:
     """The folder that holds the three parts: the root itself or the archive's own folder in it."""
-    missing = []
-    for home in (root, os.path.join(root, ARCHIVE_FOLDER)):
-        if not os.path.isdir(home):
-            continue
-        missing = [f for f in SPLIT_FOLDERS.values() if not os.path.isdir(os.path.join(home, f))]
-        if not missing:
-            return home
-        if len(missing) < len(SPLIT_FOLDERS):
-            break
-    else:
-        home = root
+    inner = os.path.join(root, ARCHIVE_FOLDER)
+    home = inner if os.path.isdir(inner) and not _is_home(root) else root
+    missing = [f for f in SPLIT_FOLDERS.values() if not os.path.isdir(os.path.join(home, f))]
+    if not missing:
+        return home
     below = [name for name in folders.subfolders(root) if _is_home(os.path.join(root, name))]
     hint = f"; give {os.path.join(root, below[0])} as data.root" if below else ""
     raise InputError(

@@ -105,7 +105,7 @@ def _torso(pen: Pen, person: Person, pose: Pose) -> None:
     if pose.front > 0.25:
         center = (pose.lean + drift, chest)
         _print(pen, person.front, center, person.shoulders, pose.front)
-    elif pose.front < -0.25 and person.bag != people.BACKPACK:
+    elif pose.front < -0.25:
         center = (pose.lean - drift, chest)
         _print(pen, person.back, center, person.shoulders, -pose.front)
 

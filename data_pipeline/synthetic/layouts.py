@@ -16,6 +16,7 @@ from data_pipeline.synthetic.world import World, encode_jpeg
 UNLABELLED_PEOPLE = 1_000_000
 DISTRACTOR_PEOPLE = 2_000_000
 FRAME_STEP = 25
+KEEP_EVERY = 20
 JUNK_QUALITY = 85
 
 
@@ -35,7 +36,8 @@ class Plan:
         junk: gallery pictures without a person (identity -1).
         tracklets: passes of a person before cameras, in `folder`, and before each camera, in
             `video`.
-        frames: pictures of one pass.
+        frames: pictures of one pass; consecutive ones in the video layouts, one in twenty of them
+            in `folder`, as in LUPerson-NL.
         extra_cameras: cameras of `folder` that no labelled layout with this `cameras` uses.
         switch_rate: share of the passes in `folder` whose second half shows somebody else, the
             usual mistake of a tracker.
@@ -280,9 +282,9 @@ def write_folder(root: pathlib.Path, plan: Plan) -> dict[str, int]:
             stranger = switches[i] and 2 * frame >= plan.frames
             identity_shown = (identity + stranger) % plan.identities
             shot = Shot(0, camera + 1, 1, UNLABELLED_PEOPLE + int(identity_shown), instance)
-            time = int(starts[i]) + 20 * frame
-            name = f"{tracks[i]:06d}_{time:07d}_00.jpg"
-            _save(plan.world, shot, folder / name, frame)
+            moment = KEEP_EVERY * frame
+            name = f"{tracks[i]:06d}_{starts[i] + moment:07d}_00.jpg"
+            _save(plan.world, shot, folder / name, moment)
     return {"images": len(passes) * plan.frames}
 
 

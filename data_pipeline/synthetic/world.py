@@ -17,6 +17,8 @@ from data_pipeline.synthetic.people import draw_person
 # Pictures are drawn larger and then averaged down, which smooths their edges.
 SUPERSAMPLE = 2
 OCCLUDED, ACCOMPANIED = 0.15, 0.12
+# How far a person gets between two frames of a pass: pixels of the scene, radians of the cycle.
+WALK, GAIT = 3, 0.7
 # Passers-by have numbers that no layout gives to anybody.
 COMPANIONS = 1 << 30
 
@@ -116,7 +118,9 @@ class World:
 
     def _background(self, camera: int, capture: Capture, frame: int) -> Image.Image:
         left, top, height = capture.window
-        left = min(left + 3 * frame, scenes.SCENE_WIDTH - scenes.SCENE_HEIGHT)
+        # The person walks along the scene and turns round at its end.
+        span = scenes.SCENE_WIDTH - scenes.SCENE_HEIGHT
+        left = span - abs(span - (left + WALK * frame) % (2 * span))
         box = (left, top, left + height * self.width / self.height, top + height)
         size = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE)
         scene = scenes.draw_scene(self.seed, camera)
@@ -139,7 +143,7 @@ class World:
         left = picture.width / 2 + body * rng.uniform(-0.035, 0.035)
         top = (picture.height - body) / 2 + body * rng.uniform(-0.03, 0.03)
         pose = Pose(
-            phase=capture.phase + 0.7 * frame,
+            phase=capture.phase + GAIT * frame,
             stride=capture.stride,
             turn=capture.turn + rng.uniform(-0.1, 0.1),
             lean=rng.uniform(-0.012, 0.012),

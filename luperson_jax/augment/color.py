@@ -67,10 +67,7 @@ def _blend(image: Array, operation: Array, factor: Array) -> Array:
     # Pillow rounds this mean to a whole gray level.
     mean = jnp.floor(gray.mean() + 0.5)
     other = jnp.where(operation == BRIGHTNESS, 0.0, jnp.where(operation == CONTRAST, mean, gray))
-    blended = jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 255.0)
-    # The next mean needs the whole picture: without the barrier every later operation would
-    # compute the chain before it twice, once for its mean and once for its pixels.
-    return jax.lax.optimization_barrier(blended)
+    return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 255.0)
 
 
 def turn_hue(image: Float[Array, "h w 3"], turn: Float[Array, ""]) -> Float[Array, "h w 3"]:
@@ -120,19 +117,22 @@ def apply_jitter(
         Values 0..255, clipped after each operation.
     """
     num = order.shape[0]
+    blend_factors = jnp.where(order == HUE, 1.0, factors[order])
+    place = jnp.arange(num)
+
+    def blend(image: Array, operation_and_factor: tuple[Array, Array]) -> tuple[Array, None]:
+        return _blend(image, *operation_and_factor), None
+
+    # A loop and not straight code: each mean needs the whole picture, and the compiler would fold
+    # the chain before it into both the mean and the pixels, over and over.
     if not has_hue:
-        for place in range(num):
-            image = _blend(image, order[place], factors[order[place]])
-        return image
+        return jax.lax.scan(blend, image, (order, blend_factors))[0]
     middle = jnp.argmax(order == HUE)
-    for place in range(num - 1):
-        factor = jnp.where(place < middle, factors[order[place]], 1.0)
-        image = _blend(image, order[place], factor)
+    before = jnp.where(place < middle, blend_factors, 1.0)
+    after = jnp.where(place > middle, blend_factors, 1.0)
+    image, _ = jax.lax.scan(blend, image, (order[:-1], before[:-1]))
     image = turn_hue(image, factors[HUE])
-    for place in range(1, num):
-        factor = jnp.where(place > middle, factors[order[place]], 1.0)
-        image = _blend(image, order[place], factor)
-    return image
+    return jax.lax.scan(blend, image, (order[1:], after[1:]))[0]
 
 
 def color_jitter(

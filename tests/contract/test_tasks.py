@@ -1,0 +1,120 @@
+"""What every task keeps, whoever wrote it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from luperson_jax import sharding, tasks, train
+from luperson_jax.structs import Batch
+from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
+
+NAMES = sorted(tasks.TASKS)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def current(request, tmp_path_factory, labelled_world, unlabelled_world) -> train.Run:
+    folder = TINY[request.param]["data"]["dataset"] == "image_folder"
+    recipe = tiny(request.param, unlabelled_world if folder else labelled_world)
+    workdir = tmp_path_factory.mktemp(request.param)
+    return train.build(recipe, str(workdir), tasks.TASKS[request.param])
+
+
+@pytest.fixture(scope="module")
+def step(current) -> train.Step:
+    return train.compile_step(current)
+
+
+def batch_of(current: train.Run, seed: int) -> Batch:
+    rng = np.random.default_rng(seed)
+    size = current.recipe.data.batch_size
+    arrays = {
+        "images": rng.integers(0, 256, (size, 1, *SIZE, 3), dtype=np.uint8),
+        "size": np.tile(np.int32(SIZE), (size, 1)),
+        "label": (np.arange(size) // 4).astype(np.int32),
+        "camera": (np.arange(size) % 2).astype(np.int32),
+        "index": np.arange(size, dtype=np.int32),
+        "mask": np.ones(size, bool),
+    }
+    return sharding.put_batch(arrays, current.mesh)
+
+
+def test_every_method_is_in_the_small_recipes():
+    assert sorted(TINY) == NAMES
+
+
+def test_gradient_reaches_every_parameter(current):
+    state = train.initial_state(current)
+    batch = batch_of(current, 0)
+
+    def loss(params):
+        return current.task.loss(params, state.extra, batch, jax.random.key(1), state.step)
+
+    (value, (_, metrics)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(state.params)
+    assert np.isfinite(value)
+    assert float(metrics["loss"]) == float(value)
+    assert all(metric.shape == () for metric in metrics.values())
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert np.isfinite(gradient).all(), name
+        # BNNeck's bias is frozen at 0 by its definition.
+        assert (np.abs(gradient).max() > 0) != name.startswith("neck/bn/bias"), name
+
+
+def test_a_step_keeps_structure_and_compiles_once(current, step):
+    state = train.initial_state(current)
+    shapes = jax.eval_shape(lambda: state)
+    with jax.log_compiles(False):
+        state, first = step(state, batch_of(current, 1))
+        jax.block_until_ready(state)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), shapes
+    )
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
+    )
+    state, second = step(state, batch_of(current, 2))
+    jax.block_until_ready(state)
+    assert not compiled
+    assert int(state.step) == 2
+    assert first.keys() == second.keys()
+
+
+def test_the_step_moves_parameters_and_is_a_function_of_its_arguments(current, step):
+    before = train.initial_state(current)
+    kept = jax.tree.map(np.asarray, before.params)
+    one, _ = step(before, batch_of(current, 3))
+    two, _ = step(train.initial_state(current), batch_of(current, 3))
+    assert_trees_equal(one, two)
+    moved = [
+        name
+        for (path, old), new in zip(
+            jax.tree_util.tree_leaves_with_path(kept), jax.tree.leaves(one.params), strict=True
+        )
+        if np.any(old != np.asarray(new))
+        for name in [jax.tree_util.keystr(path, simple=True, separator="/")]
+    ]
+    assert any(name.startswith("backbone/conv1") for name in moved)
+
+
+def test_embedding_depends_on_the_picture_alone(current):
+    state = train.initial_state(current)
+    embed = jax.jit(functools.partial(current.task.embed, state.params, state.extra))
+    batch = batch_of(current, 4)
+    features = np.asarray(embed(batch))
+    assert features.ndim == 2
+    assert features.dtype == np.float32
+    assert np.isfinite(features).all()
+    turned = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), batch)
+    np.testing.assert_allclose(np.asarray(embed(turned)), np.roll(features, 1, axis=0), atol=1e-5)
+    unlabelled = dataclasses.replace(batch, label=jnp.full_like(batch.label, -1))
+    np.testing.assert_array_equal(np.asarray(embed(unlabelled)), features)
+
+
+def test_state_survives_the_way_to_a_checkpoint_and_back(current):
+    state = train.initial_state(current)
+    assert_trees_equal(train.from_tree(train.to_tree(state), state), state)

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+
+from data_pipeline import samplers
+from data_pipeline.errors import InputError
+from data_pipeline.records import Table
+
+
+def table_of(pid, camera=None):
+    pid = np.asarray(pid, np.int64)
+    camera = np.zeros_like(pid) if camera is None else np.asarray(camera, np.int64)
+    return Table(tuple(f"{i}.jpg" for i in range(len(pid))), pid, camera, np.full_like(pid, -1))
+
+
+def uneven_table():
+    """30 identities of 1 to 12 images in up to 4 cameras, in mixed order, and unlabelled rows."""
+    generator = np.random.default_rng(7)
+    pid = np.repeat(np.arange(30) * 3, generator.integers(1, 13, 30))
+    pid = generator.permutation(np.concatenate([pid, np.full(9, -1)]))
+    return table_of(pid, generator.integers(0, 4, len(pid)))
+
+
+PK = [samplers.pk, samplers.pk_camera]
+
+
+def draw(sampler, table, seed=0, epoch=0):
+    if sampler is samplers.shuffled:
+        return sampler(table, 8, seed, epoch)
+    return sampler(table, 8, 4, seed, epoch)
+
+
+@pytest.mark.parametrize("sampler", [*PK, samplers.shuffled])
+def test_pure_function_of_seed_and_epoch(sampler):
+    table = uneven_table()
+    first = draw(sampler, table, 1, 2)
+    assert first.dtype == np.int64
+    np.testing.assert_array_equal(draw(sampler, table, 1, 2), first)
+    for other in (draw(sampler, table, 2, 1), draw(sampler, table, 1, 3)):
+        assert other.shape == first.shape
+        assert (other != first).any()
+
+
+def test_shuffled_draws_each_row_at_most_once():
+    rows = samplers.shuffled(table_of(np.full(23, -1)), 5, 0, 0)
+    assert rows.shape == (4, 5)
+    assert len(np.unique(rows)) == 20
+    assert rows.min() >= 0
+    assert rows.max() < 23
+
+
+def test_shuffled_leaves_out_other_rows_each_epoch():
+    table = table_of(np.full(7, -1))
+    left_out = {
+        (set(range(7)) - set(samplers.shuffled(table, 6, 0, e).flat)).pop() for e in range(60)
+    }
+    assert left_out == set(range(7))
+
+
+def test_sequential_pads_the_last_batch():
+    rows = samplers.sequential(5, 3)
+    np.testing.assert_array_equal(rows, [[0, 1, 2], [3, 4, -1]])
+    assert samplers.sequential(6, 3).shape == (2, 3)
+    assert samplers.sequential(0, 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("sampler", PK)
+def test_batches_hold_p_identities_of_k_images(sampler):
+    table = uneven_table()
+    rows = draw(sampler, table)
+    assert rows.shape == ((table.pid >= 0).sum() // 8, 8)
+    pid = table.pid[rows].reshape(-1, 2, 4)
+    assert (pid == pid[:, :, :1]).all()
+    assert (pid[:, 0, 0] != pid[:, 1, 0]).all()
+    assert (pid >= 0).all()
+
+
+@pytest.mark.parametrize("sampler", PK)
+def test_images_repeat_in_a_group_only_where_the_identity_has_too_few(sampler):
+    table = uneven_table()
+    count = {pid: (table.pid == pid).sum() for pid in np.unique(table.pid)}
+    groups = np.concatenate([draw(sampler, table, epoch=e) for e in range(5)]).reshape(-1, 4)
+    repeats = np.array([len(set(group)) < 4 for group in groups])
+    few = np.array([count[table.pid[group[0]]] < 4 for group in groups])
+    assert few.any()
+    assert not repeats[~few].any()
+    assert repeats[few].all()
+
+
+def test_pk_pass_uses_each_image_once_and_drops_incomplete_groups():
+    # 4 identities of 9 images and K = 4: a pass has 2 groups of each, P = 4 takes all of them.
+    table = table_of(np.repeat(np.arange(4), 9))
+    rows = samplers.pk(table, 16, 4, seed=0, epoch=0)
+    assert rows.shape == (2, 16)
+    assert len(np.unique(rows)) == 32
+    assert np.bincount(table.pid[rows.ravel()]).tolist() == [8, 8, 8, 8]
+    drawn = [samplers.pk(table, 16, 4, seed=0, epoch=epoch) for epoch in range(40)]
+    assert len(np.unique(drawn)) == 36
+
+
+def test_pk_draws_identities_by_their_images_and_pk_camera_alike():
+    # Identity 0 has nine times the images of the others. A pass of pk ends when fewer than two
+    # identities have a group left, so the large one stands in more of its batches.
+    table = table_of(np.concatenate([np.zeros(36, int), np.repeat(np.arange(1, 9), 4)]))
+
+    def share(sampler):
+        rows = np.concatenate([sampler(table, 8, 4, 0, epoch) for epoch in range(60)])
+        return (table.pid[rows] == 0).any(1).mean()
+
+    # A pass of pk_camera: 4 batches with 8 of the 9 identities, each identity in 2/9 of them.
+    assert share(samplers.pk_camera) == pytest.approx(2 / 9, abs=0.03)
+    assert share(samplers.pk) > 0.3
+
+
+def test_pk_resamples_with_replacement():
+    table = table_of(np.repeat(np.arange(4), 2))
+    groups = np.concatenate([samplers.pk(table, 8, 4, 0, e) for e in range(200)]).reshape(-1, 4)
+    distinct = np.array([len(set(group)) for group in groups])
+    # Four draws from two images are all alike with probability 2 / 2**4.
+    assert np.mean(distinct == 1) == pytest.approx(1 / 8, abs=0.06)
+
+
+def test_pk_camera_uses_as_many_cameras_as_it_can():
+    table = uneven_table()
+    groups = np.concatenate([samplers.pk_camera(table, 8, 4, 0, e) for e in range(5)]).reshape(
+        -1, 4
+    )
+    for group in groups:
+        offered = np.unique(table.camera[table.pid == table.pid[group[0]]])
+        assert len(np.unique(table.camera[group])) == min(4, len(offered))
+
+
+def test_pk_camera_with_fewer_instances_than_cameras_never_repeats_one():
+    table = table_of(np.repeat(np.arange(6), 12), np.tile([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2], 6))
+    groups = np.concatenate([samplers.pk_camera(table, 4, 2, 0, e) for e in range(20)]).reshape(
+        -1, 2
+    )
+    assert (table.camera[groups[:, 0]] != table.camera[groups[:, 1]]).all()
+    # The first image is drawn among all, so mostly from the camera with most images.
+    assert np.mean(table.camera[groups[:, 0]] == 0) == pytest.approx(10 / 12, abs=0.06)
+    assert len(np.unique(groups)) == 72
+
+
+@pytest.mark.parametrize("sampler", PK)
+def test_epoch_is_filled_by_several_passes(sampler):
+    # One pass has 2 batches (pk) or 1 (pk_camera), the epoch 4.
+    table = table_of(np.concatenate([np.zeros(20, int), np.ones(4, int), np.full(8, 2)]))
+    assert sampler(table, 8, 4, 0, 0).shape == (4, 8)
+
+
+@pytest.mark.parametrize("sampler", PK)
+@pytest.mark.parametrize(
+    ("pid", "batch_size", "num_instances", "named"),
+    [
+        ([0, 0, 1, 1], 6, 4, r"data\.num_instances 4"),
+        ([0, 0, 1, 1], 4, 0, r"data\.num_instances 0"),
+        ([0, 0, 1, 1], 4, 1, "needs 4 identities in a batch, the table has 2"),
+        ([0, 0, 1, -1], 4, 2, r"data\.batch_size 4 is more than the 3 labelled rows"),
+        ([0, 0, 1, 1], 0, 2, r"data\.batch_size is 0"),
+    ],
+)
+def test_impossible_batches_name_the_setting(sampler, pid, batch_size, num_instances, named):
+    with pytest.raises(InputError, match=named):
+        sampler(table_of(pid), batch_size, num_instances, 0, 0)
+
+
+def test_shuffled_with_fewer_rows_than_a_batch():
+    with pytest.raises(InputError, match=r"data\.batch_size 4 is more than the 3 rows"):
+        samplers.shuffled(table_of([1, 2, 3]), 4, 0, 0)
+
+
+@pytest.mark.parametrize("sampler", PK)
+def test_every_identity_meets_every_other(sampler):
+    table = table_of(np.repeat(np.arange(5), 4))
+    rows = np.concatenate([sampler(table, 8, 4, 0, epoch) for epoch in range(60)])
+    pairs = {tuple(sorted(set(batch))) for batch in table.pid[rows].tolist()}
+    assert len(pairs) == 10

@@ -1,0 +1,222 @@
+"""Grayscale, blur and color jitter against Pillow, colorsys and numpy."""
+
+import colorsys
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter
+
+from luperson_jax.augment import color
+
+NEUTRAL = jnp.array([1.0, 1.0, 1.0, 0.0])
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def single(image: np.ndarray, operation: int, factor: float) -> np.ndarray:
+    order = jnp.array([operation])
+    factors = NEUTRAL.at[operation].set(factor)
+    return np.asarray(
+        color.apply_jitter(jnp.asarray(image, jnp.float32), order, factors, operation == color.HUE)
+    )
+
+
+def test_luma_equals_pillow():
+    image = picture(24, 16)
+    expected = np.asarray(Image.fromarray(image).convert("L"), np.float32)
+    ours = np.asarray(color.luma(jnp.asarray(image, jnp.float32)))[:, :, 0]
+    assert np.abs(ours - expected).max() <= 0.51
+
+
+def test_grayscale_probability_and_equal_channels():
+    image = jnp.asarray(picture(8, 4), jnp.float32)
+    keys = jax.random.split(jax.random.key(2), 2000)
+    views = np.asarray(jax.jit(jax.vmap(lambda key: color.random_grayscale(key, image, 0.2)))(keys))
+    gray = (views == views[..., :1]).all(axis=(1, 2, 3))
+    assert abs(gray.mean() - 0.2) < 5 * math.sqrt(0.16 / 2000)
+    np.testing.assert_array_equal(views[~gray], np.broadcast_to(image, views[~gray].shape))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.4])
+@pytest.mark.parametrize(
+    ("operation", "enhancer"),
+    [
+        (color.BRIGHTNESS, ImageEnhance.Brightness),
+        (color.CONTRAST, ImageEnhance.Contrast),
+        (color.SATURATION, ImageEnhance.Color),
+    ],
+)
+def test_blends_equal_pillow(operation, enhancer, factor):
+    image = picture(24, 16)
+    expected = np.asarray(enhancer(Image.fromarray(image)).enhance(factor), np.float32)
+    assert np.abs(single(image, operation, factor) - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("turn", [-0.4, -0.1, 0.05, 1 / 3, 0.5])
+def test_hue_equals_colorsys(turn):
+    image = picture(12, 8).copy()
+    image[0, 0], image[0, 1], image[0, 2] = (0, 0, 0), (90, 90, 90), (255, 0, 0)
+    expected = np.empty(image.shape)
+    for row, column in np.ndindex(image.shape[:2]):
+        hue, saturation, value = colorsys.rgb_to_hsv(*(image[row, column] / 255.0))
+        expected[row, column] = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
+    np.testing.assert_allclose(single(image, color.HUE, turn), expected * 255.0, atol=2e-3)
+
+
+def test_hue_is_near_pillow():
+    # Pillow keeps the hue in 8 bits: one of its 256 steps moves a vivid channel by 6 levels.
+    image = picture(24, 16)
+    hue, saturation, value = Image.fromarray(image).convert("HSV").split()
+    turned = Image.fromarray((np.asarray(hue) + np.uint8(26)).astype(np.uint8))
+    expected = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    apart = np.abs(single(image, color.HUE, 26 / 256) - np.asarray(expected, np.float32))
+    assert apart.max() <= 8
+    assert apart.mean() < 1.5
+
+
+def slow_jitter(image: np.ndarray, order, factors) -> np.ndarray:
+    image = image.astype(np.float64)
+    for operation in order:
+        gray = image @ np.array([0.299, 0.587, 0.114])
+        factor = factors[operation]
+        if operation == color.BRIGHTNESS:
+            image = image * factor
+        elif operation == color.CONTRAST:
+            image = factor * image + (1 - factor) * math.floor(gray.mean() + 0.5)
+        elif operation == color.SATURATION:
+            image = factor * image + (1 - factor) * gray[:, :, None]
+        else:
+            image = np.asarray(single(image, color.HUE, factor), np.float64)
+        image = image.clip(0, 255)
+    return image
+
+
+def test_all_24_orders_equal_one_operation_at_a_time():
+    image = picture(12, 8)
+    factors = np.array([1.5, 0.6, 1.8, 0.2], np.float32)
+    orders = list(itertools.permutations(range(4)))
+    ours = jax.vmap(color.apply_jitter, (None, 0, None, None))(
+        jnp.asarray(image, jnp.float32), jnp.array(orders), jnp.asarray(factors), True
+    )
+    expected = np.stack([slow_jitter(image, order, factors) for order in orders])
+    np.testing.assert_allclose(ours, expected, atol=0.01)
+    # The order matters, so that a mixed-up one could not pass.
+    flat = expected.reshape(24, -1)
+    apart = np.abs(flat[:, None] - flat[None, :]).max(axis=2) + 1000 * np.eye(24)
+    assert np.median(apart.min(axis=1)) > 1.0
+
+
+@pytest.mark.parametrize(
+    ("operation", "jitter", "low", "high"),
+    [
+        (color.BRIGHTNESS, color.Jitter(brightness=0.4, probability=1.0), 0.6, 1.4),
+        (color.BRIGHTNESS, color.Jitter(brightness=1.5, probability=1.0), 0.0, 2.5),
+        (color.HUE, color.Jitter(hue=0.1, probability=1.0), -0.1, 0.1),
+    ],
+)
+def test_jitter_strengths_are_uniform_ranges(operation, jitter, low, high):
+    image = jnp.broadcast_to(jnp.array([60.0, 30.0, 30.0])[None, None], (2, 2, 3))
+    keys = jax.random.split(jax.random.key(4), 3000)
+    pixel = np.asarray(jax.jit(jax.vmap(lambda key: color.color_jitter(key, image, jitter)))(keys))[
+        :, 0, 0
+    ]
+    if operation == color.BRIGHTNESS:
+        drawn = pixel[:, 0] / 60.0
+    else:
+        drawn = np.array([colorsys.rgb_to_hsv(*(p / 255.0))[0] for p in pixel])
+        drawn = (drawn + 0.5) % 1.0 - 0.5
+    width = high - low
+    assert drawn.min() >= low - 1e-4
+    assert drawn.max() <= high + 1e-4
+    assert abs(drawn.mean() - (low + high) / 2) < 5 * width / math.sqrt(12 * 3000)
+    assert abs(drawn.std() - width / math.sqrt(12)) < 0.03 * width
+
+
+def test_jitter_probability_and_orders():
+    image = jnp.asarray(picture(4, 4), jnp.float32)
+    keys = jax.random.split(jax.random.key(9), 2000)
+    jitter = color.Jitter(0.4, 0.4, 0.4, 0.1, probability=0.8)
+    views = np.asarray(jax.jit(jax.vmap(lambda key: color.color_jitter(key, image, jitter)))(keys))
+    same = (views == np.asarray(image)).all(axis=(1, 2, 3))
+    assert abs(same.mean() - 0.2) < 5 * math.sqrt(0.16 / 2000)
+
+
+def test_both_orders_of_two_operations_are_drawn():
+    image = jnp.asarray(picture(8, 8), jnp.float32)
+    jitter = color.Jitter(brightness=0.4, contrast=0.4, probability=1.0)
+    keys = jax.random.split(jax.random.key(0), 24)
+    all_draws = np.asarray(jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (9,))))(keys))
+    views = np.asarray(jax.jit(jax.vmap(lambda key: color.color_jitter(key, image, jitter)))(keys))
+    seen = []
+    for draws, view in zip(all_draws, views, strict=True):
+        factors = np.array([0.6 + 0.8 * draws[0], 0.6 + 0.8 * draws[1], 1.0, 0.0])
+        match = [
+            order
+            for order in ((color.BRIGHTNESS, color.CONTRAST), (color.CONTRAST, color.BRIGHTNESS))
+            if np.abs(slow_jitter(np.asarray(image), order, factors) - view).max() < 0.01
+        ]
+        assert match
+        seen += match if len(match) == 1 else []
+    assert set(seen) == {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5, 0.8, 1.2, 1.9, 2.0])
+def test_blur_kernel_has_the_variance_it_promises(sigma):
+    kernel = np.asarray(color.blur_kernel(jnp.float32(sigma), 2.0), np.float64)
+    offset = np.arange(kernel.size) - kernel.size // 2
+    assert abs(kernel.sum() - 1) < 1e-5
+    np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-6)
+    assert abs((kernel * offset**2).sum() - sigma**2) < 1e-4
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.0, 1.6, 2.0])
+def test_blur_equals_pillow(sigma):
+    image = picture(48, 24)
+    kernel = color.blur_kernel(jnp.float32(sigma), 2.0)
+    ours = np.asarray(color.gaussian_blur(jnp.asarray(image, jnp.float32), kernel))
+    expected = np.asarray(
+        Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)), np.float32
+    )
+    apart = np.abs(ours - expected)
+    # Pillow rounds after each of six passes, where a small sigma loses some of its effect, and
+    # repeats the border before each.
+    assert apart[6:-6, 6:-6].max() <= 3.0
+    assert apart.mean() < 1.0
+    assert apart.max() <= 8.0
+    unblurred = np.abs(image[6:-6, 6:-6] - expected[6:-6, 6:-6])
+    assert sigma < 0.5 or apart[6:-6, 6:-6].mean() < unblurred.mean() / 3
+
+
+def test_blur_is_identity_at_sigma_zero_and_keeps_a_constant():
+    image = jnp.asarray(picture(16, 8), jnp.float32)
+    kernel = color.blur_kernel(jnp.float32(0.0), 2.0)
+    np.testing.assert_array_equal(color.gaussian_blur(image, kernel), image)
+    flat = jnp.full((16, 8, 3), 77.0)
+    blurred = color.gaussian_blur(flat, color.blur_kernel(jnp.float32(1.7), 2.0))
+    np.testing.assert_allclose(blurred, 77.0, rtol=1e-5)
+
+
+def test_blur_probability_and_range():
+    # One bright point: what is left of it tells sigma.
+    image = jnp.zeros((15, 15, 3)).at[7, 7].set(200.0)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    views = np.asarray(
+        jax.jit(jax.vmap(lambda key: color.random_blur(key, image, color.Blur())))(keys)
+    )
+    offset = np.arange(15) - 7
+    variance = (views[..., 0].sum(axis=1) * offset**2).sum(axis=1) / views[..., 0].sum(axis=(1, 2))
+    sigma = np.sqrt(np.maximum(variance, 0))
+    blurred = sigma > 0.05
+    assert abs(blurred.mean() - 0.5) < 5 * math.sqrt(0.25 / 2000)
+    sigma = sigma[blurred]
+    assert sigma.min() > 0.09
+    assert sigma.max() < 2.01
+    assert abs(sigma.mean() - 1.05) < 5 * 1.9 / math.sqrt(12 * sigma.size)

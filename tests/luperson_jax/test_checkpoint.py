@@ -1,0 +1,133 @@
+"""Saving, keeping, falling back, and moving a backbone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipeline.errors import InputError
+from luperson_jax import checkpoint
+from tests.helpers import assert_trees_equal
+
+
+def state(value: float) -> dict:
+    return {"params": {"kernel": jnp.full((300, 40), value)}, "extra": {}, "step": jnp.int32(value)}
+
+
+def save(folder, values, metrics=None, **options) -> checkpoint.Checkpoints:
+    checkpoints = checkpoint.Checkpoints(folder, **options)
+    for value in values:
+        measured = {"mAP": metrics[value]} if metrics and value in metrics else None
+        checkpoints.save(value, state(value), measured)
+    checkpoints.close()
+    return checkpoint.Checkpoints(folder, **options)
+
+
+def files_of(folder, step):
+    """The data files of a checkpoint, largest last."""
+    found = [path for path in (folder / "checkpoints" / str(step) / "default").rglob("d/*")]
+    return sorted((path for path in found if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def test_the_newest_comes_back_bit_for_bit(tmp_path):
+    step, tree = save(tmp_path, [1, 2]).restore(state(0))
+    assert step == 2
+    assert_trees_equal(tree, state(2))
+
+
+def test_nothing_saved_restores_nothing(tmp_path):
+    assert checkpoint.Checkpoints(tmp_path).restore(state(0)) is None
+
+
+def test_newest_and_best_are_kept(tmp_path):
+    kept = save(tmp_path, [1, 2, 3, 4, 5], {2: 0.9, 3: 0.1, 4: 0.5}, keep=1)
+    assert kept.steps() == [2, 5]
+    assert kept.best_step() == 2
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_a_damaged_save_is_passed_over_and_named(tmp_path, damage, caplog):
+    save(tmp_path, [1, 2]).close()
+    target = files_of(tmp_path, 2)[-1]
+    data = bytearray(target.read_bytes())
+    if damage == "truncate":
+        target.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        target.write_bytes(data)
+    else:
+        target.unlink()
+    step, tree = checkpoint.Checkpoints(tmp_path).restore(state(0))
+    assert step == 1
+    assert_trees_equal(tree, state(1))
+    assert "checkpoint 2" in caplog.text
+    assert target.name in caplog.text
+
+
+def test_only_damaged_saves_are_an_error(tmp_path):
+    save(tmp_path, [1]).close()
+    files_of(tmp_path, 1)[-1].unlink()
+    with pytest.raises(InputError, match="all are damaged"):
+        checkpoint.Checkpoints(tmp_path).restore(state(0))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({**state(0), "more": jnp.zeros(3)}, ["missing more (3,)"]),
+        ({"params": state(0)["params"], "extra": {}}, ["unknown step ()"]),
+        ({**state(0), "params": {"kernel": jnp.zeros((2, 2))}}, ["(300, 40)", "(2, 2)"]),
+    ],
+)
+def test_other_tensors_are_named(tmp_path, target, words):
+    with pytest.raises(InputError) as caught:
+        save(tmp_path, [1]).restore(target)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_reading_needs_no_structure(tmp_path):
+    save(tmp_path, [3]).close()
+    step, tree = checkpoint.Checkpoints(tmp_path, read_only=True).read()
+    assert step == 3
+    assert_trees_equal(tree, state(3))
+
+
+def test_reading_a_folder_without_checkpoints_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoints"):
+        checkpoint.Checkpoints(tmp_path, read_only=True)
+
+
+def backbone_of(value: float, width: int = 3) -> dict:
+    return {
+        "params": {"backbone": {"conv1": {"kernel": jnp.full((2, width), value)}}},
+        "extra": {"stats": {"backbone": {"bn1": {"mean": jnp.full(width, value)}}}},
+    }
+
+
+def test_backbone_moves_and_everything_else_stays():
+    target, source = backbone_of(0.0), backbone_of(5.0)
+    target["params"]["classifier"] = jnp.ones(2)
+    source["params"]["head"] = jnp.ones(9)
+    filled, line = checkpoint.transfer_backbone(target, source)
+    assert line == "2 of 2 backbone tensors filled, 0 unused"
+    assert np.all(filled["params"]["backbone"]["conv1"]["kernel"] == 5)
+    assert np.all(filled["extra"]["stats"]["backbone"]["bn1"]["mean"] == 5)
+    assert "head" not in filled["params"]
+    assert np.all(filled["params"]["classifier"] == 1)
+
+
+def test_a_backbone_that_does_not_fit_is_an_error():
+    with pytest.raises(InputError, match=r"only 0 of 2[\s\S]*\(2, 4\), expected \(2, 3\)"):
+        checkpoint.transfer_backbone(backbone_of(0.0), backbone_of(1.0, width=4))
+    empty = {"params": {}, "extra": {"stats": {}}}
+    with pytest.raises(InputError, match="missing params/backbone/conv1/kernel"):
+        checkpoint.transfer_backbone(backbone_of(0.0), empty)
+
+
+def test_restored_arrays_go_where_the_target_lies(tmp_path):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    checkpoints = save(tmp_path, [1])
+    _, tree = checkpoints.restore(jax.device_put(state(0), whole))
+    assert tree["params"]["kernel"].sharding == whole
