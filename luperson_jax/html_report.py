@@ -5,6 +5,7 @@ import html
 import io
 import json
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ NUM_QUERIES = 12
 NUM_SHOWN = 8
 PICTURE_HEIGHT = 96
 HIDDEN_CURVES = ("train/images_per_second",)
+FIGURES = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
@@ -53,11 +55,12 @@ def make(
     Returns:
         A whole page. Queries shown are spread from the worst average precision to the best.
     """
-    name = html.escape(pathlib.Path(workdir).name)
+    skipped = report.num_queries - report.num_valid_queries
     body = [
-        f"<h1>{name}</h1>",
-        _figures_table(report),
-        f"<h2>Cumulative matching</h2>{_cmc_curve(report)}",
+        _table({"": report}),
+        f"<p>{report.num_valid_queries} queries; {skipped} more have no match in the gallery "
+        "and are not counted.</p>",
+        f"<h2>Cumulative matching</h2>{_cmc_curves({'': report})}",
         "<h2>Curves</h2>",
         *_curves(pathlib.Path(workdir) / METRICS_FILE),
         "<h2>Ranked lists</h2><p>Query at the left, then its nearest gallery images, nearest "
@@ -66,35 +69,50 @@ def make(
         "the query's own camera and identity are left out.</p>",
         *_ranked_lists(query, gallery, report, metric),
     ]
-    head = f"<meta charset='utf-8'><title>{name}</title><style>{STYLE}</style>"
-    return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
+    return _page(pathlib.Path(workdir).name, "".join(body))
 
 
-def _figures_table(report: RankingReport) -> str:
-    values = ranking_values(report)
-    titles = {
-        "mAP": "mAP",
-        "rank1": "Rank-1",
-        "rank5": "Rank-5",
-        "rank10": "Rank-10",
-        "mINP": "mINP",
-    }
-    head = "".join(f"<th>{title}</th>" for title in titles.values())
-    cells = "".join(f"<td>{100 * values[key]:.2f} %</td>" for key in titles)
-    skipped = report.num_queries - report.num_valid_queries
-    return (
-        f"<table><tr>{head}</tr><tr>{cells}</tr></table>"
-        f"<p>{report.num_valid_queries} queries; {skipped} more have no match in the gallery "
-        "and are not counted.</p>"
+def make_overview(reports: Mapping[str, RankingReport], pages: Mapping[str, pathlib.Path]) -> str:
+    """Several runs side by side, with links to the page of each.
+
+    Args:
+        reports: rankings by name.
+        pages: reports of single runs by name; all in folders beside each other, below the folder
+            that this page is written to.
+    """
+    links = "".join(
+        f"<li><a href='{html.escape(f'{path.parent.name}/{path.name}')}'>{html.escape(name)}</a>"
+        for name, path in pages.items()
     )
+    body = f"{_table(reports)}{_cmc_curves(reports)}<h2>Single runs</h2><ul>{links}</ul>"
+    return _page("Runs compared", body)
 
 
-def _cmc_curve(report: RankingReport) -> str:
+def _page(title: str, body: str) -> str:
+    title = html.escape(title)
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html><head>{head}</head><body><h1>{title}</h1>{body}</body></html>\n"
+
+
+def _table(reports: Mapping[str, RankingReport]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in ("", *FIGURES.values()))
+    rows = []
+    for name, report in reports.items():
+        values = ranking_values(report)
+        cells = "".join(f"<td>{100 * values[key]:.2f} %</td>" for key in FIGURES)
+        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _cmc_curves(reports: Mapping[str, RankingReport]) -> str:
     figure = Figure(figsize=(5, 3))
     axes = figure.add_subplot()
-    axes.plot(np.arange(1, len(report.cmc) + 1), 100 * report.cmc)
+    for name, report in reports.items():
+        axes.plot(np.arange(1, len(report.cmc) + 1), 100 * report.cmc, label=name)
     axes.set(xlabel="rank", ylabel="queries matched, %", ylim=(0, 101))
     axes.grid(alpha=0.3)
+    if len(reports) > 1:
+        axes.legend(fontsize=8)
     return _as_svg(figure)
 
 

@@ -1,6 +1,7 @@
 """The mesh, where arrays live on it, and the set-up of jobs with several processes."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,9 +14,10 @@ from luperson_jax.structs import Batch
 DATA_AXIS = "data"
 
 
-def make_mesh() -> Mesh:
-    """One axis over all devices of all processes."""
-    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """One axis over the given devices; over all devices of all processes by default."""
+    count = jax.device_count() if devices is None else len(devices)
+    return jax.make_mesh((count,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

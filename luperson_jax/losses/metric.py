@@ -78,8 +78,6 @@ def batch_hard_triplet(
 
     hardest_positive = jnp.max(jnp.where(positive, distance, 0.0), axis=1)
     hardest_negative = jnp.min(jnp.where(negative, distance, jnp.inf), axis=1)
-    # Infinity is taken out before the difference: `where` after it would let nan into the gradient.
-    hardest_negative = jnp.where(anchor, hardest_negative, 0.0)
     gap = hardest_positive - hardest_negative
     losses = jax.nn.softplus(gap) if margin is None else jax.nn.relu(gap + margin)
 

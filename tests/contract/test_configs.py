@@ -15,13 +15,17 @@ VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]
 
 
-@pytest.mark.parametrize(("path", "argument"), VARIANTS, ids=lambda value: getattr(value, "stem", value))
+@pytest.mark.parametrize(
+    ("path", "argument"), VARIANTS, ids=lambda value: getattr(value, "stem", value)
+)
 def test_configuration_builds(path, argument):
     recipe = config.resolve(config.load_file(str(path), argument), tasks.OPTIONS)
     table = make_table([(f"{i:05d}.jpg", i % 100, i % 4, -1) for i in range(3000)])
     task = tasks.TASKS[recipe.task.name].build(recipe, table)
     params, _ = jax.eval_shape(functools.partial(train._init, task, recipe, table))
-    optimizer, schedule = optim.build(recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=9)
+    optimizer, schedule = optim.build(
+        recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=9
+    )
     jax.eval_shape(optimizer.init, params)
     assert np.isfinite(float(schedule(0)))
 

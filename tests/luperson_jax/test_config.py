@@ -50,7 +50,9 @@ def test_mistakes_are_named_with_the_remedy(groups, words):
 
 def test_none_is_a_margin_and_text_is_not():
     options = tasks.OPTIONS
-    assert config.resolve({"task": {"name": "identify", "margin": None}}, options).task.margin is None
+    assert (
+        config.resolve({"task": {"name": "identify", "margin": None}}, options).task.margin is None
+    )
     with pytest.raises(InputError, match=r"task\.margin"):
         config.resolve({"task": {"name": "identify", "margin": "soft"}}, options)
 

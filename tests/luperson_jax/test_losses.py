@@ -131,10 +131,10 @@ def test_triplet_equals_the_loop_over_anchors(margin):
 def test_triplet_metrics_on_a_line():
     features = jnp.array([[0.0], [1.0], [3.0], [7.0]])
     labels = jnp.array([0, 0, 1, 1])
-    loss, metrics = metric.batch_hard_triplet(features, labels, margin=0.3)
+    loss, metrics = metric.batch_hard_triplet(features, labels, margin=1.5)
     # hardest positive 1 1 4 4, hardest negative 3 2 2 6: gaps -2 -1 2 -2
-    np.testing.assert_allclose(loss, 2.3 / 4, rtol=1e-5)
-    np.testing.assert_allclose(metrics["active_triplets"], 0.25)
+    np.testing.assert_allclose(loss, (0.5 + 3.5) / 4, rtol=1e-5)
+    np.testing.assert_allclose(metrics["active_triplets"], 0.5)
     np.testing.assert_allclose(metrics["hardest_positive"], 2.5, rtol=1e-5)
     np.testing.assert_allclose(metrics["hardest_negative"], 3.25, rtol=1e-5)
 
@@ -149,10 +149,12 @@ def test_an_identity_with_one_picture_is_only_pushed_away():
 @pytest.mark.parametrize("margin", [0.3, None])
 def test_triplet_without_negatives_is_zero_with_zero_gradient(margin):
     def loss(features):
-        return metric.batch_hard_triplet(features, jnp.zeros(4, jnp.int32), margin=margin)[0]
+        return metric.batch_hard_triplet(features, jnp.zeros(4, jnp.int32), margin=margin)
 
-    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(_random(8, 4, 3)))
+    gradient_of_loss = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, metrics), gradient = gradient_of_loss(jnp.asarray(_random(8, 4, 3)))
     assert value == 0
+    assert set(map(float, metrics.values())) == {0.0}
     np.testing.assert_array_equal(gradient, 0)
 
 

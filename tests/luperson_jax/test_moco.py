@@ -1,0 +1,152 @@
+"""What makes MoCo MoCo."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from luperson_jax import sharding, tasks, train
+from luperson_jax.losses import contrastive
+from luperson_jax.structs import Batch
+from tests.helpers import SIZE, tiny
+
+BATCH = 16
+
+
+def build(tmp_path, root, **changes):
+    recipe = tiny("moco", root, **changes)
+    current = train.build(recipe, str(tmp_path), tasks.TASKS["moco"])
+    return current, train.initial_state(current)
+
+
+def batch_of(seed: int = 0) -> Batch:
+    images = np.random.default_rng(seed).integers(0, 256, (BATCH, 1, *SIZE, 3), dtype=np.uint8)
+    rows = jnp.arange(BATCH, dtype=jnp.int32)
+    size = jnp.tile(jnp.array(SIZE, jnp.int32), (BATCH, 1))
+    return Batch(jnp.asarray(images), size, rows, rows, rows, jnp.ones(BATCH, bool))
+
+
+def loss_of(current, state, batch, key=0):
+    return current.task.loss(state.params, state.extra, batch, jax.random.key(key), state.step)
+
+
+def test_encoders_start_equal_and_apart_in_memory(tmp_path, unlabelled_world):
+    _, state = build(tmp_path, unlabelled_world)
+    leaves = zip(jax.tree.leaves(state.params), jax.tree.leaves(state.extra["key_params"]), strict=True)
+    for query, key in leaves:
+        np.testing.assert_array_equal(query, key)
+        assert query.unsafe_buffer_pointer() != key.unsafe_buffer_pointer() if len(
+            query.sharding.device_set
+        ) == 1 else query is not key
+
+
+def test_key_encoder_follows_before_the_key_forward(tmp_path, unlabelled_world):
+    """With momentum 0 the keys are those of the query network, whatever the key encoder was."""
+    current, state = build(tmp_path, unlabelled_world, task__momentum=0.0)
+    moved = jax.tree.map(lambda leaf: leaf + 1.0, state.extra["key_params"])
+    other = dataclasses.replace(state, extra={**state.extra, "key_params": moved})
+    first, (extra, _) = loss_of(current, state, batch_of())
+    second, (extra_moved, _) = loss_of(current, other, batch_of())
+    assert float(first) == float(second)
+    np.testing.assert_array_equal(extra["queue"], extra_moved["queue"])
+
+
+def test_key_encoder_is_the_average_and_its_statistics_are_not(tmp_path, unlabelled_world):
+    current, state = build(tmp_path, unlabelled_world)
+    apart = jax.tree.map(lambda leaf: leaf + 0.5, state.params)
+    _, (extra, _) = loss_of(current, dataclasses.replace(state, params=apart), batch_of())
+    expected = jax.tree.map(
+        lambda key, query: 0.9 * key + 0.1 * query, state.extra["key_params"], apart
+    )
+    jax.tree.map(
+        lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-6), extra["key_params"], expected
+    )
+    key_mean = extra["key_stats"]["backbone"]["bn1"]["mean"]
+    assert np.any(np.asarray(key_mean) != np.asarray(extra["stats"]["backbone"]["bn1"]["mean"]))
+
+
+def test_no_gradient_through_keys_or_queue(tmp_path, unlabelled_world):
+    current, state = build(tmp_path, unlabelled_world)
+
+    def loss(extra):
+        return current.task.loss(state.params, extra, batch_of(), jax.random.key(0), state.step)[0]
+
+    floats = {name: state.extra[name] for name in ("key_params", "queue")}
+    gradients = jax.grad(lambda part: loss({**state.extra, **part}))(floats)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def test_the_queue_takes_the_keys_of_the_batch_in_order(tmp_path, unlabelled_world):
+    """Batch 16 into 40: the third push wraps around."""
+    current, state = build(tmp_path, unlabelled_world)
+    extra, pushed = state.extra, []
+    for turn in range(3):
+        before = np.asarray(extra["queue"])
+        moved = dataclasses.replace(state, extra=extra)
+        _, (extra, _) = loss_of(current, moved, batch_of(turn), key=turn)
+        rows = np.arange(turn * BATCH, (turn + 1) * BATCH) % 40
+        pushed.append(np.asarray(extra["queue"])[rows])
+        untouched = np.setdiff1d(np.arange(40), rows)
+        np.testing.assert_array_equal(np.asarray(extra["queue"])[untouched], before[untouched])
+    assert int(extra["queue_pointer"]) == 48 % 40
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate(pushed), axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shuffling_changes_the_company_of_a_key_and_not_its_place(
+    shuffle, tmp_path, unlabelled_world
+):
+    """Keys of one group of BatchNorm: with all statistics equal, order must be that of the batch.
+
+    One group for the whole batch makes the company equal, so that shuffling may change nothing but
+    rounding.
+    """
+    whole = {"model__bn_group_size": 16, "task__shuffle_bn": shuffle}
+    current, state = build(tmp_path / "a", unlabelled_world, **whole)
+    plain = {"model__bn_group_size": 16, "task__shuffle_bn": False}
+    other, _ = build(tmp_path / "b", unlabelled_world, **plain)
+    _, (one, _) = loss_of(current, state, batch_of())
+    _, (two, _) = loss_of(other, state, batch_of())
+    np.testing.assert_allclose(one["queue"][:16], two["queue"][:16], atol=2e-5)
+    if shuffle:
+        groups = {"model__bn_group_size": 4}
+        mixed, _ = build(tmp_path / "c", unlabelled_world, **groups)
+        fixed, _ = build(tmp_path / "d", unlabelled_world, **groups, task__shuffle_bn=False)
+        _, (three, _) = loss_of(mixed, state, batch_of())
+        _, (four, _) = loss_of(fixed, state, batch_of())
+        assert np.abs(np.asarray(three["queue"][:16] - four["queue"][:16])).max() > 1e-3
+
+
+def test_loss_of_a_fresh_network_has_the_queue_in_its_denominator(tmp_path, unlabelled_world):
+    current, state = build(tmp_path, unlabelled_world)
+    aligned = contrastive.l2_normalize(jnp.ones((40, 16)))
+    _, (extra, _) = loss_of(current, state, batch_of())
+    keys = extra["queue"][:BATCH]
+    shared = {**state.extra, "queue": jnp.tile(keys, (3, 1))[:40]}
+    near, _ = loss_of(current, dataclasses.replace(state, extra=shared), batch_of())
+    far, _ = loss_of(
+        current, dataclasses.replace(state, extra={**state.extra, "queue": -aligned}), batch_of()
+    )
+    assert float(near) != float(far)
+
+
+@pytest.mark.parametrize(("choice", "width"), [("projection", 16), ("backbone", 64)])
+def test_embedding_is_a_unit_vector_of_the_chosen_feature(choice, width, tmp_path, unlabelled_world):
+    current, state = build(tmp_path, unlabelled_world, task__embedding=choice)
+    features = current.task.embed(state.params, state.extra, batch_of())
+    assert features.shape == (BATCH, width)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+
+
+def test_the_permutation_keeps_the_batch_cut_over_the_devices():
+    mesh = sharding.make_mesh()
+
+    @jax.jit
+    def permuted(array):
+        return sharding.constrain_to_batch(array[jax.random.permutation(jax.random.key(0), 8)])
+
+    with jax.set_mesh(mesh):
+        result = permuted(jax.device_put(jnp.arange(8.0), sharding.over_batch(mesh)))
+    assert result.sharding.is_equivalent_to(sharding.over_batch(mesh), 1)
