@@ -15,7 +15,7 @@ def get_config(stage: str = "pretrain") -> ConfigDict:
     config.model = ConfigDict()
     config.model.arch = "resnet18"
     config.model.width = 16  # a quarter of the published width
-    config.model.stem = "small"  # no pooling at the door: the pictures are 64x32
+    config.model.last_stride = 1
     config.model.pooling = "avg"
     config.model.compute_dtype = "float32"
 
@@ -45,7 +45,6 @@ def get_config(stage: str = "pretrain") -> ConfigDict:
 
 
 def _pretrain(config: ConfigDict) -> None:
-    config.model.last_stride = 2
     config.model.bn_group_size = 32
 
     config.task = ConfigDict()
@@ -72,7 +71,6 @@ def _pretrain(config: ConfigDict) -> None:
 
 
 def _finetune(config: ConfigDict) -> None:
-    config.model.last_stride = 2
     config.model.bn_group_size = 64
 
     config.task = ConfigDict()
@@ -96,4 +94,4 @@ def _finetune(config: ConfigDict) -> None:
 
     config.train.epochs = 16
     config.train.init_from = ""
-    config.eval.every_epochs = 4
+    config.eval.every_epochs = 0

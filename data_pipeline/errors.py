@@ -1,4 +1,7 @@
-"""The one exception for mistakes that the user can mend."""
+"""The one exception for mistakes that the user can mend, and the hint that goes with it."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(Exception):
@@ -7,3 +10,10 @@ class InputError(Exception):
     The message says what was given, what was expected and what to do. The entry points print it
     without a traceback and exit with status 2.
     """
+
+
+def suggest(given: str, valid: Iterable[str]) -> str:
+    """`; did you mean X?` with the nearest valid name, or the list of all: ends a message."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; valid are {', '.join(names)}"

@@ -5,7 +5,6 @@ allowed ones ends here with a message that names the nearest valid one.
 """
 
 import dataclasses
-import difflib
 import json
 import pathlib
 import runpy
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,13 +183,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             if before.get(key) != after.get(key) and not {group, path} & set(MAY_CHANGE):
                 lines.append(f"{path}: {before.get(key)!r} there, {after.get(key)!r} here")
     return lines
-
-
-def suggest(given: str, valid: typing.Iterable[str]) -> str:
-    """`; did you mean X?` or the list of valid names, for the end of a message."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(given, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; valid are {', '.join(names)}"
 
 
 def _build(kind: type, values: Any, path: str) -> Any:

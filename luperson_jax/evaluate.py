@@ -25,6 +25,16 @@ REPORT_FILE = "report.html"
 
 
 @dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One evaluation: the embedded sets, their ranking and the step they belong to."""
+
+    step: int
+    query: EmbeddingSet
+    gallery: EmbeddingSet
+    ranking: RankingReport
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """Query and gallery of a recipe, and the task to embed them with."""
 
@@ -51,29 +61,30 @@ class Evaluation:
                 )
         return cls(recipe, task, mesh, splits)
 
-    def embed(self, state: TrainState) -> tuple[EmbeddingSet, EmbeddingSet]:
-        """Features of query and gallery."""
+    def measure(self, state: TrainState) -> Measurement:
+        """Embeds query and gallery with the network of `state` and ranks them."""
         query, gallery = (
             embed_table(self.task, state, table, self.recipe, self.mesh)
             for table in (self.splits.query, self.splits.gallery)
         )
-        return query, gallery
+        report = ranking.rank_embeddings(query, gallery, metric=self.recipe.eval.metric)
+        return Measurement(int(state.step), query, gallery, report)
 
-    def rank(self, state: TrainState) -> RankingReport:
-        """The ranking with the network of `state`."""
-        return ranking.rank_embeddings(*self.embed(state), metric=self.recipe.eval.metric)
-
-    def report(self, state: TrainState, workdir: pathlib.Path, reporter: Reporter) -> RankingReport:
-        """Ranks and writes `results.json` and `report.html` to the workdir."""
-        query, gallery = self.embed(state)
-        result = ranking.rank_embeddings(query, gallery, metric=self.recipe.eval.metric)
-        reporter.say(ranking_table({f"step {int(state.step)}": result}, self.recipe.eval.dataset))
+    def publish(self, measured: Measurement, workdir: pathlib.Path, reporter: Reporter) -> None:
+        """Says the figures and writes `results.json` and `report.html` to the workdir."""
+        title = f"{self.recipe.eval.dataset}, {self.recipe.eval.metric} distance"
+        reporter.say(ranking_table({f"step {measured.step}": measured.ranking}, title))
         if jax.process_index() == 0:
-            write_results(workdir / RESULTS_FILE, int(state.step), result)
-            page = html_report.make(workdir, query, gallery, result, metric=self.recipe.eval.metric)
+            write_results(workdir / RESULTS_FILE, measured)
+            page = html_report.make(
+                workdir,
+                measured.query,
+                measured.gallery,
+                measured.ranking,
+                metric=self.recipe.eval.metric,
+            )
             (workdir / REPORT_FILE).write_text(page)
             reporter.say(f"results in {workdir / RESULTS_FILE}, report in {workdir / REPORT_FILE}")
-        return result
 
 
 def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport:
@@ -91,7 +102,9 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     state = restore(recipe, workdir, mesh)
     reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
     try:
-        return evaluation.report(state, pathlib.Path(workdir), reporter)
+        measured = evaluation.measure(state)
+        evaluation.publish(measured, pathlib.Path(workdir), reporter)
+        return measured.ranking
     finally:
         reporter.close()
 
@@ -151,10 +164,11 @@ def _embed(task: Task, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     return jax.lax.with_sharding_constraint(features, PartitionSpec())
 
 
-def write_results(path: pathlib.Path, step: int, result: RankingReport) -> None:
-    """The figures of a ranking as JSON."""
-    values: dict[str, Any] = {"step": step, **ranking_values(result)}
-    values["cmc"] = [float(value) for value in result.cmc]
-    values["num_queries"] = result.num_queries
-    values["num_valid_queries"] = result.num_valid_queries
+def write_results(path: pathlib.Path, measured: Measurement) -> None:
+    """The figures of an evaluation as JSON."""
+    report = measured.ranking
+    values: dict[str, Any] = {"step": measured.step, **ranking_values(report)}
+    values["cmc"] = [float(value) for value in report.cmc]
+    values["num_queries"] = report.num_queries
+    values["num_valid_queries"] = report.num_valid_queries
     path.write_text(json.dumps(values, indent=2) + "\n")

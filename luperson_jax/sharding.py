@@ -14,7 +14,7 @@ from luperson_jax.structs import Batch
 DATA_AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """One axis over the given devices; over all devices of all processes by default."""
     count = jax.device_count() if devices is None else len(devices)
     return jax.make_mesh((count,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)

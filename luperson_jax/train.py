@@ -17,7 +17,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
 from luperson_jax import checkpoint, config, evaluate, optim, sharding, trees
-from luperson_jax.report import Reporter, ranking_table, ranking_values
+from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
 
@@ -242,33 +242,38 @@ def _train(
     checkpoints: checkpoint.Checkpoints,
     reporter: Reporter,
 ) -> RankingReport | None:
+    evaluation = evaluate.Evaluation.build(current.recipe, current.task, current.mesh)
     step_function = compile_step(current)
-    measure = evaluate.Evaluation.build(current.recipe, current.task, current.mesh)
-    step = int(state.step)
+    settings, steps = current.recipe.train, current.steps_per_epoch
+    measured, step = None, int(state.step)
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
-        return measure and measure.report(state, current.workdir, reporter)
+        measured = evaluation and evaluation.measure(state)
     reporter.start(step)
-    ranking = None
     while step < current.total_steps:
-        epoch = step // current.steps_per_epoch
-        state = _train_epoch(current, state, epoch, step_function, checkpoints, reporter)
-        step = (epoch + 1) * current.steps_per_epoch
+        epoch = step // steps + 1
+        state = _train_epoch(current, state, epoch - 1, step_function, checkpoints, reporter)
+        step = epoch * steps
         reporter.flush()
-        every = current.recipe.eval.every_epochs
-        last = step == current.total_steps
-        due = measure is not None and (last or (every and (epoch + 1) % every == 0))
-        ranking = measure.rank(state) if measure is not None and due else None
-        if ranking is not None:
-            values = ranking_values(ranking)
-            reporter.write(step, {f"eval/{name}": value for name, value in values.items()})
-            reporter.say(
-                ranking_table({f"epoch {epoch + 1}": ranking}, current.recipe.eval.dataset)
-            )
-        if last or (epoch + 1) % current.recipe.train.checkpoint_every_epochs == 0:
-            _save(checkpoints, step, state, ranking)
+        last, every = step == current.total_steps, current.recipe.eval.every_epochs
+        measured = None
+        if evaluation is not None and (last or (every and epoch % every == 0)):
+            measured = evaluation.measure(state)
+            _log_ranking(reporter, measured, epoch)
+        if last or epoch % settings.checkpoint_every_epochs == 0:
+            _save(checkpoints, step, state, measured)
         reporter.pause()
-    return measure and measure.report(state, current.workdir, reporter)
+    if evaluation is None or measured is None:
+        return None
+    evaluation.publish(measured, current.workdir, reporter)
+    return measured.ranking
+
+
+def _log_ranking(reporter: Reporter, measured: evaluate.Measurement, epoch: int) -> None:
+    values = ranking_values(measured.ranking)
+    reporter.write(measured.step, {f"eval/{name}": value for name, value in values.items()})
+    listed = "  ".join(f"{name} {100 * value:.2f} %" for name, value in values.items())
+    reporter.say(f"epoch {epoch}: {listed}")
 
 
 def _train_epoch(
@@ -335,7 +340,10 @@ def loader_options(recipe: config.Recipe) -> LoaderOptions:
 
 
 def _save(
-    checkpoints: checkpoint.Checkpoints, step: int, state: TrainState, ranking: RankingReport | None
+    checkpoints: checkpoint.Checkpoints,
+    step: int,
+    state: TrainState,
+    measured: evaluate.Measurement | None,
 ) -> None:
-    metrics = ranking_values(ranking) if ranking is not None else None
+    metrics = ranking_values(measured.ranking) if measured is not None else None
     checkpoints.save(step, to_tree(state), metrics)

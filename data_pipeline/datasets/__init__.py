@@ -1,13 +1,12 @@
 """The data sets by name. A new one is a file with `load(root) -> Splits` and a line here."""
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from data_pipeline.datasets import image_folder, market1501
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, suggest
 from data_pipeline.records import Splits, Table, concatenate
 
 LOADERS: dict[str, Callable[[str], Splits]] = {
@@ -28,14 +27,12 @@ def load(name: str, root: str) -> Splits:
         InputError: unknown name, a folder named twice, or whatever the data set's reader raises.
     """
     if name not in LOADERS:
-        near = difflib.get_close_matches(name, LOADERS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"data.name is {name!r}; expected one of {', '.join(LOADERS)}{hint}")
+        raise InputError(f"there is no data set {name!r}{suggest(name, LOADERS)}")
     roots = [part.strip() for part in root.split(",") if part.strip()]
     if not roots:
-        raise InputError(f"data.root is {root!r}; expected the folder of the data set {name}")
+        raise InputError(f"root is {root!r}; expected the folder of the data set {name}")
     if len({os.path.realpath(os.path.expanduser(part)) for part in roots}) < len(roots):
-        raise InputError(f"data.root is {root!r}, which names a folder twice; name each once")
+        raise InputError(f"root is {root!r}, which names a folder twice; name each once")
     parts = [LOADERS[name](part) for part in roots]
     return parts[0] if len(parts) == 1 else _join(parts)
 

@@ -23,12 +23,12 @@ def checked_root(root: str) -> str:
     if os.path.isdir(path):
         return path
     if os.path.exists(path):
-        raise InputError(f"data.root {root} is a file; expected the folder of the data set")
+        raise InputError(f"{root} is a file; expected the folder of the data set")
     parent, name = os.path.split(os.path.abspath(path))
     while not os.path.isdir(parent):
         parent, name = os.path.split(parent)
     raise InputError(
-        f"data.root {root} does not exist; expected the folder of the data set. "
+        f"{root} does not exist; expected the folder of the data set. "
         f"The path is good as far as {parent}, which {contents(parent, name)}"
     )
 

@@ -1,14 +1,13 @@
 """Write parts of the drawn world to disk in the layouts of the published data sets."""
 
 import dataclasses
-import difflib
 import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, suggest
 from data_pipeline.synthetic import streams
 from data_pipeline.synthetic.world import World, encode_jpeg
 
@@ -125,23 +124,17 @@ def make(layout: str, root: str | pathlib.Path, **numbers) -> dict[str, int]:
         InputError: an unknown layout or setting, a folder that is not empty, impossible numbers.
     """
     if layout not in LAYOUTS:
-        raise InputError(_unknown("layout", layout, list(LAYOUTS)))
+        raise InputError(f"unknown layout {layout!r}{suggest(layout, LAYOUTS)}")
     fields = [field.name for field in dataclasses.fields(Plan)]
     for name in numbers:
         if name not in fields:
-            raise InputError(_unknown("setting", name, fields))
+            raise InputError(f"unknown setting {name!r}{suggest(name, fields)}")
     plan = Plan(**numbers)
     root = pathlib.Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root} exists and is not an empty folder; give a new one or empty it")
     root.mkdir(parents=True, exist_ok=True)
     return LAYOUTS[layout](root, plan)
-
-
-def _unknown(what: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {name!r}; {hint}known ones: {', '.join(known)}"
 
 
 def _train(plan: Plan) -> Iterator[Shot]:

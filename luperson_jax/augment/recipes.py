@@ -11,7 +11,6 @@ while after the blur the compiler would compute every tap twice.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, suggest
 from luperson_jax.augment.color import (
     Blur,
     Jitter,
@@ -172,17 +171,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 def _lookup(kind: str, name: str, known: Mapping[str, Found]) -> Found:
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    raise InputError(
-        f"There is no {kind} {name!r}; the nearest is {near!r}. Choose one of: {', '.join(known)}."
-    )
+    raise InputError(f"there is no {kind} {name!r}{suggest(name, known)}")
 
 
 def recipe(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        InputError: there is none; the message gives the nearest name and all of them.
+        InputError: there is none; the message gives the nearest name.
     """
     return _lookup("augmentation recipe", name, RECIPES)
 

@@ -82,7 +82,7 @@ def test_unknown_names_are_told_the_nearest(lookup):
         recipes.recipe: ("ori-cj+sree", "'ori-cj+sre'"),
         recipes.statistics: ("imagnet", "'imagenet'"),
     }[lookup]
-    with pytest.raises(InputError, match="nearest") as error:
+    with pytest.raises(InputError, match="did you mean") as error:
         lookup(wrong)
     assert near in str(error.value)
     assert wrong in str(error.value)
