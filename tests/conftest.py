@@ -10,9 +10,12 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     )
 
 import jax
+import jaxtyping
 import pytest
 
-from data_pipeline.synthetic import layouts
+# Every annotated shape and type below is checked at every call that a test makes.
+for room in ("augment", "losses", "models", "retrieval"):
+    jaxtyping.install_import_hook(f"luperson_jax.{room}", "beartype.beartype")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -44,6 +47,8 @@ def real_data() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def labelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A drawn world in the Market-1501 layout: 6 people to train on, 6 to test on, 2 cameras."""
+    from data_pipeline.synthetic import layouts
+
     root = tmp_path_factory.mktemp("world") / "labelled"
     size = {"height": 32, "width": 16, "cameras": 2}
     layouts.make("market1501", root, identities=12, images_per_camera=3, **size)
@@ -53,6 +58,8 @@ def labelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def unlabelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A drawn world without labels: 64 pictures in a folder."""
+    from data_pipeline.synthetic import layouts
+
     root = tmp_path_factory.mktemp("world") / "unlabelled"
     size = {"height": 32, "width": 16, "cameras": 2}
     layouts.make("folder", root, identities=16, tracklets=2, frames=2, **size)

@@ -34,12 +34,16 @@ def loss_of(current, state, batch, key=0):
 
 def test_encoders_start_equal_and_apart_in_memory(tmp_path, unlabelled_world):
     _, state = build(tmp_path, unlabelled_world)
-    leaves = zip(jax.tree.leaves(state.params), jax.tree.leaves(state.extra["key_params"]), strict=True)
+    leaves = zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(state.extra["key_params"]), strict=True
+    )
     for query, key in leaves:
         np.testing.assert_array_equal(query, key)
-        assert query.unsafe_buffer_pointer() != key.unsafe_buffer_pointer() if len(
-            query.sharding.device_set
-        ) == 1 else query is not key
+        assert (
+            query.unsafe_buffer_pointer() != key.unsafe_buffer_pointer()
+            if len(query.sharding.device_set) == 1
+            else query is not key
+        )
 
 
 def test_key_encoder_follows_before_the_key_forward(tmp_path, unlabelled_world):
@@ -61,7 +65,9 @@ def test_key_encoder_is_the_average_and_its_statistics_are_not(tmp_path, unlabel
         lambda key, query: 0.9 * key + 0.1 * query, state.extra["key_params"], apart
     )
     jax.tree.map(
-        lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-6), extra["key_params"], expected
+        lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-6),
+        extra["key_params"],
+        expected,
     )
     key_mean = extra["key_stats"]["backbone"]["bn1"]["mean"]
     assert np.any(np.asarray(key_mean) != np.asarray(extra["stats"]["backbone"]["bn1"]["mean"]))
@@ -133,7 +139,9 @@ def test_loss_of_a_fresh_network_has_the_queue_in_its_denominator(tmp_path, unla
 
 
 @pytest.mark.parametrize(("choice", "width"), [("projection", 16), ("backbone", 64)])
-def test_embedding_is_a_unit_vector_of_the_chosen_feature(choice, width, tmp_path, unlabelled_world):
+def test_embedding_is_a_unit_vector_of_the_chosen_feature(
+    choice, width, tmp_path, unlabelled_world
+):
     current, state = build(tmp_path, unlabelled_world, task__embedding=choice)
     features = current.task.embed(state.params, state.extra, batch_of())
     assert features.shape == (BATCH, width)
