@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -93,7 +94,10 @@ class Checkpoints:
         return None
 
     def read(self, step: int | None = None) -> tuple[int, Tree]:
-        """All tensors of a checkpoint in host memory, without knowing its structure beforehand."""
+        """All tensors of a checkpoint as numpy arrays, without knowing its structure beforehand.
+
+        On the host, because a run that takes them over may lie on other devices.
+        """
         if not self.steps():
             raise InputError(f"no finished checkpoint in {self.folder}")
         device = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
@@ -106,7 +110,7 @@ class Checkpoints:
         )
         found = self.restore(target, step)
         assert found is not None
-        return found
+        return found[0], jax.tree.map(np.asarray, found[1])
 
     def close(self) -> None:
         """Waits for the save under way."""

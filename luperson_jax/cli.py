@@ -39,7 +39,10 @@ def make_parser() -> argparse.ArgumentParser:
 def _make_data(options: argparse.Namespace) -> None:
     names = [field.name for field in dataclasses.fields(layouts.Plan)]
     numbers = {name: getattr(options, name) for name in names}
-    counts = layouts.make(options.layout, options.root, **numbers)
+    try:
+        counts = layouts.make(options.layout, options.root, **numbers)
+    except OSError as error:
+        raise InputError(f"cannot write to --root {options.root}: {error}") from error
     listed = ", ".join(f"{part} {count}" for part, count in counts.items())
     sys.stdout.write(f"{options.root}: {options.layout} layout, images: {listed}\n")
 

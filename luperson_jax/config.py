@@ -10,7 +10,7 @@ import pathlib
 import runpy
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
@@ -116,6 +116,7 @@ class Recipe:
 
 MAY_CHANGE = (
     "data.root",
+    "task.embedding",
     "data.num_workers",
     "data.worker_kind",
     "data.prefetch",
@@ -127,6 +128,24 @@ MAY_CHANGE = (
     "eval",
 )
 """Settings that may differ when a run is resumed: they do not change its parameters."""
+
+MAY_CHANGE_IN_EVALUATION = (
+    *MAY_CHANGE,
+    "optim",
+    "train",
+    "task.embedding",
+    "augment.recipe",
+    "data.dataset",
+    "data.canvas",
+    "data.batch_size",
+    "data.sampler",
+    "data.num_instances",
+    "data.unreadable",
+)
+"""Settings that may differ when a run is evaluated: its features do not depend on them, or, as with
+`task.embedding`, the choice is free."""
+
+RECIPE_FILE = "recipe.json"
 
 
 def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type]) -> Recipe:
@@ -173,16 +192,44 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(tree))
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Settings that differ between two recipes as dicts and that a resumed run may not change."""
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], may_change: Collection[str] = MAY_CHANGE
+) -> list[str]:
+    """Settings that differ between two recipes as dicts and are not among those that may."""
     lines = []
     for group in sorted({*old, *new}):
         before, after = old.get(group, {}), new.get(group, {})
         for key in sorted({*before, *after}):
             path = f"{group}.{key}"
-            if before.get(key) != after.get(key) and not {group, path} & set(MAY_CHANGE):
+            if before.get(key) != after.get(key) and not {group, path} & set(may_change):
                 lines.append(f"{path}: {before.get(key)!r} there, {after.get(key)!r} here")
     return lines
+
+
+def check_workdir(
+    recipe: Recipe, folder: pathlib.Path, may_change: Collection[str] = MAY_CHANGE
+) -> None:
+    """Raises InputError where the workdir belongs to another recipe."""
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        return
+    try:
+        former = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
+    lines = differences(former, to_dict(recipe), may_change)
+    if lines:
+        raise InputError(
+            f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
+            "give another --workdir, or the configuration that this one was started with"
+        )
+
+
+def write(recipe: Recipe, folder: pathlib.Path) -> None:
+    """Writes the recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
+    written = folder / f"{RECIPE_FILE}.part"
+    written.write_text(json.dumps(to_dict(recipe), indent=2) + "\n")
+    written.replace(folder / RECIPE_FILE)
 
 
 def _build(kind: type, values: Any, path: str) -> Any:

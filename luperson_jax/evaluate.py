@@ -14,7 +14,7 @@ from data_pipeline import datasets, samplers
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
-from luperson_jax import checkpoint, config, html_report, sharding
+from luperson_jax import checkpoint, config, html_report, models, sharding
 from luperson_jax.report import Reporter, ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
@@ -99,12 +99,19 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     evaluation = Evaluation.build(recipe, task, mesh)
     if evaluation is None:
         raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
+    folder = pathlib.Path(workdir)
+    config.check_workdir(recipe, folder, config.MAY_CHANGE_IN_EVALUATION)
     state = restore(recipe, workdir, mesh)
     reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
     try:
         measured = evaluation.measure(state)
-        evaluation.publish(measured, pathlib.Path(workdir), reporter)
+        evaluation.publish(measured, folder, reporter)
         return measured.ranking
+    except models.MISFIT as error:
+        raise InputError(
+            f"the checkpoint of step {int(state.step)} in {workdir} does not hold the network of "
+            f"this recipe: {error}; use the recipe that wrote it"
+        ) from error
     finally:
         reporter.close()
 

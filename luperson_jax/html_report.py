@@ -5,7 +5,7 @@ import html
 import io
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -72,18 +72,18 @@ def make(
     return _page(pathlib.Path(workdir).name, "".join(body))
 
 
-def make_overview(reports: Mapping[str, RankingReport], pages: Mapping[str, pathlib.Path]) -> str:
+def make_overview(
+    reports: Mapping[str, RankingReport], folder: pathlib.Path, pages: Sequence[pathlib.Path]
+) -> str:
     """Several runs side by side, with links to the page of each.
 
     Args:
         reports: rankings by name.
-        pages: reports of single runs by name; all in folders beside each other, below the folder
-            that this page is written to.
+        folder: where this page will stand.
+        pages: reports of single runs, somewhere below that folder.
     """
-    links = "".join(
-        f"<li><a href='{html.escape(f'{path.parent.name}/{path.name}')}'>{html.escape(name)}</a>"
-        for name, path in pages.items()
-    )
+    names = [html.escape(page.relative_to(folder).as_posix()) for page in pages]
+    links = "".join(f"<li><a href='{name}'>{name}</a>" for name in names)
     body = f"{_table(reports)}{_cmc_curves(reports)}<h2>Single runs</h2><ul>{links}</ul>"
     return _page("Runs compared", body)
 
@@ -105,7 +105,7 @@ def _table(reports: Mapping[str, RankingReport]) -> str:
 
 
 def _cmc_curves(reports: Mapping[str, RankingReport]) -> str:
-    figure = Figure(figsize=(5, 3))
+    figure = Figure(figsize=(5, 3), layout="tight")
     axes = figure.add_subplot()
     for name, report in reports.items():
         axes.plot(np.arange(1, len(report.cmc) + 1), 100 * report.cmc, label=name)

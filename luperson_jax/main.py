@@ -6,15 +6,17 @@ Reads the command line, sets up JAX and hands over. Kept short on purpose.
 import sys
 from collections.abc import Sequence
 
-import jax
-from absl import flags, logging
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, evaluate, tasks, train
+from luperson_jax import config, evaluate, sharding, tasks, train
 from luperson_jax.report import NonFiniteLoss
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, see configs/.")
+# Settings that a file leaves at their defaults can be given too; `resolve` finds misspelt ones.
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file in configs/.", lock_config=False, accept_new_attributes=True
+)
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; an existing one is resumed.")
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train, or evaluate a checkpoint.")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes of a job.")
@@ -25,6 +27,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process, where no cl
 
 def parse(arguments: Sequence[str]) -> None:
     """Reads the flags; whatever is wrong with them is an InputError."""
+    app.define_help_flags()
     try:
         rest = flags.FLAGS(arguments)
         chosen = CONFIG.value and CONFIG.value.to_dict()  # a file that failed to load raises here
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         parse(arguments)
         if DISTRIBUTED.value:
-            jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+            sharding.join_job(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
         recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
         run = train.run if MODE.value == "train" else evaluate.run
         run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])

@@ -14,6 +14,7 @@ import rich.progress
 import rich.table
 import tensorboardX
 
+from data_pipeline.errors import InputError
 from luperson_jax.structs import RankingReport
 
 METRICS_FILE = "metrics.jsonl"
@@ -40,8 +41,11 @@ class Reporter:
         self._speaks = jax.process_index() == 0
         if self._speaks:
             folder = pathlib.Path(workdir)
-            self._lines = (folder / METRICS_FILE).open("a", buffering=1)
-            self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
+            try:
+                self._lines = (folder / METRICS_FILE).open("a", buffering=1)
+                self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
+            except OSError as error:
+                raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
     def start(self, step: int) -> None:
         """Begins to measure speed at `step` finished steps; draws the bar on a terminal."""

@@ -14,6 +14,23 @@ from luperson_jax.structs import Batch
 DATA_AXIS = "data"
 
 
+def join_job(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Makes this process one of a job's. On Slurm, Kubernetes, Open MPI and Cloud TPU all three
+    are known and may be None.
+
+    Raises:
+        InputError: nobody tells them, or they do not fit each other.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"cannot join the job of --coordinator={coordinator} "
+            f"--num_processes={num_processes} --process_id={process_id}: {error}; outside of a "
+            "cluster give all three, with process_id from 0 to num_processes - 1"
+        ) from error
+
+
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """One axis over the given devices; over all devices of all processes by default."""
     count = jax.device_count() if devices is None else len(devices)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 
@@ -21,8 +20,6 @@ from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
 
-RECIPE_FILE = "recipe.json"
-
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -38,6 +35,7 @@ class Run:
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     steps_per_epoch: int
+    evaluation: evaluate.Evaluation | None
 
     @property
     def total_steps(self) -> int:
@@ -127,26 +125,14 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         )
     task = task_class.build(recipe, table)
     folder = pathlib.Path(workdir)
-    check_recipe(recipe, folder)
+    config.check_workdir(recipe, folder)
+    evaluation = evaluate.Evaluation.build(recipe, task, mesh)
     shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
     optimizer, schedule = optim.build(
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )
     _write_recipe(recipe, folder)
-    return Run(recipe, folder, mesh, table, task, optimizer, schedule, steps_per_epoch)
-
-
-def check_recipe(recipe: config.Recipe, folder: pathlib.Path) -> None:
-    """Raises InputError where the workdir belongs to another recipe."""
-    path = folder / RECIPE_FILE
-    if not path.is_file():
-        return
-    lines = config.differences(json.loads(path.read_text()), config.to_dict(recipe))
-    if lines:
-        raise InputError(
-            f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
-            "give another --workdir, or the configuration that this one was started with"
-        )
+    return Run(recipe, folder, mesh, table, task, optimizer, schedule, steps_per_epoch, evaluation)
 
 
 def initial_state(current: Run) -> TrainState:
@@ -194,8 +180,7 @@ def _write_recipe(recipe: config.Recipe, folder: pathlib.Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
-            text = json.dumps(config.to_dict(recipe), indent=2)
-            (folder / RECIPE_FILE).write_text(text + "\n")
+            config.write(recipe, folder)
     except OSError as error:
         raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
@@ -242,13 +227,15 @@ def _train(
     checkpoints: checkpoint.Checkpoints,
     reporter: Reporter,
 ) -> RankingReport | None:
-    evaluation = evaluate.Evaluation.build(current.recipe, current.task, current.mesh)
+    evaluation = current.evaluation
     step_function = compile_step(current)
     settings, steps = current.recipe.train, current.steps_per_epoch
     measured, step = None, int(state.step)
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
         measured = evaluation and evaluation.measure(state)
+    elif step == 0 and evaluation is not None and current.recipe.eval.every_epochs:
+        _log_ranking(reporter, evaluation.measure(state), 0)
     reporter.start(step)
     while step < current.total_steps:
         epoch = step // steps + 1

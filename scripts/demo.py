@@ -1,8 +1,8 @@
-"""LUPerson's three steps on drawn people: pre-train, fine-tune, evaluate. `make demo` runs it.
+"""LUPerson's three steps, small: pre-train, fine-tune, evaluate. `make demo` runs it.
 
-Makes a world with unlabeled passers-by and labeled people, pre-trains with MoCo on the former,
-fine-tunes on the latter from random weights and from the pre-training, evaluates both beside raw
-pixels, and writes `results.json` and `report.html`.
+Makes a drawn world with unlabeled passers-by and labeled people, pre-trains with MoCo on the
+former, fine-tunes on the latter from random weights and from the pre-training, and evaluates both
+beside raw pixels. With --unlabelled and --labelled the same three steps run on real crops.
 """
 
 import argparse
@@ -32,66 +32,97 @@ NUM_PASSERS_BY = 1500
 NUM_TRAIN, NUM_TEST = 100, 50
 
 
-def make_world(root: pathlib.Path, seed: int) -> tuple[pathlib.Path, pathlib.Path]:
-    """Writes the two halves of the world; returns the unlabeled and the labeled folder."""
+def make_world(root: pathlib.Path) -> tuple[str, str]:
+    """Writes the two halves of the drawn world; returns the unlabeled and the labeled folder."""
     unlabelled, labelled = root / "unlabelled", root / "labelled"
-    size = {"height": HEIGHT, "width": WIDTH, "cameras": CAMERAS, "seed": seed}
+    size = {"height": HEIGHT, "width": WIDTH, "cameras": CAMERAS}
     layouts.make("folder", unlabelled, identities=NUM_PASSERS_BY, tracklets=2, frames=2, **size)
     people = {"identities": NUM_TRAIN + NUM_TEST, "train_identities": NUM_TRAIN}
     layouts.make("market1501", labelled, images_per_camera=2, **people, **size)
-    return unlabelled, labelled
+    return str(unlabelled), str(labelled)
 
 
 def run_stage(
-    stage: str, root: pathlib.Path, data: pathlib.Path, labelled: pathlib.Path, seed: int
+    stage: str, folder: pathlib.Path, data: str, labelled: str, seed: int
 ) -> RankingReport:
     """One training run of configs/demo.py."""
     settings = config.load_file(str(ROOT / "configs" / "demo.py"), stage)
-    settings.data.root, settings.eval.root = str(data), str(labelled)
+    settings.data.root, settings.eval.root = data, labelled
     settings.train.seed = seed
     if stage == "finetune":
-        settings.train.init_from = str(root / "pretrain")
+        settings.train.init_from = str(folder / "pretrain")
     recipe = config.resolve(settings, tasks.OPTIONS)
-    report = train.run(recipe, str(root / stage), tasks.TASKS[recipe.task.name])
+    report = train.run(recipe, str(folder / stage), tasks.TASKS[recipe.task.name])
     assert report is not None, "configs/demo.py names evaluation data"
     return report
 
 
-def rank_raw_pixels(labelled: pathlib.Path) -> RankingReport:
-    """What the pictures give away without a network."""
-    splits = datasets.load("market1501", str(labelled))
+def rank_raw_pixels(labelled: str) -> RankingReport:
+    """What the pictures give away without a network: cosine distance of their pixels."""
+    splits = datasets.load("market1501", labelled)
     sets = []
     for table in (splits.query, splits.gallery):
-        pictures = [decode.decode(storage.read(path), path) for path in table.media]
+        pictures = [
+            decode.to_canvas(decode.decode(storage.read(path), path), (HEIGHT, WIDTH))
+            for path in table.media
+        ]
         pixels = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)
         sets.append(EmbeddingSet(pixels - pixels.mean(), table.pid, table.camera, table.media))
     return ranking.rank_embeddings(*sets)
 
 
-def run(root: pathlib.Path, seed: int) -> None:
-    """The whole demo in a new folder."""
+def compare(
+    root: pathlib.Path, unlabelled: str, labelled: str, seeds: int
+) -> dict[str, list[RankingReport]]:
+    """Raw pixels, fine-tuned from scratch and fine-tuned from the pre-training, a seed each."""
+    reports: dict[str, list[RankingReport]] = {"raw_pixels": [rank_raw_pixels(labelled)]}
+    for seed in range(seeds):
+        folder = root / f"seed{seed}" if seeds > 1 else root
+        run_stage("pretrain", folder, unlabelled, labelled, seed)
+        for name, stage in (("scratch", "scratch"), ("pretrained", "finetune")):
+            report = run_stage(stage, folder, labelled, labelled, seed)
+            reports.setdefault(name, []).append(report)
+    return reports
+
+
+def summarize(reports: dict[str, list[RankingReport]]) -> dict[str, dict[str, float]]:
+    """Means over the seeds, and standard deviations where there are several."""
+    summary = {}
+    for name, runs in reports.items():
+        summary[name] = {}
+        for key in ("mAP", "rank1"):
+            values = [ranking_values(run)[key] for run in runs]
+            summary[name][key] = round(float(np.mean(values)), 4)
+            if len(values) > 1:
+                summary[name][f"{key}_std"] = round(float(np.std(values, ddof=1)), 4)
+    return summary
+
+
+def run(options: argparse.Namespace) -> None:
+    """The whole comparison in a new folder."""
     began = time.perf_counter()
+    root: pathlib.Path = options.root
     if root.exists():
         shutil.rmtree(root)
     root.mkdir(parents=True)
-    unlabelled, labelled = make_world(root, seed)
-    reports = {"raw_pixels": rank_raw_pixels(labelled)}
-    run_stage("pretrain", root, unlabelled, labelled, seed)
-    reports["scratch"] = run_stage("scratch", root, labelled, labelled, seed)
-    reports["pretrained"] = run_stage("finetune", root, labelled, labelled, seed)
-
-    results: dict[str, object] = {}
-    for name, report in reports.items():
-        values = ranking_values(report)
-        results[name] = {key: round(values[key], 4) for key in ("mAP", "rank1")}
+    unlabelled, labelled = options.unlabelled, options.labelled
+    if not unlabelled:
+        unlabelled, labelled = make_world(root)
+    reports = compare(root, unlabelled, labelled, options.seeds)
+    results: dict[str, object] = {**summarize(reports)}
     results["seconds"] = round(time.perf_counter() - began, 1)
     (root / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n")
-    stages = {name: root / name / REPORT_FILE for name in ("pretrain", "scratch", "finetune")}
-    (root / REPORT_FILE).write_text(html_report.make_overview(reports, stages))
 
+    rows = {
+        name if len(runs) == 1 else f"{name}, seed {seed}": report
+        for name, runs in reports.items()
+        for seed, report in enumerate(runs)
+    }
+    pages = sorted(root.rglob(REPORT_FILE))
+    (root / REPORT_FILE).write_text(html_report.make_overview(rows, root, pages))
     reporter = Reporter(root, 0, 1)
-    title = f"{NUM_TEST} unseen people, {CAMERAS} cameras"
-    reporter.say(ranking_table(reports, title))
+    reporter.say(ranking_table(rows, "people not seen in training"))
+    reporter.say(json.dumps(results))
     reporter.say(f"{results['seconds']} s; results in {root / RESULTS_FILE}")
     reporter.say(f"report: {root / REPORT_FILE}")
     reporter.close()
@@ -100,13 +131,17 @@ def run(root: pathlib.Path, seed: int) -> None:
 def main() -> int:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=pathlib.Path, default=ROOT / "runs" / "demo")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT / "runs" / "demo", help="emptied")
+    parser.add_argument("--unlabelled", default="", help="folders of crops, by commas")
+    parser.add_argument("--labelled", default="", help="folder in the Market-1501 layout")
+    parser.add_argument("--seeds", type=int, default=1, help="how many runs of each kind")
     options = parser.parse_args()
+    if bool(options.unlabelled) != bool(options.labelled) or options.seeds < 1:
+        parser.error("--unlabelled and --labelled go together, and --seeds is at least 1")
     logging.set_verbosity(logging.ERROR)
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
     try:
-        run(options.root, options.seed)
+        run(options)
     except InputError as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2

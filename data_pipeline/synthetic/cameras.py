@@ -55,14 +55,14 @@ def draw_camera(seed: int, index: int) -> Camera:
         place = (start[which] + index * (which + 1) * GOLDEN_RATIO) % 1.0
         return low + (high - low) * place
 
-    warmth, exposure = spread(0, -0.2, 0.2), spread(1, 0.75, 1.15)
-    tint = float(rng.uniform(-0.07, 0.07))
+    warmth, exposure = spread(0, -0.12, 0.12), spread(1, 0.8, 1.1)
+    tint = float(rng.uniform(-0.05, 0.05))
     front, back, right, left = (float(w) for w in rng.uniform(0.1, 1.0, size=4) ** 2)
     return Camera(
         gains=(exposure * (1 + warmth), exposure * (1 + tint), exposure * (1 - warmth)),
-        gamma=spread(2, 0.75, 1.4),
+        gamma=spread(2, 0.85, 1.25),
         lift=int(rng.integers(0, 32)),
-        saturation=round(spread(3, 42, 76)),
+        saturation=round(spread(3, 50, 72)),
         resolution=float(rng.uniform(0.5, 1.0)),
         blur=float(rng.uniform(0.0, 0.9)),
         noise=int(rng.integers(3, 14)),

@@ -38,7 +38,8 @@ def draw_scene(seed: int, index: int) -> Image.Image:
     _draw_ground(draw, rng, horizon)
     for _ in range(int(rng.integers(10, 20))):
         _draw_object(draw, rng, horizon)
-    image = image.filter(ImageFilter.GaussianBlur(float(rng.integers(1, 4))))
+    # Out of focus: cameras of the street are set on the people.
+    image = image.filter(ImageFilter.GaussianBlur(float(rng.integers(6, 13))))
     grain = rng.integers(-10, 11, size=(SCENE_HEIGHT, SCENE_WIDTH, 1), dtype=np.int16)
     pixels = np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255)
     return Image.fromarray(pixels.astype(np.uint8))

@@ -31,7 +31,6 @@ class Capture:
         turn, phase, stride: see `draw.Pose`.
         brightness, warmth: light of the moment; around 1 and around 0.
         window: left, top and height of the background within the camera's scene, pixels.
-        mirrored: whether the background is flipped.
         companion: number of the person beside; -1 = nobody.
         obstacle: its kind; -1 = none.
         obstacle_height: share of the picture's height.
@@ -44,7 +43,6 @@ class Capture:
     brightness: float
     warmth: float
     window: tuple[int, int, int]
-    mirrored: bool
     companion: int
     obstacle: int
     obstacle_height: float
@@ -124,10 +122,7 @@ class World:
         box = (left, top, left + height * self.width / self.height, top + height)
         size = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE)
         scene = scenes.draw_scene(self.seed, camera)
-        picture = scene.resize(size, Image.Resampling.BILINEAR, box=box)
-        if capture.mirrored:
-            return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return picture
+        return scene.resize(size, Image.Resampling.BILINEAR, box=box)
 
     def _draw_subject(
         self,
@@ -164,8 +159,8 @@ def _draw_capture(sensor: Camera, rng: np.random.Generator) -> Capture:
     turns = (0.0, math.pi, math.pi / 2, -math.pi / 2)
     cumulated = np.cumsum(sensor.directions)
     direction = int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
-    height = int(rng.integers(220, scenes.SCENE_HEIGHT + 1))
-    left = int(rng.integers(scenes.SCENE_WIDTH - scenes.SCENE_HEIGHT))
+    height = int(rng.integers(270, scenes.SCENE_HEIGHT + 1))
+    left = int(rng.integers(scenes.SCENE_HEIGHT // 4))
     top = int(rng.integers(scenes.SCENE_HEIGHT - height + 1))
     companion, obstacle = int(rng.integers(COMPANIONS)), int(rng.integers(scenes.NUM_OBSTACLES))
     return Capture(
@@ -175,7 +170,6 @@ def _draw_capture(sensor: Camera, rng: np.random.Generator) -> Capture:
         brightness=float(rng.uniform(0.8, 1.2)),
         warmth=float(rng.uniform(-0.06, 0.06)),
         window=(left, top, height),
-        mirrored=bool(rng.random() < 0.5),
         companion=companion if rng.random() < ACCOMPANIED else -1,
         obstacle=obstacle if rng.random() < OCCLUDED else -1,
         obstacle_height=float(rng.uniform(0.12, 0.3)),

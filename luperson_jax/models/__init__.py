@@ -6,6 +6,7 @@ statistics are plain trees that the caller owns.
 
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from luperson_jax.structs import Tree
 
 __all__ = [
     "ARCHITECTURES",
+    "MISFIT",
     "POOLING_KINDS",
     "BNNeck",
     "GroupedBatchNorm",
@@ -32,6 +34,14 @@ __all__ = [
     "init",
     "resnet",
 ]
+
+MISFIT = (
+    flax.errors.ScopeParamNotFoundError,
+    flax.errors.ScopeParamShapeError,
+    flax.errors.ScopeVariableNotFoundError,
+    flax.errors.ScopeCollectionNotFound,
+)
+"""What `apply` raises where the trees are not those of the module."""
 
 
 def init(

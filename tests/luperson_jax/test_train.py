@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader
-from luperson_jax import checkpoint, evaluate, sharding, tasks, train
+from luperson_jax import checkpoint, evaluate, sharding, tasks, train, trees
 from luperson_jax.report import METRICS_FILE, NonFiniteLoss
 from tests.helpers import assert_trees_equal, tiny
 
@@ -67,8 +67,11 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 def test_the_number_of_devices_does_not_change_the_result(
     name, tmp_path, labelled_world, unlabelled_world
 ):
+    """At a rate so low that rounding is not amplified from step to step (in a network this small a
+    usual rate brings any disturbance of 1e-7 to 1e-2 in twenty steps)."""
     world = unlabelled_world if name == "moco" else labelled_world
-    recipe = tiny(name, world, optim__lr=1e-3)
+    rate = 1e-5
+    recipe = tiny(name, world, optim__lr=rate, model__bn_group_size=16)
     states, losses = [], []
     for devices in (jax.devices()[:1], jax.devices()):
         current = train.build(recipe, str(tmp_path), tasks.TASKS[name])
@@ -79,12 +82,16 @@ def test_the_number_of_devices_does_not_change_the_result(
         for arrays in Loader(current.table, rows, train.loader_options(recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, current.mesh))
             losses[-1].append(float(metrics["loss"]))
-        states.append(jax.tree.map(np.asarray, state))
+        states.append(train.to_tree(state))
     assert len(losses[0]) > 1
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    one, many = (np.concatenate([x.ravel() for x in jax.tree.leaves(s.params)]) for s in states)
-    np.testing.assert_allclose(one, many, atol=1e-3)
-    np.testing.assert_allclose(np.median(np.abs(one - many)), 0, atol=1e-6)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    names = trees.path_names(states[0])
+    for path, one, many in zip(names, *map(jax.tree.leaves, states), strict=True):
+        one, many = (np.asarray(leaf, np.float64) for leaf in (one, many))
+        # Where a gradient is zero by construction Adam makes steps of the size of the learning rate
+        # out of its rounding.
+        allowed = 1e-4 * np.linalg.norm(one) + 2 * rate * np.sqrt(one.size)
+        assert np.linalg.norm(one - many) <= allowed, path
 
 
 def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(

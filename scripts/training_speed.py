@@ -1,0 +1,336 @@
+"""What `benchmark_train.py` measures, and how.
+
+Everything that is compared takes turns of a few steps in one process: a machine that slows down
+slows all of them. A turn is timed from an idle device to an idle device, after a warm-up.
+
+    memory        the step on one batch of noise that is on the device already
+    loader        the loop of a run: read, place, step, report
+    loader_alone  reading without stepping
+    plain         as memory without random views: pictures of the network's size, normalized only
+    torch         the step of torch_moco.py on views that are floats on the device already
+
+So `plain` and `torch` do the same work, and `memory` less `plain` is what augmentation costs
+inside the compiled step; views compiled alone would not share their passes with the network.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import math
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.loader import Loader
+from luperson_jax import config, sharding, tasks, train
+from luperson_jax.augment import recipes
+from luperson_jax.report import Reporter
+from luperson_jax.structs import Batch
+
+WARM_UP_STEPS = 2
+DECODED_PICTURES = 64
+COUNTING = (
+    "XLA counts 2 for each multiply-add of a convolution or a matrix product and 1 for each "
+    "element of other arithmetic, with views, key encoder, backward pass and optimizer; the body "
+    "of a loop once. `as_written` is the program before, `compiled` after XLA's optimizations, "
+    "which compute some values twice and may hide operations in calls of libraries."
+)
+
+Turn = Callable[[int], float]
+"""Takes a number of steps; gives the seconds they took, from idle to idle."""
+
+
+class Stopwatch:
+    """Seconds of every call by name: on the wall, and of the calling thread alone, which leaves
+    out waiting for the device and the work of other threads."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, list[float]] = {}
+        self.thread: dict[str, list[float]] = {}
+
+    def time(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        wall, thread = time.perf_counter(), time.thread_time()
+        result = function(*arguments)
+        self.thread.setdefault(name, []).append(time.thread_time() - thread)
+        self.wall.setdefault(name, []).append(time.perf_counter() - wall)
+        return result
+
+    def forget(self) -> None:
+        self.wall.clear()
+        self.thread.clear()
+
+
+class Trainer:
+    """The state of a run, which the steps in all their forms move on. A step donates the state
+    that it is given, so there is one owner."""
+
+    def __init__(self, current: train.Run):
+        self.current = current
+        self.state = train.initial_state(current)
+
+    def turn(self, step: train.Step, batch: Batch, stopwatch: Stopwatch, num_steps: int) -> float:
+        """Steps on one batch."""
+        jax.block_until_ready((self.state, batch))
+        began = time.perf_counter()
+        for _ in range(num_steps):
+            self.state, _ = stopwatch.time("step", step, self.state, batch)
+        jax.block_until_ready(self.state)
+        return time.perf_counter() - began
+
+    def loop(
+        self, step: train.Step, reporter: Reporter, stopwatch: Stopwatch, num_steps: int
+    ) -> float:
+        """Steps as `train.run` takes them."""
+        with open_batches(self.current, num_steps) as batches:
+            jax.block_until_ready(self.state)
+            began = time.perf_counter()
+            for number in range(1, num_steps + 1):
+                arrays = stopwatch.time("wait_for_batch", next, batches)
+                batch = stopwatch.time("put_batch", sharding.put_batch, arrays, self.current.mesh)
+                self.state, metrics = stopwatch.time("step", step, self.state, batch)
+                stopwatch.time("report", reporter.step, number, len(batch.mask), metrics)
+            reporter.flush()
+            jax.block_until_ready(self.state)
+            return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def open_batches(current: train.Run, num_steps: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
+    """Batches of a loader under way. What it had read ahead is drawn off, so that the first steps
+    find no stock, and it has more to read when the last one is taken."""
+    options = train.loader_options(current.recipe)
+    ahead = 1 + max(options.prefetch, options.num_workers)
+    wanted = num_steps + 2 * ahead
+    epochs = range(math.ceil(wanted / current.steps_per_epoch))
+    rows = [current.task.sampler(current.table, epoch) for epoch in epochs]
+    with Loader(current.table, np.concatenate(rows)[:wanted], options) as loader:
+        batches = iter(loader)
+        for _ in range(ahead):
+            next(batches)
+        yield batches
+
+
+def read_only(current: train.Run, num_steps: int) -> float:
+    """The loader with nobody who computes meanwhile."""
+    with open_batches(current, num_steps) as batches:
+        began = time.perf_counter()
+        for _ in range(num_steps):
+            next(batches)
+        return time.perf_counter() - began
+
+
+def decoding_time(current: train.Run) -> float:
+    """Seconds of one core for reading, decoding and resizing one picture."""
+    rows = np.resize(np.arange(len(current.table)), (2, DECODED_PICTURES))
+    options = dataclasses.replace(train.loader_options(current.recipe), num_workers=0)
+    batches, stopwatch = iter(Loader(current.table, rows, options)), Stopwatch()
+    next(batches)
+    stopwatch.time("read", next, batches)
+    return stopwatch.thread["read"][0] / DECODED_PICTURES
+
+
+def noise_batch(current: train.Run, canvas: tuple[int, int]) -> Batch:
+    """The first batch of a run with noise for pictures, on the device."""
+    rows = current.task.sampler(current.table, 0)[0]
+    num = len(rows)
+    shape = (num, 1, *canvas, 3)
+    arrays = {
+        "images": np.random.default_rng(0).integers(0, 256, shape, np.uint8),
+        "size": np.tile(np.array(canvas, np.int32), (num, 1)),
+        "label": current.table.pid[rows].astype(np.int32),
+        "camera": current.table.camera[rows].astype(np.int32),
+        "index": rows.astype(np.int32),
+        "mask": np.ones(num, bool),
+    }
+    return sharding.put_batch(arrays, current.mesh)
+
+
+def without_views(current: train.Run) -> train.Run:
+    """The same run with the augmentation `test`."""
+    views = dataclasses.replace(current.task.views, recipe=recipes.recipe("test"))
+    return dataclasses.replace(current, task=dataclasses.replace(current.task, views=views))
+
+
+def analyse(current: train.Run, state: Any, batch: Batch) -> dict[str, Any]:
+    """Compiles the step for its figures: time, operations, memory."""
+    whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
+    jitted = jax.jit(
+        functools.partial(train.train_step, current.task, current.optimizer, current.schedule),
+        in_shardings=(whole, cut),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
+    began = time.perf_counter()
+    with jax.set_mesh(current.mesh):
+        lowered = jitted.lower(state, batch)
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+    seconds = {"trace": traced - began, "compile": time.perf_counter() - traced}
+    num = len(batch.mask)
+    written: Any = lowered.cost_analysis()
+    optimized: Any = compiled.cost_analysis()
+    sizes: Any = compiled.memory_analysis()
+    needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    flops = {
+        "as_written": written["flops"] / num,
+        # The compiled program is that of one device.
+        "compiled": optimized["flops"] * current.mesh.size / num,
+    }
+    return {
+        "seconds": seconds,
+        "flops_per_image": {**flops, "counting": COUNTING},
+        "program_bytes": needed - sizes.alias_size_in_bytes,
+    }
+
+
+def peak_memory(program_bytes: int) -> dict[str, Any]:
+    """Of one device, and of this process. Read before another step than the measured one ran."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    measured = stats.get("peak_bytes_in_use")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "device_bytes": measured or program_bytes,
+        "source": "memory_stats" if measured else "memory_analysis of the program, not measured",
+        "process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+    }
+
+
+def alternate(turns: Mapping[str, Turn], rounds: int, num_steps: int) -> dict[str, list[float]]:
+    """Seconds of each turn, round by round."""
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(rounds):
+        for name, turn in turns.items():
+            seconds[name].append(turn(num_steps))
+    return seconds
+
+
+def speed(seconds: Sequence[float], num_steps: int, batch_size: int) -> dict[str, float]:
+    """Median and spread over the rounds."""
+    rates = [num_steps * batch_size / each for each in seconds]
+    return {
+        "images_per_second": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "ms_per_step": 1e3 * statistics.median(seconds) / num_steps,
+    }
+
+
+def host_time(memory: Stopwatch, loop: Stopwatch, step_ms: float) -> dict[str, Any]:
+    """Milliseconds of the thread that drives the device."""
+    thread = {
+        name: 1e3 * statistics.median(loop.thread[name]) for name in ("put_batch", "step", "report")
+    }
+    return {
+        "call_of_step_ms": 1e3 * statistics.median(memory.wall["step"]),
+        "thread_ms": thread,
+        "thread_ms_per_step": sum(thread.values()),
+        "share_of_step": sum(thread.values()) / step_ms,
+        "wait_for_batch_ms": 1e3 * statistics.mean(loop.wall["wait_for_batch"]),
+    }
+
+
+def measure(
+    recipe: config.Recipe, workdir: pathlib.Path, steps: int, rounds: int, with_torch: bool = False
+) -> dict[str, Any]:
+    """The whole report.
+
+    Args:
+        recipe: what is trained, with `data.root` filled in.
+        workdir: an empty folder.
+        steps: length of a turn.
+        rounds: turns of each contestant.
+        with_torch: also measure the step of torch_moco.py.
+    """
+    current = train.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    make_turn = find_torch(recipe, current) if with_torch else None
+    trainer = Trainer(current)
+    batch = noise_batch(current, recipe.data.canvas)
+    figures = analyse(current, trainer.state, batch)
+    memory, loop, unused = Stopwatch(), Stopwatch(), Stopwatch()
+    step = train.compile_step(current)
+    turns: dict[str, Turn] = {"memory": functools.partial(trainer.turn, step, batch, memory)}
+    turns["memory"](WARM_UP_STEPS)
+    peak = peak_memory(figures.pop("program_bytes"))
+
+    plain_step = train.compile_step(without_views(current))
+    plain_batch = noise_batch(current, recipe.data.size)
+    turns["loader_alone"] = functools.partial(read_only, current)
+    turns["plain"] = functools.partial(trainer.turn, plain_step, plain_batch, unused)
+    if make_turn is not None:
+        turns["torch"] = make_turn(trainer.state)
+    with contextlib.closing(Reporter(workdir, sys.maxsize, sys.maxsize)) as reporter:
+        turns["loader"] = functools.partial(trainer.loop, step, reporter, loop)
+        for turn in turns.values():
+            turn(WARM_UP_STEPS)
+        memory.forget()
+        loop.forget()
+        seconds = alternate(turns, rounds, steps)
+
+    batch_size = recipe.data.batch_size
+    speeds = {name: speed(each, steps, batch_size) for name, each in seconds.items()}
+    rate, step_ms = speeds["memory"]["images_per_second"], speeds["memory"]["ms_per_step"]
+    figures["flops_per_second"] = figures["flops_per_image"]["as_written"] * rate
+    decoding = decoding_time(current)
+    return {
+        **surroundings(current),
+        "recipe": config.to_dict(recipe),
+        "batch_size": batch_size,
+        "steps": steps,
+        "rounds": rounds,
+        "speed": speeds,
+        "augmentation_share": 1 - speeds["plain"]["ms_per_step"] / step_ms,
+        **figures,
+        "host": host_time(memory, loop, step_ms),
+        "decoding_ms_per_image": 1e3 * decoding,
+        "decoding_cores_needed": decoding * rate,
+        "peak_memory": peak,
+    }
+
+
+def find_torch(recipe: config.Recipe, current: train.Run) -> Callable[[Any], Turn]:
+    """What makes PyTorch's turn from the state of a run.
+
+    Raises:
+        InputError: no PyTorch, or it cannot do what is asked.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("--torch needs PyTorch; install the extra [torch] or leave --torch out")
+    if current.mesh.size > 1:
+        raise InputError(
+            f"--torch compares on one device, JAX has {current.mesh.size}; set "
+            "CUDA_VISIBLE_DEVICES=0 or leave --torch out"
+        )
+    torch_moco = importlib.import_module("torch_moco")
+    torch_moco.settings_of(recipe)
+    device = torch_moco.device_like(jax.default_backend())
+    mixed = current.task.network.backbone.compute_dtype == "bfloat16"
+    return functools.partial(torch_moco.make_turn, recipe, device, mixed)
+
+
+def surroundings(current: train.Run) -> dict[str, Any]:
+    """Machine and versions."""
+    device = jax.devices()[0]
+    names = ("jax", "jaxlib", "flax", "numpy", "grain", "torch")
+    known = {name for name in names if importlib.util.find_spec(name) is not None}
+    return {
+        "device": {"kind": device.device_kind, "platform": device.platform},
+        "num_devices": current.mesh.size,
+        "cores": os.cpu_count(),
+        "compute_dtype": current.task.network.backbone.compute_dtype,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in names if name in known},
+        },
+    }

@@ -1,0 +1,88 @@
+"""One job of several processes is the run that one process would have made."""
+
+import pathlib
+import shutil
+import socket
+
+import jax
+import numpy as np
+import pytest
+
+from luperson_jax import checkpoint, trees
+from tests.end_to_end.commands import PRETRAIN, losses, run_here, start
+
+# At a usual rate a network this small amplifies rounding from step to step.
+RATE = "--config.optim.lr=1e-5"
+SAVED = ("--config.train.checkpoint_every_steps=2", "--config.train.keep_checkpoints=9")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def run_job(*arguments: str) -> list[tuple[str, str]]:
+    """Two processes with one device each; their outputs, once both have ended well."""
+    job = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
+    processes = [start(*arguments, *job, f"--process_id={i}", devices=1) for i in range(2)]
+    try:
+        outputs = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs
+
+
+def final(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    _, tree = checkpoint.Checkpoints(workdir, read_only=True).read()
+    return dict(zip(trees.path_names(tree), map(np.asarray, jax.tree.leaves(tree)), strict=True))
+
+
+def assert_close(one: pathlib.Path, two: pathlib.Path) -> None:
+    """Equal to rounding: losses step by step, and every tensor of the last checkpoint."""
+    first, second = losses(one), losses(two)
+    assert first.keys() == second.keys()
+    np.testing.assert_allclose(list(first.values()), list(second.values()), rtol=1e-5)
+    first, second = final(one), final(two)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        difference = np.linalg.norm(tensor.astype(float) - second[name])
+        assert difference <= 1e-4 * max(np.linalg.norm(tensor), 1e-2), name
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, labelled_world, unlabelled_world):
+    """Arguments, workdir and outputs of a run by two processes that also evaluates."""
+    workdir = tmp_path_factory.mktemp("job") / "two"
+    worlds = (f"--config.data.root={unlabelled_world}", f"--config.eval.root={labelled_world}")
+    arguments = (*PRETRAIN, *worlds, RATE, *SAVED)
+    return arguments, workdir, run_job(*arguments, f"--workdir={workdir}")
+
+
+def test_process_0_speaks_alone(job):
+    (spoken, first_errors), (silent, second_errors) = job[2]
+    assert "in 2 processes" in spoken
+    assert "mAP" in spoken
+    # The collective library announces its connections by itself.
+    assert [line for line in silent.splitlines() if not line.startswith("[Gloo]")] == []
+    assert "Traceback" not in first_errors + second_errors
+
+
+def test_two_processes_train_what_one_process_trains(job, tmp_path):
+    arguments, workdir, _ = job
+    assert run_here(*arguments, f"--workdir={tmp_path / 'one'}") == 0
+    assert len(losses(workdir)) == 4
+    assert_close(workdir, tmp_path / "one")
+
+
+def test_a_job_resumes_with_another_number_of_processes_and_devices(job, tmp_path):
+    arguments, workdir, _ = job
+    resumed = shutil.copytree(workdir, tmp_path / "resumed")
+    shutil.rmtree(resumed / "checkpoints" / "4")
+    process = start(*arguments, f"--workdir={resumed}", devices=1)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "resuming at step 2 of 4" in out
+    assert_close(workdir, resumed)
