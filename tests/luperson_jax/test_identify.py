@@ -1,0 +1,99 @@
+"""The supervised baseline: what is frozen, what the loss is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipeline.errors import InputError
+from data_pipeline.loader import Loader
+from data_pipeline.records import make_table
+from luperson_jax import sharding, tasks, train
+from luperson_jax.losses import classification, metric
+from tests.helpers import assert_trees_equal, tiny
+
+
+def build(tmp_path, root, **changes):
+    recipe = tiny("identify", root, **changes)
+    current = train.build(recipe, str(tmp_path), tasks.TASKS["identify"])
+    rows = current.task.sampler(current.table, 0)
+    loader = Loader(current.table, rows, train.loader_options(recipe))
+    return current, [sharding.put_batch(arrays, current.mesh) for arrays in loader]
+
+
+def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_world):
+    """Weights, moments and BatchNorm statistics alike; the head learns meanwhile."""
+    freeze = {"optim__freeze": "^backbone/", "optim__freeze_epochs": 1, "optim__warmup_epochs": 0}
+    current, batches = build(tmp_path, labelled_world, **freeze)
+    step, state = train.compile_step(current), train.initial_state(current)
+    start = jax.tree.map(np.asarray, state)
+    for batch in batches:
+        state, _ = step(state, batch)
+    frozen = jax.tree.map(np.asarray, state)
+    assert int(frozen.step) == current.steps_per_epoch
+    assert_trees_equal(frozen.params["backbone"], start.params["backbone"])
+    assert_trees_equal(frozen.extra["stats"]["backbone"], start.extra["stats"]["backbone"])
+    assert np.any(frozen.params["classifier"]["kernel"] != start.params["classifier"]["kernel"])
+    assert np.any(frozen.extra["stats"]["neck"]["bn"]["mean"] != 0)
+
+    thawed, _ = step(state, batches[0])
+    for part, before in (("params", frozen.params), ("stats", frozen.extra["stats"])):
+        after = thawed.params if part == "params" else thawed.extra["stats"]
+        changed = jax.tree.map(
+            lambda old, new: bool(np.any(old != np.asarray(new))),
+            before["backbone"],
+            after["backbone"],
+        )
+        assert all(jax.tree.leaves(changed)), part
+
+
+def test_the_loss_is_the_weighted_sum_of_its_two_parts(tmp_path, labelled_world):
+    weights = {"task__classification_weight": 0.5, "task__triplet_weight": 2.0}
+    current, batches = build(tmp_path, labelled_world, **weights)
+    state = train.initial_state(current)
+    loss, (_, metrics) = current.task.loss(
+        state.params, state.extra, batches[0], jax.random.key(0), state.step
+    )
+    expected = 0.5 * metrics["cross_entropy"] + 2 * metrics["triplet"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_the_triplet_sees_the_side_of_the_neck_it_is_told(
+    where, tmp_path, monkeypatch, labelled_world
+):
+    """The neck normalizes: features after it have mean 0 in every channel, those before do not."""
+    seen = []
+    original = metric.batch_hard_triplet
+
+    def spy(features, labels, **options):
+        seen.append(np.asarray(features))
+        return original(features, labels, **options)
+
+    monkeypatch.setattr(metric, "batch_hard_triplet", spy)
+    changes = {"task__triplet_feature": where, "task__extra_bn": False}
+    current, batches = build(tmp_path, labelled_world, **changes)
+    state = train.initial_state(current)
+    current.task.loss(state.params, state.extra, batches[0], jax.random.key(0), state.step)
+    centered = np.allclose(seen[0].mean(axis=0), 0, atol=1e-4)
+    assert centered == (where == "after")
+
+
+def test_the_first_loss_is_near_the_logarithm_of_the_number_of_people(tmp_path, labelled_world):
+    """The classifier starts near 0, so that all people are equally likely."""
+    current, batches = build(tmp_path, labelled_world)
+    state = train.initial_state(current)
+    assert state.params["classifier"]["kernel"].shape == (64, 6)
+    _, (_, metrics) = current.task.loss(
+        state.params, state.extra, batches[0], jax.random.key(0), state.step
+    )
+    uniform = classification.smoothed_cross_entropy(jnp.zeros((6, 6)), jnp.arange(6))
+    np.testing.assert_allclose(uniform, np.log(6), rtol=1e-6)
+    np.testing.assert_allclose(metrics["cross_entropy"], np.log(6), atol=0.05)
+
+
+def test_one_person_is_not_enough(labelled_world):
+    recipe = tiny("identify", labelled_world)
+    table = make_table([(f"{i}.jpg", 0, 0, -1) for i in range(32)])
+    with pytest.raises(InputError, match="at least 2"):
+        tasks.TASKS["identify"].build(recipe, table)
