@@ -8,6 +8,22 @@ from collections.abc import Sequence
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 
+WORLD_OPTIONS = {
+    "identities": "people, for training and testing together",
+    "cameras": "cameras; each sees everybody",
+    "seed": "worlds of different seeds share nobody",
+    "height": "of the pictures, pixels",
+    "width": "of the pictures, pixels",
+    "images_per_camera": "pictures of a person by one camera, queries apart",
+    "train_identities": "how many of the people are for training; None is half",
+    "distractors": "gallery pictures of people without a match (identity 0)",
+    "junk": "gallery pictures without a person (identity -1)",
+    "tracklets": "passes of a person, in the layouts folder and video",
+    "frames": "pictures of one pass, likewise",
+    "extra_cameras": "cameras that only the layout folder has",
+    "switch_rate": "share of passes that turn into somebody else halfway, in folder",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -31,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(layouts.Plan):
         kind = float if field.type is float else int
         option = f"--{field.name.replace('_', '-')}"
-        make.add_argument(option, type=kind, default=field.default, help=" ")
+        make.add_argument(option, type=kind, default=field.default, help=WORLD_OPTIONS[field.name])
     make.set_defaults(run=_make_data)
     return parser
 
