@@ -4,11 +4,13 @@ import hashlib
 import json
 import logging
 import pathlib
+import time
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from data_pipeline.errors import InputError
@@ -33,6 +35,7 @@ class Checkpoints:
                 f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
                 "give the workdir of a run that has saved at least once"
             )
+        self._read_only = read_only
         best = checkpoint_managers.BestN(
             get_metric_fn=_best_metric, n=1, keep_checkpoints_without_metrics=False
         )
@@ -86,10 +89,11 @@ class Checkpoints:
                 except (ValueError, OSError, KeyError) as error:
                     problem = str(error).splitlines()[0]
             logging.warning("checkpoint %d in %s is damaged: %s", candidate, self.folder, problem)
+            self._set_aside(candidate)
         if candidates:
             raise InputError(
                 f"no whole checkpoint in {self.folder}: tried {candidates}, all are damaged; "
-                "delete the folder to start anew, or restore it from a copy"
+                "use another --workdir to start anew, or put a copy back"
             )
         return None
 
@@ -142,6 +146,15 @@ class Checkpoints:
                 f"({len(saved)} tensors there, {len(wanted)} expected):\n  {_some(lines)}\n"
                 "use the recipe that wrote it, or another workdir"
             )
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint, so that the resumed run can save this step again."""
+        if self._read_only:
+            return
+        if jax.process_index() == 0:
+            (self.folder / str(step)).rename(self.folder / f"damaged-{step}-{time.time_ns()}")
+        multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
+        self._manager.reload()
 
     def _seal(self) -> None:
         """Writes the digests of a save that is complete and not yet renamed."""

@@ -206,7 +206,7 @@ def _restore_or_start(
     found = checkpoints.restore(to_tree(state))
     if found is not None:
         reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
-        # Restored buffers may share memory with each other's file; the step donates its state.
+        # Into buffers of its own: the step donates them, and orbax may hold on to what it read.
         return from_tree(sharding.put_replicated(found[1], current.mesh), state)
     source = current.recipe.train.init_from
     if source:

@@ -64,6 +64,19 @@ def test_a_damaged_save_is_passed_over_and_named(tmp_path, damage, caplog):
     assert target.name in caplog.text
 
 
+def test_a_damaged_step_can_be_saved_again(tmp_path):
+    save(tmp_path, [1, 2]).close()
+    files_of(tmp_path, 2)[-1].unlink()
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    assert checkpoints.restore(state(0))[0] == 1
+    checkpoints.save(2, state(7))
+    checkpoints.close()
+    step, tree = checkpoint.Checkpoints(tmp_path).restore(state(0))
+    assert step == 2
+    assert_trees_equal(tree["params"], state(7)["params"])
+    assert len(list((tmp_path / "checkpoints").glob("damaged-2-*"))) == 1
+
+
 def test_only_damaged_saves_are_an_error(tmp_path):
     save(tmp_path, [1]).close()
     files_of(tmp_path, 1)[-1].unlink()
