@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 
 def get_config(stage: str = "pretrain") -> ConfigDict:
     """The stage `pretrain`, or `scratch` and `finetune`, which differ in what they start from."""
+    if stage not in ("pretrain", "scratch", "finetune"):
+        raise ValueError(f"stage {stage!r} is none of pretrain, scratch and finetune")
     config = ConfigDict()
 
     config.model = ConfigDict()

@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 2560
     config.data.sampler = "shuffled"
     config.data.unreadable = "skip"  # millions of crawled files: replace and list the damaged
-    config.data.num_workers = 32
+    config.data.num_workers = 16  # each holds one batch of the canvas, 0.6 GB
     config.data.worker_kind = "processes"
 
     config.augment = ConfigDict()

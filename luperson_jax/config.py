@@ -8,7 +8,6 @@ import dataclasses
 import json
 import pathlib
 import runpy
-import types
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from data_pipeline.errors import InputError, suggest
 class ModelConfig:
     """Backbone and pooling, shared by all methods."""
 
-    arch: str = "resnet50"
+    arch: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50"
     width: int = 64  # channels of the first stage; 64 is the published network
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: int = 2
@@ -72,8 +71,7 @@ class OptimConfig:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     bias_lr_multiplier: float = 1.0
-    freeze: str = ""  # regular expression on parameter paths, such as ^backbone/
-    freeze_epochs: int = 0
+    freeze_backbone_epochs: int = 0  # fine-tuning: the first epochs train the head alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +129,7 @@ MAY_CHANGE = (
 
 MAY_CHANGE_IN_EVALUATION = (
     *MAY_CHANGE,
+    "table",
     "optim",
     "train",
     "task.embedding",
@@ -146,6 +145,31 @@ MAY_CHANGE_IN_EVALUATION = (
 `task.embedding`, the choice is free."""
 
 RECIPE_FILE = "recipe.json"
+
+
+AT_LEAST = {
+    "model.width": 1,
+    "model.bn_group_size": 0,
+    "data.batch_size": 1,
+    "data.num_instances": 1,
+    "data.canvas": 1,
+    "data.size": 1,
+    "data.num_workers": 0,
+    "data.prefetch": 1,
+    "optim.lr": 0,
+    "optim.weight_decay": 0,
+    "optim.warmup_epochs": 0,
+    "optim.freeze_backbone_epochs": 0,
+    "train.epochs": 1,
+    "train.seed": 0,
+    "train.log_every_steps": 1,
+    "train.checkpoint_every_epochs": 1,
+    "train.checkpoint_every_steps": 0,
+    "train.keep_checkpoints": 1,
+    "eval.every_epochs": 0,
+    "eval.batch_size": 1,
+}
+"""The least value of settings that have one; 0 turns a feature off."""
 
 
 def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type]) -> Recipe:
@@ -207,17 +231,23 @@ def differences(
 
 
 def check_workdir(
-    recipe: Recipe, folder: pathlib.Path, may_change: Collection[str] = MAY_CHANGE
+    written: Mapping[str, Any], folder: pathlib.Path, may_change: Collection[str] = MAY_CHANGE
 ) -> None:
-    """Raises InputError where the workdir belongs to another recipe."""
+    """Raises InputError where the workdir holds checkpoints of another recipe.
+
+    Args:
+        written: what `write` would write.
+        folder: the workdir.
+        may_change: settings, or whole groups, that may differ.
+    """
     path = folder / RECIPE_FILE
-    if not path.is_file():
+    if not path.is_file() or not any(folder.glob("checkpoints/[0-9]*")):
         return
     try:
         former = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
-    lines = differences(former, to_dict(recipe), may_change)
+    lines = differences(former, written, may_change)
     if lines:
         raise InputError(
             f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
@@ -225,11 +255,11 @@ def check_workdir(
         )
 
 
-def write(recipe: Recipe, folder: pathlib.Path) -> None:
-    """Writes the recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
-    written = folder / f"{RECIPE_FILE}.part"
-    written.write_text(json.dumps(to_dict(recipe), indent=2) + "\n")
-    written.replace(folder / RECIPE_FILE)
+def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
+    part = folder / f"{RECIPE_FILE}.part"
+    part.write_text(json.dumps(written, indent=2) + "\n")
+    part.replace(folder / RECIPE_FILE)
 
 
 def _build(kind: type, values: Any, path: str) -> Any:
@@ -252,8 +282,6 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
             names = [str(choice) for choice in arguments]
             raise InputError(f"{path} is {value!r}{suggest(str(value), names)}")
         return value
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(value, arguments[0], path)
     if origin is tuple:
         if not isinstance(value, tuple | list):
             raise InputError(f"{path} must be a list, not {value!r}")
@@ -271,23 +299,14 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 def _check_numbers(recipe: Recipe) -> None:
     data, model = recipe.data, recipe.model
-    positive = {
-        "data.batch_size": data.batch_size,
-        "data.num_instances": data.num_instances,
-        "model.width": model.width,
-        "train.epochs": recipe.train.epochs,
-        "train.log_every_steps": recipe.train.log_every_steps,
-        "train.keep_checkpoints": recipe.train.keep_checkpoints,
-        "eval.batch_size": recipe.eval.batch_size,
-        "data.canvas": min(data.canvas),
-        "data.size": min(data.size),
-    }
-    for path, value in positive.items():
-        if value < 1:
-            raise InputError(f"{path} must be at least 1, not {value}")
+    for path, least in AT_LEAST.items():
+        group, setting = path.split(".")
+        value = getattr(getattr(recipe, group), setting)
+        if (min(value) if isinstance(value, tuple) else value) < least:
+            raise InputError(f"{path} must be at least {least}, not {value}")
     if model.last_stride not in (1, 2):
         raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
-    if model.bn_group_size < 0 or (model.bn_group_size and data.batch_size % model.bn_group_size):
+    if model.bn_group_size and data.batch_size % model.bn_group_size:
         raise InputError(
             f"data.batch_size={data.batch_size} is not divisible by "
             f"model.bn_group_size={model.bn_group_size}: BatchNorm needs groups of equal size; "

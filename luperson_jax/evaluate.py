@@ -52,7 +52,7 @@ class Evaluation:
         """
         if not recipe.eval.dataset:
             return None
-        splits = datasets.load(recipe.eval.dataset, recipe.eval.root)
+        splits = datasets.load(recipe.eval.dataset, recipe.eval.root, "eval.root")
         for part in ("query", "gallery"):
             if not len(getattr(splits, part)):
                 raise InputError(
@@ -100,7 +100,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     if evaluation is None:
         raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
     folder = pathlib.Path(workdir)
-    config.check_workdir(recipe, folder, config.MAY_CHANGE_IN_EVALUATION)
+    config.check_workdir(config.to_dict(recipe), folder, config.MAY_CHANGE_IN_EVALUATION)
     state = restore(recipe, workdir, mesh)
     reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
     try:
@@ -137,11 +137,12 @@ def embed_table(
 ) -> EmbeddingSet:
     """Features of every row of a table, in its order, on every process.
 
-    Pictures are brought straight to the size that the network sees.
+    Pictures are brought straight to the size that the network sees, by the filter that the
+    published evaluations use.
     """
     options = LoaderOptions(
         canvas=recipe.data.size,
-        resize=recipe.data.resize,
+        resize="bicubic",
         num_workers=recipe.data.num_workers,
         worker_kind=recipe.data.worker_kind,
         prefetch=recipe.data.prefetch,

@@ -47,8 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)  # of the libraries; the run speaks through its reporter
     try:
         parse(arguments)
-        if DISTRIBUTED.value:
-            sharding.join_job(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        if DISTRIBUTED.value or any(part is not None for part in place):
+            sharding.join_job(*place)
         recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
         run = train.run if MODE.value == "train" else evaluate.run
         run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])

@@ -370,9 +370,9 @@ def build(
     if options.optimizer == "sgd":
         make = functools.partial(sgd, momentum=options.momentum, weight_decay=options.weight_decay)
     optimizer = make(schedule)
-    if options.freeze:
-        steps = options.freeze_epochs * steps_per_epoch
-        optimizer = frozen_until(make, schedule, params, options.freeze, steps)
+    if options.freeze_backbone_epochs:
+        steps = options.freeze_backbone_epochs * steps_per_epoch
+        optimizer = frozen_until(make, schedule, params, "^backbone/", steps)
     if options.bias_lr_multiplier != 1.0:
         faster = per_path_multiplier(params, (("bias$", options.bias_lr_multiplier),))
         optimizer = optax.chain(optimizer, faster)

@@ -42,14 +42,25 @@ class Reporter:
         if self._speaks:
             folder = pathlib.Path(workdir)
             try:
-                self._lines = (folder / METRICS_FILE).open("a", buffering=1)
+                self._path = folder / METRICS_FILE
+                self._lines = self._path.open("a", buffering=1)
                 self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
             except OSError as error:
                 raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
     def start(self, step: int) -> None:
-        """Begins to measure speed at `step` finished steps; draws the bar on a terminal."""
+        """Begins at `step` finished steps: measures speed and draws the bar on a terminal.
+
+        Lines of later steps, which an interrupted run has left, are dropped: they come again.
+        """
         self._clock.restart()
+        if self._speaks:
+            lines = self._path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _step_of(line) <= step]
+            if len(kept) < len(lines):
+                self._lines.close()
+                self._path.write_text("".join(kept))
+                self._lines = self._path.open("a", buffering=1)
         if self._speaks and self.console.is_terminal:
             columns = rich.progress.Progress.get_default_columns()
             speed = rich.progress.TextColumn("{task.fields[note]}")
@@ -175,6 +186,14 @@ def ranking_values(report: RankingReport) -> dict[str, float]:
     """The figures of a ranking as plain numbers, 0..1, for JSON and curves."""
     ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10)}
     return {"mAP": report.mAP, "mINP": report.mINP, **ranks}
+
+
+def _step_of(line: str) -> float:
+    """The step of a JSON line; infinite where a killed process left it incomplete."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.errors import InputError
@@ -33,8 +34,11 @@ def join_job(coordinator: str | None, num_processes: int | None, process_id: int
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """One axis over the given devices; over all devices of all processes by default."""
-    count = jax.device_count() if devices is None else len(devices)
-    return jax.make_mesh((count,), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    if devices is None:
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    # Not `jax.make_mesh`: it may order devices by topology, and the slices of the processes must
+    # follow each other in the global batch.
+    return Mesh(np.array(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -45,6 +49,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The leading axis cut into equal parts, one a device."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def check_alike(fingerprint: str, what: str) -> None:
+    """Raises InputError where the processes of a job do not agree on a hexadecimal fingerprint."""
+    number = np.array([int(fingerprint[:7], 16)], np.int32)
+    everywhere = multihost_utils.process_allgather(number)
+    if np.any(everywhere != number):
+        raise InputError(
+            f"process {jax.process_index()} of the job differs from others in {what}; "
+            "all of them must read the same data"
+        )
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, setting: str) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import clu.parameter_overview
 import jax
@@ -114,7 +115,8 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
     if recipe.eval.dataset:
         sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
-    table = datasets.load(recipe.data.dataset, recipe.data.root).train
+    table = datasets.load(recipe.data.dataset, recipe.data.root, "data.root").train
+    sharding.check_alike(table.fingerprint(), "the training images that it sees")
     if task_class.labelled:
         table = table.relabelled()
     steps_per_epoch = len(table) // recipe.data.batch_size
@@ -125,13 +127,15 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         )
     task = task_class.build(recipe, table)
     folder = pathlib.Path(workdir)
-    config.check_workdir(recipe, folder)
+    written = config.to_dict(recipe)
+    written["table"] = {"images": len(table), "fingerprint": table.fingerprint()}
+    config.check_workdir(written, folder)
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
     shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
     optimizer, schedule = optim.build(
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )
-    _write_recipe(recipe, folder)
+    _write_recipe(written, folder)
     return Run(recipe, folder, mesh, table, task, optimizer, schedule, steps_per_epoch, evaluation)
 
 
@@ -176,11 +180,11 @@ def _init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
     return task.init(jax.random.key(recipe.train.seed), example, table)
 
 
-def _write_recipe(recipe: config.Recipe, folder: pathlib.Path) -> None:
+def _write_recipe(written: dict[str, Any], folder: pathlib.Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
-            config.write(recipe, folder)
+            config.write(written, folder)
     except OSError as error:
         raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
@@ -231,12 +235,12 @@ def _train(
     step_function = compile_step(current)
     settings, steps = current.recipe.train, current.steps_per_epoch
     measured, step = None, int(state.step)
+    reporter.start(step)
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
         measured = evaluation and evaluation.measure(state)
     elif step == 0 and evaluation is not None and current.recipe.eval.every_epochs:
         _log_ranking(reporter, evaluation.measure(state), 0)
-    reporter.start(step)
     while step < current.total_steps:
         epoch = step // steps + 1
         state = _train_epoch(current, state, epoch - 1, step_function, checkpoints, reporter)
@@ -247,7 +251,7 @@ def _train(
         if evaluation is not None and (last or (every and epoch % every == 0)):
             measured = evaluation.measure(state)
             _log_ranking(reporter, measured, epoch)
-        if last or epoch % settings.checkpoint_every_epochs == 0:
+        if last or measured is not None or epoch % settings.checkpoint_every_epochs == 0:
             _save(checkpoints, step, state, measured)
         reporter.pause()
     if evaluation is None or measured is None:

@@ -30,6 +30,7 @@ CAMERAS = 4
 HEIGHT, WIDTH = 64, 32
 NUM_PASSERS_BY = 1500
 NUM_TRAIN, NUM_TEST = 100, 50
+MARK = ".demo"  # in folders that a later demo may delete
 
 
 def make_world(root: pathlib.Path) -> tuple[str, str]:
@@ -102,9 +103,11 @@ def run(options: argparse.Namespace) -> None:
     """The whole comparison in a new folder."""
     began = time.perf_counter()
     root: pathlib.Path = options.root
-    if root.exists():
-        shutil.rmtree(root)
+    if root.exists() and any(root.iterdir()) and not (root / MARK).exists():
+        raise InputError(f"{root} is not empty and no earlier demo; give another --root")
+    shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
+    (root / MARK).touch()
     unlabelled, labelled = options.unlabelled, options.labelled
     if not unlabelled:
         unlabelled, labelled = make_world(root)
@@ -131,7 +134,8 @@ def run(options: argparse.Namespace) -> None:
 def main() -> int:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=pathlib.Path, default=ROOT / "runs" / "demo", help="emptied")
+    default = ROOT / "runs" / "demo"
+    parser.add_argument("--root", type=pathlib.Path, default=default, help="folder to write")
     parser.add_argument("--unlabelled", default="", help="folders of crops, by commas")
     parser.add_argument("--labelled", default="", help="folder in the Market-1501 layout")
     parser.add_argument("--seeds", type=int, default=1, help="how many runs of each kind")

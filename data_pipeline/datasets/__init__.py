@@ -15,13 +15,14 @@ LOADERS: dict[str, Callable[[str], Splits]] = {
 }
 
 
-def load(name: str, root: str) -> Splits:
+def load(name: str, root: str, setting: str = "root") -> Splits:
     """The tables of a data set.
 
     Args:
         name: a key of `LOADERS`.
         root: its folder, or several separated by commas. Their tables are joined; identities,
             cameras and tracklets of different folders are kept apart.
+        setting: what messages call the root.
 
     Raises:
         InputError: unknown name, a folder named twice, or whatever the data set's reader raises.
@@ -30,9 +31,9 @@ def load(name: str, root: str) -> Splits:
         raise InputError(f"there is no data set {name!r}{suggest(name, LOADERS)}")
     roots = [part.strip() for part in root.split(",") if part.strip()]
     if not roots:
-        raise InputError(f"root is {root!r}; expected the folder of the data set {name}")
+        raise InputError(f"{setting} is {root!r}; expected the folder of the data set {name}")
     if len({os.path.realpath(os.path.expanduser(part)) for part in roots}) < len(roots):
-        raise InputError(f"root is {root!r}, which names a folder twice; name each once")
+        raise InputError(f"{setting} is {root!r}, which names a folder twice; name each once")
     parts = [LOADERS[name](part) for part in roots]
     return parts[0] if len(parts) == 1 else _join(parts)
 

@@ -26,7 +26,7 @@ class IdentifyOptions:
 
     name: ClassVar[str] = "identify"
     label_smoothing: float = 0.1
-    margin: float | None = 0.3  # None = soft margin
+    margin: float = 0.3  # 0 = soft margin
     classification_weight: float = 1.0
     triplet_weight: float = 1.0
     triplet_feature: Literal["before", "after"] = "before"  # the neck
@@ -55,6 +55,11 @@ class Identify(base.Task):
                 f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
             )
         options = recipe.task
+        if min(options.margin, options.embedding_dim) < 0 or not 0 <= options.label_smoothing < 1:
+            raise InputError(
+                f"task.margin={options.margin} and task.embedding_dim={options.embedding_dim} must "
+                f"not be negative, and task.label_smoothing={options.label_smoothing} lies in 0..1"
+            )
         network = models.ReidNet(
             backbone=base.make_backbone(recipe),
             pooling=recipe.model.pooling,
@@ -67,7 +72,7 @@ class Identify(base.Task):
             network,
             base.Views.build(recipe),
             base.make_sampler(recipe),
-            freeze_steps=recipe.optim.freeze_epochs * steps_per_epoch if recipe.optim.freeze else 0,
+            freeze_steps=recipe.optim.freeze_backbone_epochs * steps_per_epoch,
         )
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
@@ -100,7 +105,7 @@ class Identify(base.Task):
         )
         feature = before if options.triplet_feature == "before" else after
         triplet, details = metric.batch_hard_triplet(
-            feature, batch.label, margin=options.margin, mask=batch.mask
+            feature, batch.label, margin=options.margin or None, mask=batch.mask
         )
         loss = options.classification_weight * identity + options.triplet_weight * triplet
         metrics = {

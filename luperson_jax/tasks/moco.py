@@ -52,6 +52,14 @@ class Moco(base.Task):
         """See `Task.build`."""
         del table
         options = recipe.task
+        if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:
+            raise InputError(
+                f"task.temperature={options.temperature} must be above 0, "
+                f"task.feature_dim={options.feature_dim} at least 1, and "
+                f"task.momentum={options.momentum} from 0 to 1"
+            )
+        if recipe.optim.freeze_backbone_epochs:
+            raise InputError("optim.freeze_backbone_epochs is for fine-tuning; set it to 0")
         if options.queue_size < recipe.data.batch_size:
             raise InputError(
                 f"task.queue_size={options.queue_size} is smaller than "

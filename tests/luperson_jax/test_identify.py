@@ -23,7 +23,7 @@ def build(tmp_path, root, **changes):
 
 def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_world):
     """Weights, moments and BatchNorm statistics alike; the head learns meanwhile."""
-    freeze = {"optim__freeze": "^backbone/", "optim__freeze_epochs": 1, "optim__warmup_epochs": 0}
+    freeze = {"optim__freeze_backbone_epochs": 1, "optim__warmup_epochs": 0}
     current, batches = build(tmp_path, labelled_world, **freeze)
     step, state = train.compile_step(current), train.initial_state(current)
     start = jax.tree.map(np.asarray, state)

@@ -13,7 +13,7 @@ import pytest
 
 from data_pipeline import records
 from data_pipeline.errors import InputError
-from luperson_jax import optim, tasks, train
+from luperson_jax import models, optim, tasks, train
 from luperson_jax.structs import Batch, TrainState
 from tests.helpers import tiny
 
@@ -127,6 +127,25 @@ def test_three_steps_of_moco(torch_moco):
             got = minus(torch_moco.state_of(encoder, stats), first)
             close(got, minus({name: module.state_dict()[name] for name in got}, first), 1e-3)
     assert twin.pointer == NUM_STEPS * BATCH_SIZE % recipe.task.queue_size
+
+
+def test_the_deep_encoder(torch_moco):
+    """Bottlenecks, whose training is too ill-conditioned at this size to compare."""
+    recipe = tiny("moco", "", model__arch="resnet50", model__bn_group_size=0, data__size=SIZE)
+    task = tasks.TASKS["moco"].build(recipe, None)
+    params, extra = make_state(task)
+    stats = jax.tree.map(lambda leaf: leaf + 0.1, extra["stats"])
+    twin = torch_moco.TorchMoco(torch_moco.settings_of(recipe), torch.device("cpu"))
+    twin.load(extra["key_params"], {**extra, "stats": stats})
+    images = to_torch(make_pairs(0))[0]
+    encode = jax.jit(
+        lambda x: models.apply(task.network, extra["key_params"], stats, x, train=False)[0][1],
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    got = encode(jnp.asarray(images.numpy().transpose(0, 2, 3, 1)))
+    with torch.no_grad():
+        wanted = twin.query.eval()(images, False)
+    close({"projection": torch.from_numpy(np.array(got))}, {"projection": wanted}, 1e-5)
 
 
 def test_a_recipe_that_the_twin_lacks(torch_moco):
