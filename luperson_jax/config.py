@@ -136,6 +136,7 @@ MAY_CHANGE_IN_EVALUATION = (
     "augment.recipe",
     "data.dataset",
     "data.canvas",
+    "data.resize",
     "data.batch_size",
     "data.sampler",
     "data.num_instances",

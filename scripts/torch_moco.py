@@ -61,7 +61,6 @@ def settings_of(recipe: config.Recipe) -> Settings:
     needed = {
         "task.name": (task.name, ("moco",)),
         "optim.optimizer": (optim.optimizer, ("sgd",)),
-        "optim.freeze": (optim.freeze, ("",)),
         "optim.bias_lr_multiplier": (optim.bias_lr_multiplier, (1.0,)),
         "model.stem": (model.stem, ("imagenet",)),
         "model.ibn": (model.ibn, (False,)),

@@ -133,7 +133,7 @@ def test_the_deep_encoder(torch_moco):
     """Bottlenecks, whose training is too ill-conditioned at this size to compare."""
     recipe = tiny("moco", "", model__arch="resnet50", model__bn_group_size=0, data__size=SIZE)
     task = tasks.TASKS["moco"].build(recipe, None)
-    params, extra = make_state(task)
+    _, extra = make_state(task)
     stats = jax.tree.map(lambda leaf: leaf + 0.1, extra["stats"])
     twin = torch_moco.TorchMoco(torch_moco.settings_of(recipe), torch.device("cpu"))
     twin.load(extra["key_params"], {**extra, "stats": stats})
