@@ -104,7 +104,7 @@ MISTAKES = {
         ["--config.task.queue_size=15"],
         ["task.queue_size=15", "data.batch_size=16"],
     ),
-    "recipe of another run": (["--config.optim.lr=0.5"], ["optim.lr: 0.1 there, 0.5 here"]),
+    "recipe of another run": (["--config.optim.lr=0.5"], ["optim.lr: ", "there, 0.5 here"]),
     "checkpoint incomplete": (["--workdir={tmp}/incomplete"], ["missing params/backbone/conv1"]),
     "checkpoint incomplete, eval": (
         ["--workdir={tmp}/incomplete", "--mode=eval"],
