@@ -59,7 +59,9 @@ class Reporter:
             kept = [line for line in lines if _step_of(line) <= step]
             if len(kept) < len(lines):
                 self._lines.close()
-                self._path.write_text("".join(kept))
+                part = self._path.with_suffix(".part")
+                part.write_text("".join(kept))
+                part.replace(self._path)
                 self._lines = self._path.open("a", buffering=1)
         if self._speaks and self.console.is_terminal:
             columns = rich.progress.Progress.get_default_columns()

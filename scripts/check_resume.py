@@ -11,7 +11,6 @@ and every kill came in time. Without --config a small MoCo run on drawn pictures
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import random
@@ -28,7 +27,7 @@ from absl import logging
 
 from data_pipeline.synthetic import layouts
 from luperson_jax import checkpoint, trees
-from luperson_jax.report import METRICS_FILE
+from luperson_jax.structs import Tree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAST_SHARE = 0.85  # of the run in which kills fall: a save must still follow the last of them
@@ -41,7 +40,7 @@ SMALL = (
     "--config.data.canvas=32,16",
     "--config.data.size=32,16",
     "--config.data.batch_size=16",
-    "--config.task.queue_size=72",
+    "--config.task.queue_size=88",
     "--config.task.feature_dim=16",
     "--config.train.epochs=12",
     "--config.eval.dataset=",
@@ -79,7 +78,7 @@ def start(arguments: list[str], workdir: pathlib.Path) -> subprocess.Popen[bytes
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=cache | dict(os.environ),
+            env=cache | dict(os.environ) | {"PYTHONUNBUFFERED": "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -87,14 +86,11 @@ def start(arguments: list[str], workdir: pathlib.Path) -> subprocess.Popen[bytes
 
 
 def last_step(workdir: pathlib.Path, offset: int = 0) -> int:
-    """The newest step in the run's curves, of those written after `offset` bytes; 0 for none."""
-    path = workdir / METRICS_FILE
-    if not path.is_file():
-        return 0
-    with path.open("rb") as stream:
+    """The newest step that the run has told of, after `offset` bytes of its output; 0 for none."""
+    with (workdir / LOG_FILE).open("rb") as stream:
         stream.seek(offset)
-        whole_lines = stream.read().split(b"\n")[:-1]
-    return max((json.loads(line)["step"] for line in whole_lines), default=0)
+        steps = re.findall(rb"^step (\d+)/", stream.read(), re.MULTILINE)
+    return max(map(int, steps), default=0)
 
 
 def unfinished_saves(workdir: pathlib.Path) -> list[str]:
@@ -105,8 +101,8 @@ def unfinished_saves(workdir: pathlib.Path) -> list[str]:
 
 def run_and_kill(arguments: list[str], workdir: pathlib.Path, kill: Kill) -> str | None:
     """Starts or resumes the run and kills it; says how it went, or None where it ended before."""
-    curves = workdir / METRICS_FILE
-    offset = curves.stat().st_size if curves.is_file() else 0
+    log = workdir / LOG_FILE
+    offset = log.stat().st_size if log.is_file() else 0
     process = start(arguments, workdir)
     while process.poll() is None:
         if last_step(workdir, offset) >= kill.step and (
@@ -127,11 +123,18 @@ def run_and_kill(arguments: list[str], workdir: pathlib.Path, kill: Kill) -> str
     return f"killed after step {last_step(workdir, offset)}, {where}{missed}"
 
 
+def read(workdir: pathlib.Path) -> tuple[int, Tree]:
+    """The last checkpoint of a run and its step."""
+    saved = checkpoint.Checkpoints(workdir, read_only=True)
+    try:
+        return saved.read()
+    finally:
+        saved.close()
+
+
 def differences(one: pathlib.Path, two: pathlib.Path) -> tuple[int, int, list[str]]:
     """Last step of the first run, number of its tensors, and the names of those that differ."""
-    (step, tree), (other_step, other) = (
-        checkpoint.Checkpoints(workdir, read_only=True).read() for workdir in (one, two)
-    )
+    (step, tree), (other_step, other) = (read(workdir) for workdir in (one, two))
     if step != other_step or trees.path_names(tree) != trees.path_names(other):
         return step, 0, [f"all: steps {step} and {other_step}"]
     pairs = zip(trees.path_names(tree), jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)

@@ -73,6 +73,7 @@ class Plan:
             )
         if not 0.0 <= self.switch_rate <= 1.0:
             raise InputError(f"switch_rate={self.switch_rate}; give a share between 0 and 1")
+        World(self.seed, self.height, self.width)  # refuses sizes that cannot be drawn
 
     @property
     def num_train(self) -> int:
