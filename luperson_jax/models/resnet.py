@@ -21,7 +21,11 @@ from jaxtyping import Array, Bool, Float
 
 from luperson_jax.models.norm import GroupedBatchNorm, InstanceBatchNorm
 
-Pointwise = Literal["auto", "matmul", "convolution"]
+Form = Literal["auto", "matmul", "convolution"]
+SMALL_MAP = 32
+"""Pixels. On maps of this size a product of patches beats XLA's convolution on a CPU, gradients
+included; on larger ones the copies of the patches cost more than they save."""
+
 Flag = bool | Bool[Array, ""]
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -37,14 +41,14 @@ class Conv(nn.Module):
         kernel_size: height and width of the kernel, odd.
         stride: step in both directions.
         compute_dtype: input and kernel are cast to it; the kernel is stored as float32.
-        pointwise: how a 1x1 kernel is applied; see `ResNet`.
+        form: how the kernel is applied; see `ResNet`.
     """
 
     features: int
     kernel_size: int
     stride: int = 1
     compute_dtype: DTypeLike = jnp.float32
-    pointwise: Pointwise = "auto"
+    form: Form = "auto"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 features"]:
@@ -54,8 +58,9 @@ class Conv(nn.Module):
         kernel = self.param("kernel", kaiming_normal, shape, jnp.float32)
         kernel = kernel.astype(self.compute_dtype)
         x = x.astype(self.compute_dtype)
-        if size == 1 and _as_matmul(self.pointwise):
-            return jnp.einsum("bhwc,cd->bhwd", x[:, ::stride, ::stride], kernel[0, 0])
+        small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
+        if small and _as_matmul(self.form):
+            return _patches(x, size, stride) @ kernel.reshape(-1, self.features)
         return jax.lax.conv_general_dilated(
             x,
             kernel,
@@ -65,11 +70,24 @@ class Conv(nn.Module):
         )
 
 
-def _as_matmul(pointwise: Pointwise) -> bool:
-    assert pointwise in ("auto", "matmul", "convolution"), pointwise
-    if pointwise == "auto":
+def _patches(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b h2 w2 patch"]:
+    """The input of every output pixel: size * size shifted copies of `x`, one after the other."""
+    _, height, width, _ = x.shape
+    around = (size // 2, size // 2)
+    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
+    shifted = [
+        x[:, top : top + height : stride, left : left + width : stride]
+        for top in range(size)
+        for left in range(size)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def _as_matmul(form: Form) -> bool:
+    assert form in ("auto", "matmul", "convolution"), form
+    if form == "auto":
         return jax.default_backend() == "cpu"
-    return pointwise == "matmul"
+    return form == "matmul"
 
 
 class BasicBlock(nn.Module):
@@ -153,10 +171,10 @@ class ResNet(nn.Module):
             arithmetic of normalizations are float32.
         stem: "imagenet" = 7x7 at stride 2 and 3x3 max-pooling at stride 2; "small" = 3x3 at
             stride 1 without pooling, for pictures of about 64x32 pixels.
-        pointwise: how 1x1 convolutions are computed. "matmul": a product over the channels, of a
-            slice where the stride is 2; on CPU its gradient is a few times faster than XLA's
-            convolution. "convolution": the plain form; which of the two is faster on GPU and TPU
-            is not measured. "auto": matmul on CPU, convolution elsewhere.
+        form: how convolutions with 1x1 kernels, and all on maps of at most `SMALL_MAP` pixels,
+            are computed. "matmul": a product of patches and kernel; on CPU a few times faster than
+            XLA's convolution. "convolution": the plain form; which of the two is faster on GPU and
+            TPU is not measured. "auto": matmul on CPU, convolution elsewhere.
     """
 
     depth: int = 50
@@ -166,7 +184,7 @@ class ResNet(nn.Module):
     bn_group_size: int = 0
     compute_dtype: DTypeLike = jnp.float32
     stem: Literal["imagenet", "small"] = "imagenet"
-    pointwise: Pointwise = "auto"
+    form: Form = "auto"
 
     @property
     def num_features(self) -> int:
@@ -193,7 +211,7 @@ class ResNet(nn.Module):
             `last_stride` is 1, and 4 times that with the small stem.
         """
         block, num_blocks = _LAYOUT[self.depth]
-        conv = functools.partial(Conv, compute_dtype=self.compute_dtype, pointwise=self.pointwise)
+        conv = functools.partial(Conv, compute_dtype=self.compute_dtype, form=self.form)
         norm = functools.partial(GroupedBatchNorm, self.bn_group_size)
         half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size)
 

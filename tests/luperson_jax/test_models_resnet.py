@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import models
-from luperson_jax.models.resnet import Conv
+from luperson_jax.models.resnet import SMALL_MAP, Conv
 
 # torchvision's published counts with a classifier of 1000 classes, and its input width.
 TORCHVISION_PARAMETERS = {
@@ -108,15 +108,16 @@ def test_initial_values_are_kaiming_fan_out():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(6, 4), (5, 7)])
-def test_both_forms_of_a_pointwise_convolution_agree(stride, size):
+@pytest.mark.parametrize("size", [(6, 4), (5, 6)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 7])
+def test_both_forms_of_a_convolution_agree(kernel_size, stride, size):
     x = jax.random.normal(jax.random.key(0), (2, *size, 5))
-    variables = Conv(3, 1, stride).init(jax.random.key(1), x)
+    variables = Conv(3, kernel_size, stride).init(jax.random.key(1), x)
     weight = jax.random.normal(jax.random.key(2), (2, -(-size[0] // stride), size[1], 3))
     weight = weight[:, :, : -(-size[1] // stride)]
 
     def evaluate(form):
-        module = Conv(3, 1, stride, pointwise=form)
+        module = Conv(3, kernel_size, stride, form=form)
         loss = lambda v, x: jnp.sum(jnp.sin(module.apply(v, x)) * weight)  # noqa: E731
         return module.apply(variables, x), jax.grad(loss, argnums=(0, 1))(variables, x)
 
@@ -124,13 +125,15 @@ def test_both_forms_of_a_pointwise_convolution_agree(stride, size):
     jax.tree.map(close, evaluate("matmul"), evaluate("convolution"))
 
 
-def test_the_matmul_form_is_the_one_on_cpu():
-    def primitives(form):
-        module = Conv(3, 1, pointwise=form)
-        x = jnp.zeros((1, 2, 2, 4))
+def test_the_matmul_form_is_the_one_of_pointwise_kernels_and_small_maps_on_cpu():
+    def primitives(form, kernel_size=1, height=90):
+        module = Conv(3, kernel_size, form=form)
+        x = jnp.zeros((1, height, 2, 4))
         variables = module.init(jax.random.key(0), x)
         return str(jax.make_jaxpr(lambda x: module.apply(variables, x))(x))
 
     assert "dot_general" in primitives("auto")
     assert "conv_general_dilated" not in primitives("auto")
     assert "conv_general_dilated" in primitives("convolution")
+    assert "conv_general_dilated" not in primitives("auto", 3, height=SMALL_MAP // 2)
+    assert "conv_general_dilated" in primitives("auto", 3, height=SMALL_MAP // 2 + 1)

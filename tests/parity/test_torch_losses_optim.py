@@ -72,7 +72,7 @@ def test_cross_entropy_with_the_mass_on_the_other_classes():
 
 def test_moco_loss():
     def ours(query, key, queue):
-        query = contrastive.l2_normalize(query)
+        query, key, queue = contrastive.l2_normalize(query), jnp.asarray(key), jnp.asarray(queue)
         return contrastive.info_nce(query, key, queue, temperature=0.1)[0]
 
     def theirs(query, key, queue):
@@ -81,7 +81,8 @@ def test_moco_loss():
         return torch.nn.functional.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long))
 
     key, queue = (
-        np.asarray(contrastive.l2_normalize(_random(s, n, 8))) for s, n in ((4, 6), (5, 40))
+        np.asarray(contrastive.l2_normalize(jnp.asarray(_random(s, n, 8))))
+        for s, n in ((4, 6), (5, 40))
     )
     _assert_same(ours, theirs, _random(6, 6, 8), key, queue)
 
