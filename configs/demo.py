@@ -70,8 +70,8 @@ def _pretrain(config: ConfigDict) -> None:
     config.optim.weight_decay = 1e-4
     config.optim.schedule = "cosine_per_epoch"
 
-    config.train.epochs = 14
-    config.eval.every_epochs = 2  # a probe of what the features know already
+    config.train.epochs = 30
+    config.eval.every_epochs = 5  # a probe of what the features know already
 
 
 def _finetune(config: ConfigDict) -> None:
@@ -94,8 +94,8 @@ def _finetune(config: ConfigDict) -> None:
     config.optim.weight_decay = 5e-4
     config.optim.schedule = "warmup_multistep"
     config.optim.warmup_epochs = 2
-    config.optim.milestones = (9,)
+    config.optim.milestones = (12,)
 
-    config.train.epochs = 12
+    config.train.epochs = 16
     config.train.init_from = ""
     config.eval.every_epochs = 4
