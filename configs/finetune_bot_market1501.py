@@ -28,10 +28,7 @@ def get_config() -> ConfigDict:
     config.task.name = "identify"
     config.task.label_smoothing = 0.1
     config.task.margin = 0.3
-    config.task.classification_weight = 1.0
-    config.task.triplet_weight = 1.0
     config.task.triplet_feature = "before"  # the neck
-    config.task.embedding_dim = 0  # 2048 features, without reduction
     config.task.extra_bn = True  # LUPerson adds it for unsupervised backbones
 
     config.data = ConfigDict()
@@ -75,5 +72,4 @@ def get_config() -> ConfigDict:
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128
-    config.eval.metric = "cosine"
     return config
