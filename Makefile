@@ -14,7 +14,7 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 	$(PYTEST) tests --ignore tests/parity
 
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
-	$(PYTEST) tests/parity
+	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
