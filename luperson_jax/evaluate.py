@@ -48,10 +48,12 @@ class Evaluation:
         """The evaluation that a recipe asks for; None where it names no data set.
 
         Raises:
-            InputError: the data set has no query or no gallery.
+            InputError: the data set has no query or no gallery, or the devices cannot share
+                `eval.batch_size`.
         """
         if not recipe.eval.dataset:
             return None
+        sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
         splits = datasets.load(recipe.eval.dataset, recipe.eval.root, "eval.root")
         for part in ("query", "gallery"):
             if not len(getattr(splits, part)):
@@ -94,7 +96,6 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
         InputError: no evaluation data named, no checkpoint, or one that does not fit the recipe.
     """
     mesh = sharding.make_mesh()
-    sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
     task = task_class.build(recipe, None)
     evaluation = Evaluation.build(recipe, task, mesh)
     if evaluation is None:

@@ -32,6 +32,7 @@ class Run:
     workdir: pathlib.Path
     mesh: Mesh
     table: Table
+    fingerprint: str
     task: Task
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -113,10 +114,9 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     """Everything a run needs, checked, with its recipe written to the workdir."""
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
-    if recipe.eval.dataset:
-        sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
     table = datasets.load(recipe.data.dataset, recipe.data.root, "data.root").train
-    sharding.check_alike(table.fingerprint(), "the training images that it sees")
+    fingerprint = table.fingerprint()
+    sharding.check_alike(fingerprint, "the training images that it sees")
     if task_class.labelled:
         table = table.relabelled()
     steps_per_epoch = len(table) // recipe.data.batch_size
@@ -128,7 +128,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     task = task_class.build(recipe, table)
     folder = pathlib.Path(workdir)
     written = config.to_dict(recipe)
-    written["table"] = {"images": len(table), "fingerprint": table.fingerprint()}
+    written["table"] = {"images": len(table), "fingerprint": fingerprint}
     config.check_workdir(written, folder)
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
     shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
@@ -136,7 +136,18 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )
     _write_recipe(written, folder)
-    return Run(recipe, folder, mesh, table, task, optimizer, schedule, steps_per_epoch, evaluation)
+    return Run(
+        recipe,
+        folder,
+        mesh,
+        table,
+        fingerprint,
+        task,
+        optimizer,
+        schedule,
+        steps_per_epoch,
+        evaluation,
+    )
 
 
 def initial_state(current: Run) -> TrainState:
@@ -193,7 +204,7 @@ def _describe(current: Run, reporter: Reporter) -> None:
     table, recipe = current.table, current.recipe
     reporter.say(
         f"{recipe.data.dataset}: {len(table)} training images, {table.num_ids} identities, "
-        f"{table.num_cameras} cameras, fingerprint {table.fingerprint()}"
+        f"{table.num_cameras} cameras, fingerprint {current.fingerprint}"
     )
     reporter.say(
         f"{current.mesh.size} devices ({jax.devices()[0].device_kind}) in {jax.process_count()} "
