@@ -1,7 +1,7 @@
 """The one exception for mistakes that the user can mend, and the hint that goes with it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(Exception):
@@ -17,3 +17,9 @@ def suggest(given: str, valid: Iterable[str]) -> str:
     names = sorted(valid)
     near = difflib.get_close_matches(given, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; valid are {', '.join(names)}"
+
+
+def shorten(lines: Sequence[str], limit: int = 10) -> list[str]:
+    """The first of many lines, and how many more there are."""
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return [*lines[:limit], *more]

@@ -5,7 +5,6 @@ import json
 import logging
 import pathlib
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, shorten
 from luperson_jax import trees
 from luperson_jax.structs import Tree
 
@@ -143,7 +142,9 @@ class Checkpoints:
         if lines:
             raise InputError(
                 f"checkpoint {step} in {self.folder} does not fit this run "
-                f"({len(saved)} tensors there, {len(wanted)} expected):\n  {_some(lines)}\n"
+                f"({len(saved)} tensors there, {len(wanted)} expected):\n  "
+                + "\n  ".join(shorten(lines))
+                + "\n"
                 "use the recipe that wrote it, or another workdir"
             )
 
@@ -180,11 +181,7 @@ class Checkpoints:
 
 
 def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(leaf.shape) for name, leaf in _by_name(tree).items()}
-
-
-def _by_name(tree: Tree) -> dict[str, Any]:
-    return dict(zip(trees.path_names(tree), jax.tree.leaves(tree), strict=True))
+    return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
 
 
 def _best_metric(metrics: dict[str, float]) -> float:
@@ -205,54 +202,3 @@ def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:
 def _digest(path: pathlib.Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
-
-
-def transfer_backbone(target: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Puts the backbone of one run under the head of another.
-
-    Args:
-        target: `{"params": ..., "extra": ...}` of the run that starts.
-        source: the same of the run it starts from; both keep the network's trunk at
-            `params["backbone"]` and its statistics at `extra["stats"]["backbone"]`.
-
-    Returns:
-        The filled target and a line that says how much was filled.
-
-    Raises:
-        InputError: a tensor of the backbone is missing or has another shape. Nothing is ever left
-            at its random value in silence.
-    """
-    parts = {
-        "params": (target["params"]["backbone"], source["params"].get("backbone", {})),
-        "stats": (
-            target["extra"]["stats"]["backbone"],
-            source["extra"].get("stats", {}).get("backbone", {}),
-        ),
-    }
-    problems, filled = [], {}
-    for part, (wanted_tree, found_tree) in parts.items():
-        found = _by_name(found_tree)
-        for name, leaf in _by_name(wanted_tree).items():
-            if name not in found:
-                problems.append(f"missing {part}/backbone/{name} {tuple(leaf.shape)}")
-            elif found[name].shape != leaf.shape:
-                shapes = f"{tuple(found[name].shape)}, expected {tuple(leaf.shape)}"
-                problems.append(f"{part}/backbone/{name} is {shapes}")
-        filled[part] = found
-    total = sum(len(_by_name(wanted)) for wanted, _ in parts.values())
-    if problems:
-        raise InputError(
-            f"only {total - len(problems)} of {total} backbone tensors can be filled:\n"
-            f"  {_some(problems)}\n"
-            "model.arch, width, stem and ibn must be those of the run to start from"
-        )
-    unused = sum(len(filled[part]) for part in parts) - total
-    params = {**target["params"], "backbone": parts["params"][1]}
-    stats = {**target["extra"]["stats"], "backbone": parts["stats"][1]}
-    result = {**target, "params": params, "extra": {**target["extra"], "stats": stats}}
-    return result, f"{total} of {total} backbone tensors filled, {unused} unused"
-
-
-def _some(lines: list[str], limit: int = 10) -> str:
-    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
-    return "\n  ".join(lines[:limit] + more)

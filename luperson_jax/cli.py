@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
+from luperson_jax.convert import command
 
 WORLD_OPTIONS = {
     "identities": "people, for training and testing together",
@@ -49,6 +50,11 @@ def make_parser() -> argparse.ArgumentParser:
         option = f"--{field.name.replace('_', '-')}"
         make.add_argument(option, type=kind, default=field.default, help=WORLD_OPTIONS[field.name])
     make.set_defaults(run=_make_data)
+    convert = commands.add_parser(
+        "convert", help="PyTorch checkpoints to ours and back", description=command.__doc__
+    )
+    command.add_options(convert)
+    convert.set_defaults(run=command.run)
     return parser
 
 

@@ -4,16 +4,18 @@ Nothing behind this door sees a ConfigDict: an unknown key, a wrong type or a va
 allowed ones ends here with a message that names the nearest valid one.
 """
 
+import ast
 import dataclasses
 import json
 import pathlib
 import runpy
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError, suggest
 
 
@@ -210,6 +212,34 @@ def load_file(path: str, argument: str | None = None) -> ConfigDict:
     return get_config(argument) if argument is not None else get_config()
 
 
+def read(chosen: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a configuration file with changes.
+
+    Args:
+        chosen: FILE, or FILE:ARGUMENT.
+        changes: `group.setting=value` each; the value a Python literal or a plain word.
+
+    Raises:
+        InputError: no such file, an argument that it does not take, a change without a value.
+    """
+    path, _, argument = chosen.partition(":")
+    try:
+        tree = load_file(path, argument or None).to_dict()
+    except TypeError as error:
+        raise InputError(f"{path} does not take the argument {argument!r}: {error}") from error
+    for change in changes:
+        name, equals, text = change.partition("=")
+        group, _, setting = name.partition(".")
+        if not equals or not setting:
+            raise InputError(f"--set {change}: expected GROUP.SETTING=VALUE")
+        try:
+            value = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            value = text  # a plain word
+        tree.setdefault(group, {})[setting] = value
+    return tree
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as nested dicts that JSON holds; `resolve` reads it back."""
     tree = dataclasses.asdict(recipe)
@@ -258,9 +288,8 @@ def check_workdir(
 
 def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
     """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
-    part = folder / f"{RECIPE_FILE}.part"
-    part.write_text(json.dumps(written, indent=2) + "\n")
-    part.replace(folder / RECIPE_FILE)
+    with atomic.replacing(folder / RECIPE_FILE) as part:
+        part.write_text(json.dumps(written, indent=2) + "\n")
 
 
 def _build(kind: type, values: Any, path: str) -> Any:

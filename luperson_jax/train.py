@@ -17,6 +17,8 @@ from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
 from luperson_jax import checkpoint, config, evaluate, optim, sharding, trees
+from luperson_jax.augment import recipes
+from luperson_jax.convert import sources, transfer
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
@@ -38,6 +40,12 @@ class Run:
     schedule: optax.Schedule
     steps_per_epoch: int
     evaluation: evaluate.Evaluation | None
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """What the workdir's recipe file holds: all settings, and which pictures these are."""
+        table = {"images": len(self.table), "fingerprint": self.fingerprint}
+        return {**config.to_dict(self.recipe), "table": table}
 
     @property
     def total_steps(self) -> int:
@@ -99,6 +107,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
         NonFiniteLoss: the loss became NaN or infinite.
     """
     current = build(recipe, workdir, task_class)
+    write_recipe(current)
     reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
     checkpoints = checkpoint.Checkpoints(workdir, keep=recipe.train.keep_checkpoints)
     try:
@@ -111,7 +120,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
 
 
 def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
-    """Everything a run needs, checked, with its recipe written to the workdir."""
+    """Everything a run needs, checked. Writes nothing."""
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
     table = datasets.load(recipe.data.dataset, recipe.data.root, "data.root").train
@@ -126,19 +135,14 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
             f"data.batch_size={recipe.data.batch_size}"
         )
     task = task_class.build(recipe, table)
-    folder = pathlib.Path(workdir)
-    written = config.to_dict(recipe)
-    written["table"] = {"images": len(table), "fingerprint": fingerprint}
-    config.check_workdir(written, folder)
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
     shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
     optimizer, schedule = optim.build(
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )
-    _write_recipe(written, folder)
-    return Run(
+    current = Run(
         recipe,
-        folder,
+        pathlib.Path(workdir),
         mesh,
         table,
         fingerprint,
@@ -148,6 +152,8 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         steps_per_epoch,
         evaluation,
     )
+    config.check_workdir(current.written, current.workdir)
+    return current
 
 
 def initial_state(current: Run) -> TrainState:
@@ -191,11 +197,13 @@ def _init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
     return task.init(jax.random.key(recipe.train.seed), example, table)
 
 
-def _write_recipe(written: dict[str, Any], folder: pathlib.Path) -> None:
+def write_recipe(current: Run) -> None:
+    """Makes the workdir and writes the recipe to it."""
+    folder = current.workdir
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
-            config.write(written, folder)
+            config.write(current.written, folder)
     except OSError as error:
         raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
@@ -223,17 +231,27 @@ def _restore_or_start(
         reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
         # Into buffers of its own: the step donates them, and orbax may hold on to what it read.
         return from_tree(sharding.put_replicated(found[1], current.mesh), state)
-    source = current.recipe.train.init_from
-    if source:
-        donor = checkpoint.Checkpoints(source, read_only=True)
-        step, tree = donor.read()
-        donor.close()
-        target = {"params": state.params, "extra": state.extra}
-        filled, line = checkpoint.transfer_backbone(target, tree)
-        reporter.say(f"starting from {source} at step {step}: {line}")
-        filled = sharding.put_replicated(filled, current.mesh)
-        state = dataclasses.replace(state, params=filled["params"], extra=filled["extra"])
+    if current.recipe.train.init_from:
+        state = _start_from(current, state, reporter)
     return state
+
+
+def _start_from(current: Run, state: TrainState, reporter: Reporter) -> TrainState:
+    """The initial state with the backbone that `train.init_from` names."""
+    source = current.recipe.train.init_from
+    _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
+    target = {"params": state.params, "extra": state.extra}
+    filled, lines = transfer.take_backbone(target, model)
+    reporter.say(f"starting from {source} ({model.network}): " + "\n".join(lines))
+    chosen = current.recipe.augment.statistics
+    if model.statistics is not None and model.statistics != recipes.statistics(chosen):
+        mean, std = model.statistics
+        reporter.say(
+            f"note: {source} expects pixels of mean {mean} and deviation {std}; "
+            f"augment.statistics={chosen} are others"
+        )
+    filled = sharding.put_replicated(filled, current.mesh)
+    return dataclasses.replace(state, params=filled["params"], extra=filled["extra"])
 
 
 def _train(

@@ -1,12 +1,12 @@
 """Leaves of a tree by name: the path of a leaf is its keys joined by '/'."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, shorten
 from luperson_jax.structs import Tree
 
 NUM_LISTED_PATHS = 40
@@ -19,6 +19,23 @@ def _name(path: Any) -> str:
 def path_names(tree: Tree) -> list[str]:
     """The path of every leaf, in the order of `jax.tree.leaves`."""
     return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def by_name(tree: Tree) -> dict[str, Any]:
+    """Every leaf by its path."""
+    return dict(zip(path_names(tree), jax.tree.leaves(tree), strict=True))
+
+
+def nest(leaves: Mapping[str, Any]) -> Tree:
+    """Nested dicts of leaves by path: the inverse of `by_name` for a tree of dicts."""
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
 
 
 def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
@@ -49,11 +66,9 @@ def match_paths(tree: Tree, pattern: str) -> Tree:
     matches = map_with_path(lambda path, _: expression.search(path) is not None, tree)
     if not any(jax.tree.leaves(matches)):
         paths = path_names(tree)
-        listed = "\n  ".join(paths[:NUM_LISTED_PATHS])
-        more = len(paths) - NUM_LISTED_PATHS
-        rest = f"\n  and {more} more" if more > 0 else ""
+        listed = "\n  ".join(shorten(paths, NUM_LISTED_PATHS))
         raise InputError(
             f"the pattern {pattern!r} matches no parameter; expected a regular expression for "
-            f"some of these paths:\n  {listed}{rest}"
+            f"some of these paths:\n  {listed}"
         )
     return matches

@@ -7,7 +7,6 @@ Without --root the pictures are drawn. `training_speed.py` says what each figure
 """
 
 import argparse
-import ast
 import json
 import math
 import pathlib
@@ -63,28 +62,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def read_tree(chosen: str, changes: Sequence[str]) -> dict[str, Any]:
-    """The settings of a configuration file with changes `group.setting=value`."""
-    path, _, argument = chosen.partition(":")
-    try:
-        tree = config.load_file(path, argument or None).to_dict()
-    except TypeError as error:
-        raise InputError(f"{path} does not take the argument {argument!r}: {error}") from error
-    for change in changes:
-        name, equals, text = change.partition("=")
-        group, _, setting = name.partition(".")
-        if not equals or not setting:
-            raise InputError(f"--set {change}: expected GROUP.SETTING=VALUE")
-        try:
-            value = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            value = text  # a plain word
-        tree.setdefault(group, {})[setting] = value
-    # Evaluation is not measured, and its data need not be there.
-    tree["eval"] = {**tree.get("eval", {}), "dataset": ""}
-    return tree
-
-
 def draw_pictures(recipe: config.Recipe, root: pathlib.Path) -> None:
     """Enough drawn people, in the layout that the recipe reads, for one batch at least."""
     data = recipe.data
@@ -103,7 +80,9 @@ def draw_pictures(recipe: config.Recipe, root: pathlib.Path) -> None:
 def run(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     """The report of `training_speed.measure`."""
     dtype = [f"model.compute_dtype={options.dtype}"] if options.dtype else []
-    tree = read_tree(options.config, [*options.set, *dtype])
+    tree = config.read(options.config, [*options.set, *dtype])
+    # Evaluation is not measured, and its data need not be there.
+    tree["eval"] = {**tree.get("eval", {}), "dataset": ""}
     root = options.root or str(folder / "pictures")
     tree["data"] = {**tree.get("data", {}), "root": root}
     recipe = config.resolve(tree, tasks.OPTIONS)

@@ -16,7 +16,7 @@ from luperson_jax.models.baseline import MocoEncoder, ReidNet
 from luperson_jax.models.heads import BNNeck, ProjectionHead
 from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
-from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet
+from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet, smallest_architecture
 from luperson_jax.structs import Tree
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "apply",
     "init",
     "resnet",
+    "smallest_architecture",
 ]
 
 MISFIT = (

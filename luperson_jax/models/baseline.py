@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from luperson_jax.models.heads import BNNeck, ProjectionHead
+from luperson_jax.models.heads import BNNeck, HeadKind, ProjectionHead
 from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
 from luperson_jax.models.resnet import ResNet
@@ -22,12 +22,14 @@ class MocoEncoder(nn.Module):
         pooling: kind of pooling.
         hidden: features inside the head; 0 = as many as the backbone gives.
         feature_dim: features of the projection.
+        head: kind of projection head.
     """
 
     backbone: ResNet
     pooling: PoolingKind = "avg"
     hidden: int = 0
     feature_dim: int = 128
+    head: HeadKind = "mlp"
 
     @nn.compact
     def __call__(
@@ -45,7 +47,8 @@ class MocoEncoder(nn.Module):
         feature_map = self.backbone(images, train=train, frozen=frozen)
         pooled = Pooling(self.pooling, name="pool")(feature_map)
         hidden = self.hidden or self.backbone.num_features
-        return pooled, ProjectionHead(hidden, self.feature_dim, name="head")(pooled)
+        head = ProjectionHead(hidden, self.feature_dim, self.head, name="head")
+        return pooled, head(pooled)
 
 
 class ReidNet(nn.Module):

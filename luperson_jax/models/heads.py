@@ -1,5 +1,7 @@
 """What follows the pooled feature: the projection of MoCo and the neck of re-ID."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.resnet import kaiming_normal
+
+HeadKind = Literal["mlp", "linear"]
 
 
 class TorchLinear(nn.Module):
@@ -32,23 +36,29 @@ class TorchLinear(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Linear, ReLU, linear: the head of MoCo v2, without normalization of the result.
+    """The head of MoCo, without normalization of the result.
 
-    Subtrees `fc_0` and `fc_2`, after `fc.0` and `fc.2` of the PyTorch files.
+    "mlp" is linear, ReLU, linear (MoCo v2), with subtrees `fc_0` and `fc_2` after `fc.0` and `fc.2`
+    of the PyTorch files; "linear" is one layer (MoCo v1), with the subtree `fc`.
     Source: X. Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020,
-    arXiv 2003.04297.
+    arXiv 2003.04297; K. He et al., "Momentum Contrast for Unsupervised Visual Representation
+    Learning", 2020, arXiv 1911.05722.
 
     Attributes:
         hidden: features between the two layers.
         out: features of the result.
+        kind: "mlp" or "linear".
     """
 
     hidden: int
     out: int
+    kind: HeadKind = "mlp"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b out"]:
         """Projects `x` [B, D] float32 to [B, out] float32."""
+        if self.kind == "linear":
+            return TorchLinear(self.out, name="fc")(x)
         x = nn.relu(TorchLinear(self.hidden, name="fc_0")(x))
         return TorchLinear(self.out, name="fc_2")(x)
 

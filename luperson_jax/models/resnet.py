@@ -10,7 +10,7 @@ stride of a bottleneck stands on its 3x3 convolution, as in torchvision.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -155,6 +155,19 @@ _LAYOUT: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 }
 
 ARCHITECTURES = tuple(f"resnet{depth}" for depth in _LAYOUT)
+
+
+def smallest_architecture(num_blocks: Sequence[int], *, bottleneck: bool) -> str | None:
+    """The shallowest architecture with at least so many blocks in each stage, or None."""
+    block = Bottleneck if bottleneck else BasicBlock
+    return next(
+        (
+            f"resnet{depth}"
+            for depth, (kind, layout) in _LAYOUT.items()
+            if kind is block and all(a <= b for a, b in zip(num_blocks, layout, strict=True))
+        ),
+        None,
+    )
 
 
 class ResNet(nn.Module):

@@ -32,6 +32,7 @@ class MocoOptions:
     momentum: float = 0.999
     temperature: float = 0.1
     feature_dim: int = 128
+    head: Literal["mlp", "linear"] = "mlp"  # of MoCo v2, of MoCo v1
     shuffle_bn: bool = True
     embedding: Literal["projection", "backbone"] = "projection"
 
@@ -68,7 +69,10 @@ class Moco(base.Task):
             )
         backbone = base.make_backbone(recipe)
         network = models.MocoEncoder(
-            backbone=backbone, pooling=recipe.model.pooling, feature_dim=options.feature_dim
+            backbone=backbone,
+            pooling=recipe.model.pooling,
+            feature_dim=options.feature_dim,
+            head=options.head,
         )
         return cls(options, network, base.Views.build(recipe), base.make_sampler(recipe))
 

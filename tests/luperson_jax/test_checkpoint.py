@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
@@ -109,33 +108,6 @@ def test_reading_needs_no_structure(tmp_path):
 def test_reading_a_folder_without_checkpoints_is_an_error(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoints"):
         checkpoint.Checkpoints(tmp_path, read_only=True)
-
-
-def backbone_of(value: float, width: int = 3) -> dict:
-    return {
-        "params": {"backbone": {"conv1": {"kernel": jnp.full((2, width), value)}}},
-        "extra": {"stats": {"backbone": {"bn1": {"mean": jnp.full(width, value)}}}},
-    }
-
-
-def test_backbone_moves_and_everything_else_stays():
-    target, source = backbone_of(0.0), backbone_of(5.0)
-    target["params"]["classifier"] = jnp.ones(2)
-    source["params"]["head"] = jnp.ones(9)
-    filled, line = checkpoint.transfer_backbone(target, source)
-    assert line == "2 of 2 backbone tensors filled, 0 unused"
-    assert np.all(filled["params"]["backbone"]["conv1"]["kernel"] == 5)
-    assert np.all(filled["extra"]["stats"]["backbone"]["bn1"]["mean"] == 5)
-    assert "head" not in filled["params"]
-    assert np.all(filled["params"]["classifier"] == 1)
-
-
-def test_a_backbone_that_does_not_fit_is_an_error():
-    with pytest.raises(InputError, match=r"only 0 of 2[\s\S]*\(2, 4\), expected \(2, 3\)"):
-        checkpoint.transfer_backbone(backbone_of(0.0), backbone_of(1.0, width=4))
-    empty = {"params": {}, "extra": {"stats": {}}}
-    with pytest.raises(InputError, match="missing params/backbone/conv1/kernel"):
-        checkpoint.transfer_backbone(backbone_of(0.0), empty)
 
 
 def test_restored_arrays_go_where_the_target_lies(tmp_path):

@@ -94,6 +94,7 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path / "pretrain")
     recipe = tiny("identify", labelled_world, train__init_from=str(tmp_path / "pretrain"))
     current = train.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
+    train.write_recipe(current)
     reporter = train.Reporter(tmp_path / "finetune", 1, 1)
     checkpoints = checkpoint.Checkpoints(tmp_path / "finetune")
     state = train._restore_or_start(current, checkpoints, reporter)

@@ -1,0 +1,1 @@
+"""PyTorch checkpoints to our parameters and back: rule tables, files and the report."""

@@ -1,0 +1,128 @@
+"""`luperson convert IN OUT`: reads any weights, writes them for either world, says all it did."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from luperson_jax import config, tasks
+from luperson_jax.augment import recipes
+from luperson_jax.convert import files, momentum, sources, translate, workdir
+from luperson_jax.convert import model as model_file
+from luperson_jax.convert.model import Model
+
+TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+MODEL_SUFFIX = ".npz"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    families = ", ".join(translate.FAMILIES)
+    parser.add_argument("source", metavar="IN", help="PyTorch file, model file or workdir")
+    parser.add_argument(
+        "target",
+        metavar="OUT",
+        help=".npz: a model file; .pth, .pt, .safetensors: for PyTorch; with --config: a workdir",
+    )
+    parser.add_argument(
+        "--from", dest="family", default=translate.AUTO, help=f"kind of IN: auto, {families}"
+    )
+    parser.add_argument(
+        "--to", default=translate.AUTO, help="names that a PyTorch file gets; the same list"
+    )
+    parser.add_argument("--only-backbone", action="store_true", help="leave out all but the trunk")
+    parser.add_argument(
+        "--skip-classifier", action="store_true", help="leave out the classifier over identities"
+    )
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="accept missing and unknown tensors"
+    )
+    parser.add_argument(
+        "--statistics", help=f"pixels that the weights expect: {', '.join(recipes.STATISTICS)}"
+    )
+    parser.add_argument("--size", help="HEIGHTxWIDTH that the network was trained with")
+    parser.add_argument("--config", help="configuration of the workdir: FILE or FILE:ARGUMENT")
+    parser.add_argument("--set", action="append", default=[], metavar="GROUP.SETTING=VALUE")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Converts; raises InputError, with nothing written, where that is not possible in full."""
+    source, target = pathlib.Path(options.source), pathlib.Path(options.target)
+    to_workdir = target.suffix not in (MODEL_SUFFIX, *TORCH_SUFFIXES)
+    if to_workdir != bool(options.config):
+        raise InputError(
+            f"OUT is {target}: expected {MODEL_SUFFIX}, {', '.join(TORCH_SUFFIXES)}, or the folder "
+            "of a run together with --config FILE"
+        )
+    if target.exists() and not to_workdir:
+        raise InputError(f"{target} exists; delete it, or write to another name")
+    model, lines = _open(source, options)
+    if to_workdir:
+        recipe = config.resolve(config.read(options.config, options.set), tasks.OPTIONS)
+        lines += [f"workdir      {line}" for line in workdir.write(model, recipe, target)]
+    elif target.suffix == MODEL_SUFFIX:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        model_file.save(model, target)
+    else:
+        lines += _export(model, target, options.to)
+    sys.stdout.write("\n".join([f"{source} -> {target}", *lines]) + "\n")
+
+
+def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[str]]:
+    chosen = {
+        "family": options.family,
+        "only_backbone": options.only_backbone,
+        "skip_classifier": options.skip_classifier,
+        "allow_partial": options.allow_partial,
+    }
+    opened, model, report = sources.open_model(path, **chosen)
+    if opened is None:
+        model = model.backbone() if options.only_backbone else model
+        model = model.without_classifier() if options.skip_classifier else model
+    if options.statistics:
+        statistics = recipes.statistics(options.statistics)
+        model = dataclasses.replace(model, statistics=statistics)
+    if options.size:
+        model = dataclasses.replace(model, size=_size(options.size))
+    if opened is None or report is None:
+        return model, [f"read         {model.network} of {model.family}"]
+    return model, [*report.lines(model), _round_trip(opened, model)]
+
+
+def _round_trip(opened: files.Source, model: Model) -> str:
+    """Writes the model back under the file's names and compares every bit."""
+    back = translate.named(model, translate.family_named(model.family))
+    same, shared = translate.num_identical(back, opened.tensors)
+    if same != shared:
+        raise AssertionError(f"{shared - same} of {shared} tensors changed on the way")
+    return f"round trip   {same} of {shared} tensors bit-identical"
+
+
+def _export(model: Model, target: pathlib.Path, name: str) -> list[str]:
+    family, tensors = translate.to_torch(model, name)
+    beside = {key: value for key, value in model.facts.items() if key in sources.FACTS}
+    if model.momentum and family.network == model.network.kind:
+        beside["optimizer"] = momentum.write(family, tensors, model.momentum, model.sgd)
+    files.write(
+        target,
+        tensors,
+        wrapper=family.wrapper,
+        prefix=family.prefix,
+        beside=beside if family.wrapper else {},
+    )
+    again = files.read(target).tensors
+    same, shared = translate.num_identical(tensors, again)
+    num = sum(np.issubdtype(array.dtype, np.floating) for array in tensors.values())
+    if same != num:
+        raise AssertionError(f"{target} does not hold what was written")
+    return [f"written      {len(tensors)} tensors as {family.title}; {same} of {shared} read back"]
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise InputError(f"--size is {text!r}; expected HEIGHTxWIDTH, such as 256x128")
+    return int(height), int(width)

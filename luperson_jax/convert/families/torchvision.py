@@ -1,0 +1,24 @@
+"""torchvision's ResNets, IBN-Net's, and the backbones that LUPerson and LUPerson-NL released."""
+
+from luperson_jax.convert.rules import Family, resnet
+
+_SIGNATURE = (r"^conv1\.weight$", r"^layer1\.0\.conv1\.weight$")
+
+TORCHVISION = Family(
+    name="torchvision",
+    title="a torchvision ResNet",
+    signature=(*_SIGNATURE, r"^fc\.weight$"),
+    rules=resnet(),
+    left_out=((r"^fc\.", "the classifier of its training set"),),
+    statistics="imagenet",
+    size=(224, 224),
+)
+
+LUPERSON = Family(
+    name="luperson",
+    title="a ResNet without classifier, such as LUPerson's released backbones",
+    signature=_SIGNATURE,
+    rules=resnet(),
+    left_out=((r"^classifier\.", "a classifier"),),
+)
+"""Its files and stripped ImageNet weights look alike, so the pixel statistics are not known."""

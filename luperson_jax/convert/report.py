@@ -1,0 +1,77 @@
+"""What a conversion did with every tensor."""
+
+import collections
+import dataclasses
+
+from data_pipeline.errors import shorten
+from luperson_jax.convert.model import Model
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The account of one conversion; complete where nothing is missing, reshaped or unknown.
+
+    Attributes:
+        title: what the file is.
+        required: number of tensors that the network has.
+        matched: paths filled.
+        missing: paths that no tensor of the file fills.
+        reshaped: (path, shape in the file, shape expected), shapes as ours.
+        unknown: keys of the file that the family's table does not have.
+        left_out: (key, reason) of those that a complete conversion leaves behind.
+        transformed: name of a transform -> number of tensors it changed.
+    """
+
+    title: str
+    required: int
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    reshaped: tuple[tuple[str, Shape, Shape], ...]
+    unknown: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    transformed: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the network is filled, and every one of the file known."""
+        return not (self.missing or self.reshaped or self.unknown)
+
+    def problems(self) -> list[str]:
+        """What keeps the conversion from being complete, a line a tensor."""
+        lines = [f"missing      {path}" for path in self.missing]
+        lines += [
+            f"other shape  {path}: {found}, expected {expected}"
+            for path, found, expected in self.reshaped
+        ]
+        return lines + [f"unknown      {key}" for key in self.unknown]
+
+    def lines(self, model: Model) -> list[str]:
+        """The account for a reader, with the model that came out."""
+        facts = "".join(f", {name} {value}" for name, value in model.facts.items())
+        transformed = [f"{count} {name}" for name, count in self.transformed.items()]
+        reasons = collections.Counter(reason for _, reason in self.left_out)
+        lines = [
+            f"read         {self.title}{facts}",
+            f"network      {model.network}",
+            f"matched      {len(self.matched)} of {self.required} tensors, "
+            f"{model.num_parameters:,} parameters",
+            f"transformed  {', '.join(transformed) or 'none'}",
+        ]
+        lines += [f"left out     {count}: {reason}" for reason, count in reasons.items()]
+        lines += shorten(self.problems())
+        size = f"{model.size[0]}x{model.size[1]}"
+        if model.statistics is None:
+            lines.append(
+                f"pixels       mean and deviation are not known from the file, size {size}; "
+                "name them with --statistics (LUPerson's weights: lup)"
+            )
+        else:
+            mean, std = (_numbers(values) for values in model.statistics)
+            lines.append(f"pixels       mean {mean}, deviation {std}, size {size}")
+        return lines
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)

@@ -1,0 +1,216 @@
+"""Rules: torch key <-> tree path, with what happens to the array on the way. Data, both ways.
+
+A name in braces stands for a number: `layer{stage}.{block}.conv{n}.weight`. One table reads and
+writes a family of files. Where several rules name the same path, all are read and the first whose
+`needs` is met is written: those after it are older names of the same tensor.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Collection, Iterable
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["backbone", "moco", "reid"]
+"""A trunk alone, the encoders and the queue of MoCo, or a network with a BNNeck."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """How an array changes between the two worlds.
+
+    Attributes:
+        name: what the report calls it; empty where nothing changes.
+        ndim: dimensions of the torch tensor. A key whose tensor has another number is not meant.
+        from_torch: torch's array to ours.
+        to_torch: the inverse.
+    """
+
+    name: str
+    ndim: int
+    from_torch: Callable[[np.ndarray], np.ndarray]
+    to_torch: Callable[[np.ndarray], np.ndarray]
+
+
+def _same(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _pointwise(array: np.ndarray) -> np.ndarray:
+    return array[:, :, 0, 0].T if array.shape[2:] == (1, 1) else array
+
+
+def _pointer(array: np.ndarray) -> np.ndarray:
+    return array[0].astype(np.int32) if array.shape == (1,) else array
+
+
+VECTOR = Transform("", 1, _same, _same)
+CONVOLUTION = Transform(
+    "convolution OIHW -> HWIO",
+    4,
+    lambda a: a.transpose(2, 3, 1, 0),
+    lambda a: a.transpose(3, 2, 0, 1),
+)
+LINEAR = Transform("linear (out, in) -> (in, out)", 2, np.transpose, np.transpose)
+POINTWISE = Transform(
+    "1x1 convolution -> (in, out)",
+    4,
+    _pointwise,
+    lambda a: a.T[:, :, None, None],
+)
+QUEUE = Transform("queue (d, K) -> (K, d)", 2, np.transpose, np.transpose)
+POINTER = Transform(
+    "pointer int64 [1] -> int32 []",
+    1,
+    _pointer,
+    lambda a: a.reshape(1).astype(np.int64),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One line of a table.
+
+    Attributes:
+        key: pattern of the torch names.
+        path: pattern of the tree paths, with the same numbers.
+        transform: of the array.
+        needs: a path that the tree must hold for this rule to write; empty = always.
+    """
+
+    key: str
+    path: str
+    transform: Transform = VECTOR
+    needs: str = ""
+
+    def path_of(self, key: str, ndim: int) -> str | None:
+        """The path of a torch tensor; None where the rule does not mean it."""
+        if ndim != self.transform.ndim:
+            return None
+        return _translate(self.key, self.path, key)
+
+    def key_of(self, path: str, present: Collection[str]) -> str | None:
+        """The torch key of a path; None where the rule does not mean it."""
+        if self.needs and self.needs not in present:
+            return None
+        return _translate(self.path, self.key, path)
+
+
+@functools.cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", re.escape(pattern)))
+
+
+def _translate(pattern: str, other: str, name: str) -> str | None:
+    match = _expression(pattern).fullmatch(name)
+    return other.format(**match.groupdict()) if match else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trees:
+    """Where the tensors of a network lie: the query encoder's, or those of its moving average."""
+
+    params: str
+    stats: str
+
+
+NETWORK = Trees("params", "extra/stats")
+KEY_NETWORK = Trees("extra/key_params", "extra/key_stats")
+
+COUNTER = "num_batches_tracked"
+"""Of PyTorch's BatchNorm: steps that its running statistics have seen. Nothing reads it."""
+
+
+def affine(key: str, path: str, trees: Trees = NETWORK, needs: str = "") -> tuple[Rule, ...]:
+    """Scale and bias of a normalization."""
+    pairs = {"weight": "scale", "bias": "bias"}
+    return tuple(
+        Rule(f"{key}.{torch}", f"{trees.params}/{path}/{ours}", needs=needs)
+        for torch, ours in pairs.items()
+    )
+
+
+def batch_norm(key: str, path: str, trees: Trees = NETWORK, needs: str = "") -> tuple[Rule, ...]:
+    """Scale, bias and running statistics."""
+    pairs = {"running_mean": "mean", "running_var": "var"}
+    statistics = tuple(
+        Rule(f"{key}.{torch}", f"{trees.stats}/{path}/{ours}", needs=needs)
+        for torch, ours in pairs.items()
+    )
+    return affine(key, path, trees, needs) + statistics
+
+
+def linear(key: str, path: str, trees: Trees = NETWORK, *, bias: bool = True) -> tuple[Rule, ...]:
+    """Kernel and perhaps bias of a linear layer."""
+    kernel = Rule(f"{key}.weight", f"{trees.params}/{path}/kernel", LINEAR)
+    return (kernel, Rule(f"{key}.bias", f"{trees.params}/{path}/bias")) if bias else (kernel,)
+
+
+def resnet(
+    prefix: str = "",
+    trees: Trees = NETWORK,
+    *,
+    stem: tuple[str, str] = ("conv1", "bn1"),
+    stages: Iterable[str] = ("layer1", "layer2", "layer3", "layer4"),
+) -> tuple[Rule, ...]:
+    """A ResNet's trunk, with or without IBN-a, at `backbone`.
+
+    Args:
+        prefix: of every torch key.
+        trees: where it goes.
+        stem: torch names of the first convolution and its normalization.
+        stages: torch names of the four stages.
+    """
+    table = [
+        Rule(f"{prefix}{stem[0]}.weight", f"{trees.params}/backbone/conv1/kernel", CONVOLUTION),
+        *batch_norm(f"{prefix}{stem[1]}", "backbone/bn1", trees),
+    ]
+    for number, stage in enumerate(stages, start=1):
+        key, path = f"{prefix}{stage}.{{block}}", f"backbone/layer{number}_{{block}}"
+        for torch, ours in (("conv{n}", "conv{n}"), ("downsample.0", "downsample_0")):
+            kernel = f"{trees.params}/{path}/{ours}/kernel"
+            table.append(Rule(f"{key}.{torch}.weight", kernel, CONVOLUTION))
+        table += batch_norm(f"{key}.bn{{n}}", f"{path}/bn{{n}}", trees)
+        table += batch_norm(f"{key}.bn{{n}}.BN", f"{path}/bn{{n}}/BN", trees)
+        table += affine(f"{key}.bn{{n}}.IN", f"{path}/bn{{n}}/IN", trees)
+        table += batch_norm(f"{key}.downsample.1", f"{path}/downsample_1", trees)
+    return tuple(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The files of one code base: how to know them, and the table of their names.
+
+    Attributes:
+        name: what `--from` and `--to` call it.
+        title: what a message calls such a file.
+        signature: expressions; a file of the family has a key for each.
+        rules: the table.
+        network: which of our networks the file holds.
+        left_out: (expression, reason) of tensors that a complete conversion leaves behind.
+        refused: (expression, reason) of tensors whose network this program does not have.
+        statistics: name of the pixel statistics that the weights expect; empty = not known.
+        size: height and width that the network was trained with.
+        last_stride: of the network that the file comes from.
+        wrapper: entry of the top-level dict under which the code base keeps the tensors.
+        prefix: before every name that it writes.
+    """
+
+    name: str
+    title: str
+    signature: tuple[str, ...]
+    rules: tuple[Rule, ...] = ()
+    network: Kind = "backbone"
+    left_out: tuple[tuple[str, str], ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    statistics: str = ""
+    size: tuple[int, int] = (256, 128)
+    last_stride: int = 2
+    wrapper: str = ""
+    prefix: str = ""
+
+    def recognizes(self, keys: Collection[str]) -> bool:
+        """Whether these are the keys of such a file."""
+        return all(any(re.search(one, key) for key in keys) for one in self.signature)

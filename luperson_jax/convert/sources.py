@@ -1,0 +1,98 @@
+"""Whatever weights one has, opened as a model: a workdir, a model file, a foreign file."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from data_pipeline.errors import InputError
+from luperson_jax import checkpoint, config, trees
+from luperson_jax.augment import recipes
+from luperson_jax.convert import files, momentum, translate
+from luperson_jax.convert import model as model_file
+from luperson_jax.convert.files import Source
+from luperson_jax.convert.model import Model, describe
+from luperson_jax.convert.report import Report
+from luperson_jax.convert.rules import Kind
+
+OURS = "luperson_jax"
+KINDS: dict[str, Kind] = {"moco": "moco", "identify": "reid"}
+"""Which network a task trains. Of any other, the backbone is what can leave its workdir."""
+
+FACTS = ("epoch", "arch", "best_mAP", "iteration")
+
+
+def open_model(path: pathlib.Path, **options: Any) -> tuple[Source | None, Model, Report | None]:
+    """The model at a path.
+
+    Args:
+        path: a workdir of this program (its newest checkpoint), a model file (`.npz`), or a file
+            of PyTorch or safetensors.
+        options: of `translate.from_torch`, for foreign files.
+
+    Returns:
+        The foreign file and the account of its tensors (None for our own), around the model.
+
+    Raises:
+        InputError: nothing is there, it is damaged, or it holds something else.
+    """
+    if path.is_dir():
+        return None, from_workdir(path), None
+    if model_file.is_model_file(path):
+        return None, model_file.load(path), None
+    source = files.read(path)
+    facts = {name: _number(source.beside[name]) for name in FACTS if name in source.beside}
+    model, report = translate.from_torch(source.tensors, facts=facts, **options)
+    if model.network.kind == "moco":
+        family = translate.family_named(model.family)
+        optimizer = source.beside.get("optimizer")
+        found = momentum.read(family, source.tensors, optimizer)
+        model = dataclasses.replace(model, momentum=found, sgd=momentum.settings(optimizer))
+    return source, model, report
+
+
+def _number(value: Any) -> Any:
+    """A number that safetensors keeps as text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def from_workdir(folder: pathlib.Path) -> Model:
+    """The model of a run's newest checkpoint.
+
+    Raises:
+        InputError: no checkpoint, or no recipe beside it.
+    """
+    saved = checkpoint.Checkpoints(folder, read_only=True)
+    try:
+        step, tree = saved.read()
+    finally:
+        saved.close()
+    path = folder / config.RECIPE_FILE
+    try:
+        recipe = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; a workdir has one") from error
+    tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
+    kind = KINDS.get(recipe["task"]["name"], "backbone")
+    settings = recipe["model"]
+    network = describe(
+        {path: array.shape for path, array in tensors.items()},
+        kind,
+        settings["last_stride"],
+        settings["pooling"],
+    )
+    moments = {momentum.path_of_moment(name): array for name, array in tree["opt_state"].items()}
+    return Model(
+        tensors={path: tensors[path] for path in network.shapes},
+        network=network,
+        family=OURS,
+        statistics=recipes.statistics(recipe["augment"]["statistics"]),
+        size=tuple(recipe["data"]["size"]),
+        facts={"step": step, "epoch": step // _steps_per_epoch(recipe), "arch": settings["arch"]},
+        momentum={path: array for path, array in moments.items() if path and kind == "moco"},
+        sgd={name: recipe["optim"][name] for name in ("lr", "momentum", "weight_decay")},
+    )
+
+
+def _steps_per_epoch(recipe: dict[str, Any]) -> int:
+    return recipe["table"]["images"] // recipe["data"]["batch_size"]

@@ -1,0 +1,134 @@
+"""Model files, and their tensors in a run."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from data_pipeline.errors import InputError
+from luperson_jax import trees
+from luperson_jax.augment import recipes
+from luperson_jax.convert import model as model_file
+from luperson_jax.convert import transfer
+from luperson_jax.convert.model import Model
+from tests.luperson_jax.test_convert_families import BACKBONE, BOT, MOCO, model_of
+
+
+@pytest.fixture
+def model() -> Model:
+    about = {"statistics": recipes.statistics("lup"), "size": (384, 128), "facts": {"epoch": 7}}
+    return dataclasses.replace(model_of(MOCO), **about)
+
+
+def test_a_model_file_keeps_everything(tmp_path, model):
+    partial = dataclasses.replace(model, absent=("params/pool/p",))
+    model_file.save(partial, tmp_path / "a.npz")
+    assert model_file.is_model_file(tmp_path / "a.npz")
+    again = model_file.load(tmp_path / "a.npz")
+    assert again.tensors.keys() == model.tensors.keys()
+    for path, array in model.tensors.items():
+        np.testing.assert_array_equal(again.tensors[path], array)
+        assert again.tensors[path].dtype == array.dtype
+    assert dataclasses.replace(again, tensors={}) == dataclasses.replace(partial, tensors={})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_model_file_is_not_overwritten(tmp_path, model):
+    model_file.save(model, tmp_path / "a.npz")
+    with pytest.raises(InputError, match=r"a\.npz exists"):
+        model_file.save(model, tmp_path / "a.npz")
+    with pytest.raises(InputError, match="cannot write"):
+        model_file.save(model, tmp_path / "a.npz" / "b.npz")
+
+
+def test_damaged_model_files(tmp_path, model):
+    path = tmp_path / "a.npz"
+    model_file.save(model, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is damaged"):
+        model_file.load(path)
+    path.write_bytes(content[:-40])
+    assert not model_file.is_model_file(path)
+
+
+def test_a_model_file_of_another_version(tmp_path):
+    np.savez(tmp_path / "a.npz", metadata=np.array(json.dumps({"format": "luperson_jax model 9"})))
+    with pytest.raises(InputError, match="luperson_jax model 9"):
+        model_file.load(tmp_path / "a.npz")
+
+
+def test_the_backbone_of_a_model(model):
+    backbone = dataclasses.replace(model, absent=("params/head/fc_0/bias",)).backbone()
+    assert backbone.network == BACKBONE
+    assert backbone.tensors.keys() == BACKBONE.shapes.keys()
+    assert backbone.absent == ()
+    assert backbone.statistics == model.statistics
+
+
+def target_of(network) -> dict:
+    """The state of a run, all zeros."""
+    return trees.nest({path: np.zeros(shape) for path, shape in network.shapes.items()})
+
+
+def test_the_backbone_moves_and_everything_else_stays(model):
+    filled, lines = transfer.take_backbone(target_of(BOT), model)
+    assert lines == ["100 of 100 backbone tensors filled"]
+    for path, array in trees.by_name(filled).items():
+        wanted = model.tensors[path] if "/backbone/" in path else 0
+        np.testing.assert_array_equal(array, wanted, err_msg=path)
+
+
+def test_a_key_encoder_starts_as_the_network_itself(model):
+    filled, lines = transfer.take_backbone(target_of(MOCO), model.backbone())
+    assert lines == ["200 of 200 backbone tensors filled"]
+    for trunk, copy in (
+        (filled["params"], filled["extra"]["key_params"]),
+        (filled["extra"]["stats"], filled["extra"]["key_stats"]),
+    ):
+        pairs = trees.by_name(trunk["backbone"]), trees.by_name(copy["backbone"])
+        assert pairs[0].keys() == pairs[1].keys()
+        for path, array in pairs[0].items():
+            assert array.any()
+            np.testing.assert_array_equal(array, pairs[1][path])
+    assert not filled["extra"]["key_params"]["head"]["fc_0"]["kernel"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width": 8}, r"only 0 of 100 .*resnet18 of width 4.*bn1/mean: \(4,\), expected \(8,\)"),
+        ({"arch": "resnet50"}, "from a resnet18 of width 4.*missing.*layer1_0/bn3"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_an_error(model, change, words):
+    target = target_of(dataclasses.replace(BACKBONE, **change))
+    with pytest.raises(InputError, match=f"(?s){words}"):
+        transfer.take_backbone(target, model)
+
+
+def test_what_a_partial_model_lacks_stays_random_and_is_listed(model):
+    absent = "params/backbone/layer4_1/conv2/kernel"
+    tensors = {path: array for path, array in model.tensors.items() if path != absent}
+    partial = dataclasses.replace(model, tensors=tensors, absent=(absent,))
+    filled, lines = transfer.take_backbone(target_of(BACKBONE), partial)
+    assert lines == ["99 of 100 backbone tensors filled", f"stays random: {absent}"]
+    assert not trees.by_name(filled)[absent].any()
+
+
+def test_every_tensor_moves(model):
+    filled, lines = transfer.take_all(target_of(MOCO), model)
+    assert lines == [f"{len(model.tensors)} of {len(model.tensors)} tensors filled"]
+    for path, array in trees.by_name(filled).items():
+        np.testing.assert_array_equal(array, model.tensors[path], err_msg=path)
+
+
+def test_a_tensor_without_a_place_is_an_error():
+    with_more = model_of(BOT)
+    without = dataclasses.replace(BOT, extra_bn=False)
+    with pytest.raises(InputError, match=r"no place for 4 tensors(?s:.*)extra_bn/scale"):
+        transfer.take_all(target_of(without), with_more)
+    with pytest.raises(InputError, match=r"classifier/kernel: \(32, 5\), expected \(32, 6\)"):
+        transfer.take_all(target_of(dataclasses.replace(BOT, num_classes=6)), with_more)
