@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.paths import Paths
 
 UNLABELLED = -1
 
@@ -16,13 +17,13 @@ class Table:
     """Parallel arrays, one row an image.
 
     Attributes:
-        media: [N] paths, unique.
+        media: [N] where each picture lies, unique: a path, or what else `storage.read` knows.
         pid: [N] int64 identity as the data set names it; -1 where it is unknown.
         camera: [N] int64 camera, from 0; -1 where it is unknown.
         track: [N] int64 tracklet; -1 where it is unknown.
     """
 
-    media: tuple[str, ...]
+    media: Paths
     pid: np.ndarray
     camera: np.ndarray
     track: np.ndarray
@@ -48,8 +49,7 @@ class Table:
 
     def take(self, rows: np.ndarray) -> "Table":
         """The given rows, in the given order."""
-        media = tuple(self.media[row] for row in rows)
-        return Table(media, self.pid[rows], self.camera[rows], self.track[rows])
+        return Table(self.media.take(rows), self.pid[rows], self.camera[rows], self.track[rows])
 
     def relabelled(self) -> "Table":
         """Identities renumbered 0..C-1 in ascending order; unknown ones stay -1."""
@@ -82,25 +82,39 @@ class Splits:
 
 
 def make_table(rows: Sequence[tuple[str, int, int, int]]) -> Table:
-    """A table from `(media, pid, camera, track)` rows.
+    """A table from `(media, pid, camera, track)` rows; see `table_of`."""
+    columns = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(rows), 3)
+    return table_of([row[0] for row in rows], *columns.T)
+
+
+def table_of(media: Iterable[str], pid: np.ndarray, camera: np.ndarray, track: np.ndarray) -> Table:
+    """A table from columns.
 
     Rows are put in an order that depends on the file names alone and tells nothing about identity
     (files of one person usually stand side by side, and a method without labels must not profit).
 
+    Args:
+        media: [N] where each picture lies.
+        pid, camera, track: [N] integers.
+
     Raises:
         InputError: a path occurs twice.
     """
-
-    def place(row: tuple[str, int, int, int]) -> tuple[bytes, str]:
-        name = "/".join(row[0].split("/")[-2:])
-        return hashlib.blake2b(name.encode(), digest_size=8).digest(), row[0]
-
-    ordered = sorted(rows, key=place)
-    media = tuple(row[0] for row in ordered)
+    media = list(media)
     if len(set(media)) != len(media):
         raise InputError("the list of images names the same path twice; remove the duplicates")
-    columns = np.array([row[1:] for row in ordered], dtype=np.int64).reshape(len(ordered), 3)
-    return Table(media, *(np.ascontiguousarray(columns[:, i]) for i in range(3)))
+    places = np.fromiter((_place(path) for path in media), np.uint64, len(media))
+    order = np.argsort(places, kind="stable")
+    if len(np.unique(places)) < len(places):
+        # Names that are equal up to a folder further out: by the whole path, for one fixed order.
+        order = np.array(sorted(order, key=lambda row: (places[row], media[row])), np.int64)
+    columns = (np.asarray(column, np.int64)[order] for column in (pid, camera, track))
+    return Table(Paths.of(media).take(order), *columns)
+
+
+def _place(path: str) -> int:
+    name = "/".join(path.rsplit("/", 2)[-2:])
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def empty_table() -> Table:
@@ -118,6 +132,6 @@ def concatenate(tables: Sequence[Table]) -> Table:
             column = getattr(table, name)
             parts.append(np.where(column < 0, column, column + offset))
             offset += int(column.max(initial=-1)) + 1
-    media = tuple(path for table in tables for path in table.media)
+    media = Paths.of(path for table in tables for path in table.media)
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Table(media, joined["pid"], joined["camera"], joined["track"])

@@ -1,41 +1,56 @@
-"""The data sets by name. A new one is a file with `load(root) -> Splits` and a line here."""
+"""The data sets by name. A new one is a file with `load` and `DATASETS`, and a line here."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from data_pipeline.datasets import image_folder, market1501
+from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError, suggest
+from data_pipeline.paths import Paths
 from data_pipeline.records import Splits, Table, concatenate
 
-LOADERS: dict[str, Callable[[str], Splits]] = {
-    "image_folder": image_folder.load,
-    "market1501": market1501.load,
-}
+MODULES = (market1501, image_folder)
+DATASETS: dict[str, DataSet] = {one.name: one for module in MODULES for one in module.DATASETS}
 
 
-def load(name: str, root: str, setting: str = "root") -> Splits:
+def load(name: str, root: str, setting: str = "root", split: int = 0) -> Splits:
     """The tables of a data set.
 
     Args:
-        name: a key of `LOADERS`.
+        name: a key of `DATASETS`.
         root: its folder, or several separated by commas. Their tables are joined; identities,
             cameras and tracklets of different folders are kept apart.
         setting: what messages call the root.
+        split: which of the published divisions, from 0, of sets that have several.
 
     Raises:
-        InputError: unknown name, a folder named twice, or whatever the data set's reader raises.
+        InputError: unknown name, a folder named twice, no such split, or whatever the data set's
+            reader raises.
     """
-    if name not in LOADERS:
-        raise InputError(f"there is no data set {name!r}{suggest(name, LOADERS)}")
+    chosen = find(name)
+    if not 0 <= split < chosen.num_splits:
+        raise InputError(f"split {split} of {name}; it has {chosen.num_splits}, counted from 0")
     roots = [part.strip() for part in root.split(",") if part.strip()]
     if not roots:
         raise InputError(f"{setting} is {root!r}; expected the folder of the data set {name}")
     if len({os.path.realpath(os.path.expanduser(part)) for part in roots}) < len(roots):
         raise InputError(f"{setting} is {root!r}, which names a folder twice; name each once")
-    parts = [LOADERS[name](part) for part in roots]
+    number = (split,) if chosen.num_splits > 1 else ()
+    parts = [chosen.load(part, *number) for part in roots]
     return parts[0] if len(parts) == 1 else _join(parts)
+
+
+def find(name: str) -> DataSet:
+    """The data set of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in DATASETS:
+        raise InputError(f"there is no data set {name!r}{suggest(name, DATASETS)}")
+    return DATASETS[name]
 
 
 def _join(parts: Sequence[Splits]) -> Splits:
@@ -53,7 +68,7 @@ def _join(parts: Sequence[Splits]) -> Splits:
 def _stack(tables: Sequence[Table]) -> Table:
     """Tables of one folder, whose numbers mean the same, one after the other."""
     return Table(
-        tuple(path for table in tables for path in table.media),
+        Paths.of(path for table in tables for path in table.media),
         np.concatenate([table.pid for table in tables]),
         np.concatenate([table.camera for table in tables]),
         np.concatenate([table.track for table in tables]),

@@ -1,19 +1,7 @@
-"""Any folder of person crops, however deep, for training without labels: LUPerson and one's own.
+"""Any folder of person crops, however deep, for training without labels.
 
-Fu, Chen, Bao, Yang, Yuan, Zhang, Li, Chen: Unsupervised Pre-training for Person Re-identification.
-CVPR 2021. https://github.com/DengpanFu/LUPerson
-Fu, Chen, Yang, Bao, Yuan, Zhang, Li, Wen, Chen: Large-Scale Pre-training for Person
-Re-identification with Noisy Labels. CVPR 2022. https://github.com/DengpanFu/LUPerson-NL
-
-|             | images   | identities               | cameras       |
-|-------------|----------|--------------------------|---------------|
-| LUPerson    | 4180243  | over 200000 (not marked) | 46260 scenes  |
-| LUPerson-NL | 10683716 | 433997 (by tracking)     | 21697 scenes  |
-
-    ROOT/country/city/video/00000012_0003.jpg             LUPerson: frame, object
-    ROOT/country/city/video/000123_0004567_01.jpg         LUPerson-NL: tracked person, frame, object
-
-There is a train part only, without identities and cameras. Names of the second form give `track`.
+There is a train part only, without identities and cameras. Names as LUPerson-NL has them,
+`{person:06d}_{frame:07d}_{object:02d}.jpg`, give `track`.
 """
 
 import os
@@ -21,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from data_pipeline.datasets import folders
+from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED, Splits, empty_table, make_table
 
@@ -64,3 +53,20 @@ def _pictures(root: str) -> Iterator[tuple[str, str]]:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(filter(folders.is_picture, names)):
             yield folder, name
+
+
+DATASETS = (
+    DataSet(
+        name="image_folder",
+        title="a folder of pictures",
+        load=load,
+        kind="unlabelled",
+        counts={},
+        markers=(),
+        tree="ROOT/any/depth/*.jpg",
+        citation="",
+        url="",
+        license="that of your pictures",
+        access="your own pictures",
+    ),
+)

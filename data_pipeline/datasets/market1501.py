@@ -1,27 +1,14 @@
 """Market-1501, and any data set in its layout of folders and file names.
 
-Zheng, Shen, Tian, Wang, Wang, Tian: Scalable Person Re-identification: A Benchmark. ICCV 2015.
-https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html
-
-|         | images | identities | cameras |
-|---------|--------|------------|---------|
-| train   | 12936  | 751        | 6       |
-| query   | 3368   | 750        | 6       |
-| gallery | 15913  | 751        | 6       |
-
 The gallery folder holds 19732 files; 3819 of them are junk detections (identity -1) and left out.
 Identity 0 stands for distractors, counts as one of the 751 and stays in the gallery.
-
-    ROOT or ROOT/Market-1501-v15.09.15
-      bounding_box_train/0002_c1s1_000451_03.jpg      identity 2, camera 1
-      query/
-      bounding_box_test/
 """
 
 import os
 import re
 
 from data_pipeline.datasets import folders
+from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits, Table, make_table
 
@@ -87,3 +74,30 @@ def _read(home: str, folder: str) -> Table:
         if match is not None and int(match[1]) != JUNK
     ]
     return make_table(rows)
+
+
+DATASETS = (
+    DataSet(
+        name="market1501",
+        title="Market-1501",
+        load=load,
+        kind="image",
+        counts={
+            "train": Count(12936, 751, 6),
+            "query": Count(3368, 750, 6),
+            "gallery": Count(15913, 751, 6),
+        },
+        markers=("bounding_box_train", "query", "bounding_box_test"),
+        tree="""
+            ROOT or ROOT/Market-1501-v15.09.15
+              bounding_box_train/0002_c1s1_000451_03.jpg      identity 2, camera 1
+              query/
+              bounding_box_test/
+        """,
+        citation="Zheng, Shen, Tian, Wang, Wang, Tian: Scalable Person Re-identification: "
+        "A Benchmark. ICCV 2015",
+        url="https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
+        license="research only",
+        access="download from the authors' page",
+    ),
+)

@@ -1,0 +1,57 @@
+"""What is known of a data set, beside how to read it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from data_pipeline.records import Splits
+
+Kind = Literal["image", "video", "unlabelled"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """Published numbers of one part; None where none is published."""
+
+    images: int | None = None
+    ids: int | None = None
+    cameras: int | None = None
+    tracklets: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """One word that a configuration may name.
+
+    Attributes:
+        name: the word.
+        title: its name in papers.
+        load: root folder, and the number of the split where there are several, to the tables.
+        kind: "image", "video" (rows are frames, `track` tells their tracklet) or "unlabelled".
+        counts: published numbers, by part: `train`, `query`, `gallery`.
+        markers: paths below the root, all of which a folder in this layout has. Patterns of
+            `fnmatch`; the alternatives of one are separated by `|`.
+        tree: the expected files, for people.
+        citation: authors, title, year.
+        url: home page or source.
+        license: terms of use, in a few words.
+        access: how one gets it.
+        num_splits: published divisions of the set; results are averaged over them.
+        note: what else one must know.
+        withdrawn: its owners have withdrawn it.
+    """
+
+    name: str
+    title: str
+    load: Callable[..., Splits]
+    kind: Kind
+    counts: Mapping[str, Count]
+    markers: tuple[str, ...]
+    tree: str
+    citation: str
+    url: str
+    license: str
+    access: str
+    num_splits: int = 1
+    note: str = ""
+    withdrawn: bool = False
