@@ -41,7 +41,7 @@ class LoaderOptions:
         canvas: height and width that every picture is stretched to.
         resize: filter for it, "bicubic" or "bilinear".
         unreadable: "error" stops at a picture that cannot be read; "skip" puts the next readable
-            row in its place, of the same identity where it has one.
+            row in its place, of the same tracklet or else identity where it has one.
         num_workers: decoding threads or processes; 0 decodes in the calling thread.
         worker_kind: "threads" or "processes". Decoding frees the interpreter lock, so that threads
             serve until its rest, the Python code between the calls, fills one core.
@@ -92,17 +92,21 @@ class _StepReader:
 
     def _read_step(self, step: int) -> dict[str, Any]:
         wanted = self.rows[step]
-        batch_size = len(wanted)
+        clips = wanted if wanted.ndim == 2 else wanted[:, None]
         height, width = self.options.canvas
-        images = np.zeros((batch_size, 1, height, width, 3), np.uint8)
-        size = np.zeros((batch_size, 2), np.int32)
-        index = np.full(batch_size, PADDING, np.int32)
+        images = np.zeros((*clips.shape, height, width, 3), np.uint8)
+        size = np.zeros((len(clips), 2), np.int32)
+        index = np.full(len(clips), PADDING, np.int32)
         skipped: dict[str, str] = {}
-        for place in np.flatnonzero(wanted != PADDING):
-            row, picture = self._read_or_replace(int(wanted[place]), skipped)
-            images[place, 0] = to_canvas(picture, (height, width), self.options.resize)
-            size[place] = picture.shape[:2]
-            index[place] = row
+        for place, frame in np.argwhere(clips != PADDING).tolist():
+            row = int(clips[place, frame])
+            if frame and self._is_other_tracklet(clips[place, 0], index[place]):
+                row = int(index[place])
+            row, picture = self._read_or_replace(row, skipped)
+            images[place, frame] = to_canvas(picture, (height, width), self.options.resize)
+            if not frame:
+                size[place] = picture.shape[:2]
+                index[place] = row
         mask = index != PADDING
         batch = {
             "images": images,
@@ -112,7 +116,14 @@ class _StepReader:
             "index": index,
             "mask": mask,
         }
+        if wanted.ndim == 2:
+            batch["frame_mask"] = clips != PADDING
         return {"batch": batch, "skipped": skipped}
+
+    def _is_other_tracklet(self, wanted: int, found: int) -> bool:
+        """Whether the first frame of a clip was replaced by one of another tracklet, so that its
+        other frames would show somebody else."""
+        return self.table.track[wanted] != self.table.track[found]
 
     def _read_or_replace(self, row: int, skipped: dict[str, str]) -> tuple[int, np.ndarray]:
         """The row, or the first readable one after it, and its picture."""
@@ -131,12 +142,13 @@ class _StepReader:
         )
 
     def _candidates(self, row: int) -> Iterator[int]:
-        """The row itself, the later and then the earlier rows of its identity, all other rows."""
+        """The row itself, the later and then the earlier rows of its tracklet, those of its
+        identity, all other rows."""
         yield row
-        pid = self.table.pid[row]
-        if pid != UNLABELLED:
-            same = np.flatnonzero(self.table.pid == pid)
-            yield from np.roll(same, -1 - int(np.searchsorted(same, row)))[:-1].tolist()
+        for column in (self.table.track, self.table.pid):
+            if column[row] != UNLABELLED:
+                same = np.flatnonzero(column == column[row])
+                yield from np.roll(same, -1 - int(np.searchsorted(same, row)))[:-1].tolist()
         yield from ((row + ahead) % len(self.table) for ahead in range(1, len(self.table)))
 
     def _read(self, row: int) -> np.ndarray:
@@ -152,11 +164,25 @@ class Loader:
     """The batches of a run of steps, decoded ahead by threads or processes.
 
     Iterating yields one dict of numpy arrays a step, with the fields of a batch: `images`
-    [b, 1, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
+    [b, F, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
     int32, `mask` [b] bool; b = B / process_count. Padding is black, with mask False and the
     numbers -1 (size 0). The batches depend on the table, the indices and the files alone, never on
     the workers, so that `start=s` continues exactly what an earlier loader left at step s, also
     with another number of workers or processes.
+
+    Indices [steps, B] are pictures, F = 1. Indices [steps, B, F] are clips of F frames: `size`,
+    `label`, `camera` and `index` are those of the first one, and a batch also has `frame_mask`
+    [b, F] bool, False where the index is -1. Such a frame is black and repeats nothing; `mask`
+    [b] stays True as long as the clip has its first frame. Under "skip" a frame is replaced out of
+    its tracklet; where nothing of that can be read, the whole clip shows the row that replaces its
+    first frame.
+
+    Args:
+        table: the pictures.
+        indices: [steps, B] or [steps, B, F] rows of it, -1 for padding.
+        options: how they are read.
+        start: step to begin at.
+        process_index, process_count: which share of each batch this process reads.
 
     Worker processes live as long as an iteration. They end with it, when the iterator is dropped,
     and at `close()` or the end of a `with` block.
@@ -180,10 +206,13 @@ class Loader:
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
-        assert indices.ndim == 2, f"indices: {indices.shape}, expected [steps, B]"
+        assert indices.ndim in (2, 3), f"indices: {indices.shape}, expected [steps, B] (or F more)"
+        if indices.ndim == 3:
+            without_first = indices[indices[..., 0] == PADDING]
+            assert (without_first == PADDING).all(), "a clip lacks its first frame alone"
         assert indices.max(initial=-1) < len(table), f"row {indices.max()} of {len(table)}"
         assert 0 <= process_index < process_count, f"process {process_index} of {process_count}"
-        steps, batch_size = indices.shape
+        steps, batch_size = indices.shape[:2]
         if batch_size % process_count:
             raise InputError(
                 f"data.batch_size {batch_size} cannot be shared by {process_count} processes "

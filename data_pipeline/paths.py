@@ -1,9 +1,13 @@
 """Many strings in a few arrays: a Python object for each of millions would take gigabytes."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+# Strings that are objects at the same time while they are gathered.
+CHUNK = 1 << 16
 
 
 class Paths(Sequence[str]):
@@ -21,10 +25,14 @@ class Paths(Sequence[str]):
         """The strings, in their order."""
         if isinstance(strings, Paths):
             return strings
-        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
-        ends = np.cumsum([len(one) for one in encoded], dtype=np.int64)
-        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(ends) else ends
-        return cls(b"".join(encoded), starts, ends)
+        blocks, lengths = [], [np.zeros(0, np.int64)]
+        encoded = (string.encode("utf-8", "surrogateescape") for string in strings)
+        while chunk := list(itertools.islice(encoded, CHUNK)):
+            blocks.append(b"".join(chunk))
+            lengths.append(np.fromiter(map(len, chunk), np.int64, len(chunk)))
+        size = np.concatenate(lengths)
+        ends = np.cumsum(size)
+        return cls(b"".join(blocks), ends - size, ends)
 
     def take(self, rows: np.ndarray) -> "Paths":
         """The given rows, in the given order."""
@@ -40,6 +48,11 @@ class Paths(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         return (self[row] for row in range(len(self)))
+
+    def encoded(self) -> Iterator[bytes]:
+        """Each string in UTF-8."""
+        for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True):
+            yield self._block[start:end]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):

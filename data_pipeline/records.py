@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,14 +22,18 @@ class Table:
         pid: [N] int64 identity as the data set names it; -1 where it is unknown.
         camera: [N] int64 camera, from 0; -1 where it is unknown.
         track: [N] int64 tracklet; -1 where it is unknown.
+        names: [N] the paths from which pictures were packed, without what leads to the data set;
+            None where `media` holds the paths themselves.
     """
 
     media: Paths
     pid: np.ndarray
     camera: np.ndarray
     track: np.ndarray
+    names: Paths | None = None
 
     def __post_init__(self) -> None:
+        assert self.names is None or len(self.names) == len(self.media), "names"
         for name in ("pid", "camera", "track"):
             column = getattr(self, name)
             assert column.shape == (len(self.media),), f"{name}: {column.shape}"
@@ -36,6 +41,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.media)
+
+    @property
+    def paths(self) -> Paths:
+        """What the pictures are called, wherever they lie: names where there are any."""
+        return self.media if self.names is None else self.names
 
     @property
     def num_ids(self) -> int:
@@ -49,7 +59,9 @@ class Table:
 
     def take(self, rows: np.ndarray) -> "Table":
         """The given rows, in the given order."""
-        return Table(self.media.take(rows), self.pid[rows], self.camera[rows], self.track[rows])
+        columns = (self.pid[rows], self.camera[rows], self.track[rows])
+        names = None if self.names is None else self.names.take(rows)
+        return Table(self.media.take(rows), *columns, names)
 
     def relabelled(self) -> "Table":
         """Identities renumbered 0..C-1 in ascending order; unknown ones stay -1."""
@@ -62,11 +74,11 @@ class Table:
         """Twelve hexadecimal digits that change with any row, label or the order of rows.
 
         Folders above the last two path components do not count: the same data set moved to
-        another disk keeps its fingerprint.
+        another disk, or packed, keeps its fingerprint.
         """
         digest = hashlib.blake2b(digest_size=6)
-        for path in self.media:
-            digest.update("/".join(path.split("/")[-2:]).encode() + b"\0")
+        for path in self.paths.encoded():
+            digest.update(_name(path) + b"\0")
         for column in (self.pid, self.camera, self.track):
             digest.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
         return digest.hexdigest()
@@ -100,21 +112,28 @@ def table_of(media: Iterable[str], pid: np.ndarray, camera: np.ndarray, track: n
     Raises:
         InputError: a path occurs twice.
     """
-    media = list(media)
-    if len(set(media)) != len(media):
-        raise InputError("the list of images names the same path twice; remove the duplicates")
-    places = np.fromiter((_place(path) for path in media), np.uint64, len(media))
+    paths = Paths.of(media)
+    places = np.fromiter(map(_place, paths.encoded()), np.uint64, len(paths))
     order = np.argsort(places, kind="stable")
-    if len(np.unique(places)) < len(places):
+    tied = np.flatnonzero(places[order[1:]] == places[order[:-1]])
+    if len(tied):
         # Names that are equal up to a folder further out: by the whole path, for one fixed order.
-        order = np.array(sorted(order, key=lambda row: (places[row], media[row])), np.int64)
-    columns = (np.asarray(column, np.int64)[order] for column in (pid, camera, track))
-    return Table(Paths.of(media).take(order), *columns)
+        among = np.union1d(tied, tied + 1)
+        rows = sorted(order[among].tolist(), key=lambda row: (places[row], paths[row]))
+        if any(paths[row] == paths[after] for row, after in itertools.pairwise(rows)):
+            raise InputError("the list of images names the same path twice; remove the duplicates")
+        order[among] = rows
+    pid, camera, track = (np.asarray(column, np.int64)[order] for column in (pid, camera, track))
+    return Table(paths.take(order), pid, camera, track)
 
 
-def _place(path: str) -> int:
-    name = "/".join(path.rsplit("/", 2)[-2:])
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+def _place(path: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(_name(path), digest_size=8).digest(), "big")
+
+
+def _name(path: bytes) -> bytes:
+    """The last two components: what the data set itself calls a picture."""
+    return b"/".join(path.rsplit(b"/", 2)[-2:])
 
 
 def empty_table() -> Table:
@@ -133,5 +152,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
             parts.append(np.where(column < 0, column, column + offset))
             offset += int(column.max(initial=-1)) + 1
     media = Paths.of(path for table in tables for path in table.media)
+    named = any(table.names is not None for table in tables)
+    names = Paths.of(path for table in tables for path in table.paths) if named else None
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Table(media, joined["pid"], joined["camera"], joined["track"])
+    return Table(media, joined["pid"], joined["camera"], joined["track"], names)

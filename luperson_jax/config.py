@@ -39,6 +39,14 @@ class DataConfig:
 
     dataset: str = "market1501"
     root: str = ""  # one folder, or several separated by commas
+    split: int = 0  # which of the published divisions, of sets that have several
+    subset: Literal[
+        "", "ids", "images", "cmpe_finetune", "cmpe_pretrain", "cmpe_pretrain_published"
+    ] = ""  # a part of the training set: few identities, few images, CMPE597's protocol
+    ratio: float = 1.0  # share that the subset keeps
+    subset_list: str = ""  # file that names it; empty = found beside the data, or drawn
+    subset_seed: int = 0  # of the draw; apart from train.seed, so that seeds share a subset
+    repeat: int = 1  # how often each image stands in an epoch
     canvas: tuple[int, int] = (256, 128)  # height and width that the host resizes to
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
@@ -95,6 +103,7 @@ class EvalConfig:
 
     dataset: str = ""  # empty = no evaluation
     root: str = ""
+    split: int = 0
     every_epochs: int = 0  # 0 = after the last epoch only
     batch_size: int = 64
     metric: Literal["cosine", "euclidean"] = "cosine"
@@ -137,6 +146,12 @@ MAY_CHANGE_IN_EVALUATION = (
     "task.embedding",
     "augment.recipe",
     "data.dataset",
+    "data.split",
+    "data.subset",
+    "data.ratio",
+    "data.subset_list",
+    "data.subset_seed",
+    "data.repeat",
     "data.canvas",
     "data.resize",
     "data.batch_size",
@@ -154,6 +169,9 @@ AT_LEAST = {
     "model.width": 1,
     "model.bn_group_size": 0,
     "data.batch_size": 1,
+    "data.split": 0,
+    "data.subset_seed": 0,
+    "data.repeat": 1,
     "data.num_instances": 1,
     "data.canvas": 1,
     "data.size": 1,
@@ -171,6 +189,7 @@ AT_LEAST = {
     "train.keep_checkpoints": 1,
     "eval.every_epochs": 0,
     "eval.batch_size": 1,
+    "eval.split": 0,
 }
 """The least value of settings that have one; 0 turns a feature off."""
 

@@ -54,7 +54,9 @@ class Evaluation:
         if not recipe.eval.dataset:
             return None
         sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
-        splits = datasets.load(recipe.eval.dataset, recipe.eval.root, "eval.root")
+        splits = datasets.load(
+            recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split
+        )
         for part in ("query", "gallery"):
             if not len(getattr(splits, part)):
                 raise InputError(

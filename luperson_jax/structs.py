@@ -1,7 +1,7 @@
 """The types that flow between the rooms: data only."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -75,7 +75,7 @@ class EmbeddingSet:
     features: np.ndarray
     pid: np.ndarray
     camera: np.ndarray
-    key: tuple[str, ...]
+    key: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)

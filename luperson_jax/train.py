@@ -12,16 +12,20 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from data_pipeline import datasets
+from data_pipeline import datasets, subsets
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
+from data_pipeline.subsets import merge
 from luperson_jax import checkpoint, config, evaluate, optim, sharding, trees
 from luperson_jax.augment import recipes
 from luperson_jax.convert import sources, transfer
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
+
+SEVERAL = "several"
+"""In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -123,9 +127,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     """Everything a run needs, checked. Writes nothing."""
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
-    table = datasets.load(recipe.data.dataset, recipe.data.root, "data.root").train
-    fingerprint = table.fingerprint()
-    sharding.check_alike(fingerprint, "the training images that it sees")
+    table, fingerprint = _training_table(recipe.data)
     if task_class.labelled:
         table = table.relabelled()
     steps_per_epoch = len(table) // recipe.data.batch_size
@@ -154,6 +156,23 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     )
     config.check_workdir(current.written, current.workdir)
     return current
+
+
+def _training_table(data: config.DataConfig) -> tuple[Table, str]:
+    """The rows to train on, and the fingerprint of the whole training set; of a part of it, also
+    the part's, after a slash."""
+    if data.dataset == SEVERAL:
+        table = merge.training_table(data.root, "data.root", data.split)
+    else:
+        table = datasets.load(data.dataset, data.root, "data.root", data.split).train
+    root = "" if data.dataset == SEVERAL else data.root
+    chosen = (data.subset, data.ratio, data.repeat, data.subset_list, data.subset_seed)
+    part = subsets.apply(table, root, *chosen)
+    fingerprint = table.fingerprint()
+    if part is not table:
+        fingerprint += f"/{part.fingerprint()}"
+    sharding.check_alike(fingerprint, "the training images that it sees")
+    return part, fingerprint
 
 
 def initial_state(current: Run) -> TrainState:

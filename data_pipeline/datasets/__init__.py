@@ -5,13 +5,43 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.datasets import image_folder, market1501
+from data_pipeline.datasets import (
+    cuhk03,
+    cuhk_sysu,
+    dukemtmc,
+    dukemtmc_videoreid,
+    ilids_vid,
+    image_folder,
+    market1501,
+    mars,
+    msmt17,
+    packed,
+    personx,
+    prid2011,
+    vehicleid,
+    veri776,
+)
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.paths import Paths
 from data_pipeline.records import Splits, Table, concatenate
 
-MODULES = (market1501, image_folder)
+MODULES = (
+    market1501,
+    dukemtmc,
+    msmt17,
+    cuhk03,
+    personx,
+    cuhk_sysu,
+    veri776,
+    vehicleid,
+    prid2011,
+    ilids_vid,
+    mars,
+    dukemtmc_videoreid,
+    image_folder,
+    packed,
+)
 DATASETS: dict[str, DataSet] = {one.name: one for module in MODULES for one in module.DATASETS}
 
 

@@ -1,7 +1,7 @@
 """What is known of a data set, beside how to read it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from data_pipeline.records import Splits
@@ -39,6 +39,9 @@ class DataSet:
         num_splits: published divisions of the set; results are averaged over them.
         note: what else one must know.
         withdrawn: its owners have withdrawn it.
+        aside: (pattern, what) of pictures that a whole copy has and no part uses; patterns of
+            `fnmatch` for the path below the root.
+        remarks: what else a folder tells, such as its release or what is missing.
     """
 
     name: str
@@ -55,3 +58,5 @@ class DataSet:
     num_splits: int = 1
     note: str = ""
     withdrawn: bool = False
+    aside: tuple[tuple[str, str], ...] = ()
+    remarks: Callable[[str], Sequence[str]] | None = None

@@ -28,7 +28,7 @@ def load(root: str) -> Splits:
     home = folders.checked_root(root)
     tracks: dict[tuple[str, int], int] = {}
     rows = []
-    for folder, name in _pictures(home):
+    for folder, name in pictures(home):
         match = TRACKED_NAME.fullmatch(name)
         track = tracks.setdefault((folder, int(match[1])), len(tracks)) if match else -1
         rows.append((os.path.join(folder, name), UNLABELLED, -1, track))
@@ -40,7 +40,7 @@ def load(root: str) -> Splits:
     return Splits(make_table(rows), empty_table(), empty_table())
 
 
-def _pictures(root: str) -> Iterator[tuple[str, str]]:
+def pictures(root: str) -> Iterator[tuple[str, str]]:
     """Folder and name of each picture, in an order that the file system does not decide."""
     visited = set()
     for folder, inner, names in os.walk(root, followlinks=True):

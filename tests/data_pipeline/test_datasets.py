@@ -69,10 +69,10 @@ def test_market_foreign_name_is_an_error(tmp_path, name):
 
 
 def test_market_missing_root_names_the_nearest(tmp_path):
-    make_market(tmp_path / "market1501")
-    with pytest.raises(InputError, match="has 'market1501'"):
+    make_market(tmp_path / "market_1501")
+    with pytest.raises(InputError, match="has 'market_1501'"):
         datasets.load("market1501", str(tmp_path / "market1510"))
-    with pytest.raises(InputError, match=f"{tmp_path}/market1501 as data.root"):
+    with pytest.raises(InputError, match=f"{tmp_path}/market_1501 as data.root"):
         datasets.load("market1501", str(tmp_path))
 
 

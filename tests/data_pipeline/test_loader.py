@@ -36,6 +36,25 @@ def table(tmp_path):
     return records.make_table(rows)
 
 
+@pytest.fixture
+def tracked(table):
+    """The same pictures, four of an identity as two tracklets of two."""
+    number = {path: i // 2 for i, path in enumerate(sorted(table.media))}
+    track = np.array([number[path] for path in table.media])
+    return records.Table(table.media, table.pid, table.camera, track)
+
+
+@pytest.fixture
+def clips(tracked):
+    """Two steps of three clips of three frames: whole ones, one that lacks frames, and padding."""
+    first, second, third = (np.flatnonzero(tracked.track == t).tolist() for t in (3, 4, 7))
+    steps = [
+        [[*first, first[0]], [*second, -1], [*third, third[1]]],
+        [[third[1], -1, -1], [*second, first[0]], [-1, -1, -1]],
+    ]
+    return np.array(steps)
+
+
 def options(num_workers=0, kind="threads", **others):
     return LoaderOptions(canvas=(8, 4), num_workers=num_workers, worker_kind=kind, **others)
 
@@ -174,6 +193,109 @@ def test_skip_with_nothing_readable_is_an_error(table):
     damage(table, range(24))
     with pytest.raises(InputError, match="none of the 24"):
         next(iter(Loader(table, samplers.sequential(24, 4), options(unreadable="skip"))))
+
+
+def test_clips_are_what_the_files_hold(tracked, clips):
+    for batch, rows in zip(Loader(tracked, clips, options()), clips, strict=True):
+        dtypes = {name: column.dtype for name, column in batch.items()}
+        assert dtypes == DTYPES | {"frame_mask": np.bool_}
+        assert batch["images"].shape == (3, 3, 8, 4, 3)
+        np.testing.assert_array_equal(batch["frame_mask"], rows != -1)
+        np.testing.assert_array_equal(batch["mask"], rows[:, 0] != -1)
+        np.testing.assert_array_equal(batch["index"], rows[:, 0])
+        for place, frame in np.ndindex(rows.shape):
+            shown = batch["images"][place, frame]
+            if rows[place, frame] == -1:
+                assert not shown.any()
+                continue
+            path = pathlib.Path(tracked.media[rows[place, frame]])
+            np.testing.assert_array_equal(shown, to_canvas(decode(path.read_bytes()), (8, 4)))
+        for place, row in enumerate(rows[:, 0]):
+            expected = (-1, -1, [0, 0])
+            if row != -1:
+                size = decode(pathlib.Path(tracked.media[row]).read_bytes()).shape[:2]
+                expected = (tracked.pid[row], tracked.camera[row], list(size))
+            found = (batch["label"][place], batch["camera"][place], batch["size"][place].tolist())
+            assert found == expected
+
+
+def test_clips_of_one_frame_are_pictures(table):
+    indices = samplers.sequential(24, 10)
+    pictures = list(Loader(table, indices, options()))
+    single = list(Loader(table, indices[..., None], options()))
+    for batch in single:
+        np.testing.assert_array_equal(batch.pop("frame_mask"), batch["mask"][:, None])
+    assert_same_batches(single, pictures)
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), WORKERS)
+def test_clips_continue_exactly_and_workers_change_nothing(tracked, clips, num_workers, kind):
+    indices = np.concatenate([clips, clips[::-1], clips[:, ::-1]])
+    expected = list(Loader(tracked, indices, options()))
+    for start in (0, 3):
+        with Loader(tracked, indices, options(num_workers, kind), start=start) as loader:
+            assert_same_batches(list(loader), expected[start:])
+
+
+def test_clips_are_shared_by_processes(tracked, clips):
+    whole = list(Loader(tracked, clips, options()))
+    for i in range(3):
+        share = list(Loader(tracked, clips, options(), process_index=i, process_count=3))
+        expected = [{name: column[i : i + 1] for name, column in b.items()} for b in whole]
+        assert_same_batches(share, expected)
+
+
+def test_a_clip_has_its_first_frame(tracked):
+    with pytest.raises(AssertionError, match="first frame"):
+        Loader(tracked, np.array([[[-1, 3]]]), options())
+
+
+def shown_rows(table, batch, place):
+    """Which rows the frames of a clip show."""
+    pictures = {}
+    for row, path in enumerate(table.media):
+        data = pathlib.Path(path).read_bytes()
+        if data != b"no picture":
+            pictures[to_canvas(decode(data), (8, 4)).tobytes()] = row
+    return [pictures[frame.tobytes()] for frame in batch["images"][place]]
+
+
+def test_skip_stays_in_the_tracklet(tracked):
+    """Though the next row of the identity is of its other tracklet."""
+    same = np.flatnonzero(tracked.pid == 3)
+    broken = same[tracked.track[same] != tracked.track[np.roll(same, -1)]][0]
+    (sound,) = np.setdiff1d(np.flatnonzero(tracked.track == tracked.track[broken]), broken)
+    damage(tracked, [broken])
+    indices = np.array([[[sound, broken], [broken, sound]]])
+    loader = Loader(tracked, indices, options(unreadable="skip"))
+    (batch,) = loader
+    for place in range(2):
+        assert shown_rows(tracked, batch, place) == [sound, sound]
+    assert batch["index"].tolist() == [sound, sound]
+    assert list(loader.skipped) == [tracked.media[broken]]
+
+
+def test_skip_of_a_whole_tracklet_mixes_nobody(table):
+    """The rows after those of the tracklet are of two others, and then of other people."""
+    same = np.flatnonzero(table.pid == 3)
+    track = np.arange(24) + 100
+    track[same[::2]] = 3
+    tracked = records.Table(table.media, table.pid, table.camera, track)
+    damage(tracked, same[::2])
+    (batch,) = Loader(tracked, same[None, None, ::2], options(unreadable="skip"))
+    assert batch["index"] == same[1]
+    assert shown_rows(tracked, batch, 0) == [same[1], same[1]]
+    damage(tracked, same[1::2])
+    (batch,) = Loader(tracked, same[None, None, ::2], options(unreadable="skip"))
+    (row,) = batch["index"]
+    assert shown_rows(tracked, batch, 0) == [row, row]
+    assert batch["label"] == table.pid[row] != 3
+
+
+def test_clips_across_tracklets_are_left_as_they_are(tracked):
+    rows = np.array([np.flatnonzero(tracked.track == track)[0] for track in (0, 5, 9)])
+    (batch,) = Loader(tracked, rows[None, None], options())
+    assert shown_rows(tracked, batch, 0) == rows.tolist()
 
 
 def test_worker_processes_end_with_the_iteration(table):

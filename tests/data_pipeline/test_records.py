@@ -22,6 +22,36 @@ def test_duplicate_path_is_an_error():
         table_of(("a/x.jpg", 1, 0, -1), ("a/x.jpg", 2, 0, -1))
 
 
+def test_names_that_differ_further_out_have_one_order():
+    rows = [
+        (f"{cam}/{pid:04d}/{n}.jpg", pid, 0, -1)
+        for n in range(3)
+        for pid in range(9)
+        for cam in "ba"
+    ]
+    rows += [(f"a/{pid:04d}/other{n}.jpg", pid, 0, -1) for n in range(3) for pid in range(9)]
+    expected = records.make_table(rows).media
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    assert tuple(records.make_table(shuffled).media) == tuple(expected)
+    places = [expected.index(f"{cam}/0003/1.jpg") for cam in "ab"]
+    assert places[1] == places[0] + 1
+    with pytest.raises(InputError, match="twice"):
+        records.make_table([*rows, rows[4]])
+
+
+def test_broken_names_of_files_are_kept():
+    table = table_of(("a/\udcff.jpg", 1, 0, -1), ("a/ü.jpg", 2, 0, -1))
+    assert set(table.media) == {"a/\udcff.jpg", "a/ü.jpg"}
+    assert len(table.fingerprint()) == 12
+
+
+def test_order_and_fingerprint_of_stored_tables():
+    """Runs are resumed by row numbers: a change here makes all earlier checkpoints useless."""
+    table = records.make_table([(f"/d/{n}.jpg", n, 0, -1) for n in range(8)])
+    assert table.pid.tolist() == [7, 0, 3, 1, 2, 6, 4, 5]
+    assert table.fingerprint() == "e1d6492f37d8"
+
+
 def test_columns_follow_their_path():
     rows = [(f"f/{i}.jpg", i, i % 3, 100 + i) for i in range(20)]
     table = records.make_table(rows)

@@ -1,0 +1,46 @@
+"""Processes that share out a list of jobs."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+from data_pipeline.errors import InputError
+
+
+@contextlib.contextmanager
+def process_pool(num_workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """A pool of processes that end with this one, killed or not, and drop what waits on an error.
+
+    Raises:
+        InputError: one of them died.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _end_with_parent) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise InputError(
+                "one of the processes died, perhaps for lack of memory; run the same command "
+                "again, with fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent does.
+
+    Otherwise it would go on, and write into a folder that the next run is filling.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,62 @@
+"""A data set that `luperson data pack` has put into a few large files.
+
+Rows, their order, labels and fingerprints are those of the folder that it was made from.
+"""
+
+import pathlib
+
+from data_pipeline.datasets import folders
+from data_pipeline.datasets.about import DataSet
+from data_pipeline.errors import InputError
+from data_pipeline.packing import layout
+from data_pipeline.records import Splits
+
+
+def load(root: str) -> Splits:
+    """The tables of a packed data set; no picture is read.
+
+    Raises:
+        InputError: the folder is missing, holds no packed data set or only the beginning of one,
+            or lacks a part.
+    """
+    home = pathlib.Path(folders.checked_root(root))
+    if not (home / layout.DESCRIPTION).is_file():
+        raise InputError(_missing(root, home))
+    return layout.open_packed(home)[1]
+
+
+def _missing(root: str, home: pathlib.Path) -> str:
+    if (home / layout.UNFINISHED).is_file():
+        return (
+            f"{root} was not packed to the end; give the same command of `luperson data pack` "
+            "again, it goes on where it ended"
+        )
+    below = sorted(path.parent.name for path in home.glob(f"*/{layout.DESCRIPTION}"))
+    if below:
+        hint = f"give {home / below[0]} as data.root"
+    else:
+        hint = "pack a data set with `luperson data pack NAME DIR OUT` and give OUT"
+    return f"{root} holds no packed data set: it has no {layout.DESCRIPTION}; {hint}"
+
+
+DATASETS = (
+    DataSet(
+        name="packed",
+        title="a packed data set",
+        load=load,
+        kind="image",
+        counts={},
+        markers=(layout.DESCRIPTION, layout.INDEX),
+        tree="""
+            ROOT
+              packed.json, index.npz
+              luperson_market1501-train.array_record-00000-of-00002
+              luperson_market1501-query.array_record-00000-of-00001 ...
+        """,
+        citation="",
+        url="",
+        license="that of the data set in it; see packed.json",
+        access="luperson data pack NAME DIR OUT",
+        note="Kind and published counts are those of the data set in it, in packed.json.",
+    ),
+)

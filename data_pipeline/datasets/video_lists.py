@@ -1,0 +1,178 @@
+"""The list files that come with video sets: text, JSON and Matlab."""
+
+import dataclasses
+import json
+import os
+import struct
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from data_pipeline.datasets import folders
+from data_pipeline.errors import InputError
+
+# Repositories that publish lists keep them as deep as `evaluation/datasplits/PRID2011/split1`.
+SEARCH_DEPTH = 4
+
+# What SciPy's reader lets out on damaged or foreign files.
+MATLAB_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    NotImplementedError,
+    MatReadError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameList:
+    """A list of frames in the form of Deep Association Learning.
+
+    The number of a tracklet counts in its camera. In the published lists of PRID2011 and iLIDS-VID
+    the tracklets of one person have the same number in both cameras: it is the identity under
+    another name, and labels of training without identities are to come from
+    `frames.numbers_in_camera`.
+
+    Attributes:
+        source: path of the list.
+        paths: [N] path of each frame as the list has it.
+        tracklet: [N] int64 number in its camera, from 0.
+        camera: [N] int64 from 0.
+        sequence: [N] int64 number of the tracklet over all cameras, from 0.
+    """
+
+    source: str
+    paths: list[str]
+    tracklet: np.ndarray
+    camera: np.ndarray
+    sequence: np.ndarray
+
+
+def find(root: str, name: str, closed: Collection[str] = ()) -> Iterator[str]:
+    """Paths that end in `name`, a file or `folder/file`, below a folder, the outermost first.
+
+    Args:
+        root: where to begin; at most `SEARCH_DEPTH` folders deep is looked.
+        name: what to look for.
+        closed: names of folders not to enter, because they hold pictures.
+    """
+    level = [root]
+    for _ in range(SEARCH_DEPTH):
+        for folder in level:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                yield path
+        level = [
+            os.path.join(folder, inner)
+            for folder in level
+            for inner in folders.subfolders(folder)
+            if inner not in closed
+        ]
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file without blank ones; any ends of lines.
+
+    Raises:
+        InputError: it is missing, empty or not text.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; it is part of the data set, fetch it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; fetch it again") from error
+    if not lines:
+        raise InputError(f"{path} is empty; fetch it again")
+    return lines
+
+
+def read_frames(path: str) -> FrameList:
+    """A list of frames: `cam1/person_0147/0001.png 1 1 1` in each line, which is path, tracklet
+    in its camera, camera and sequence, all counted from 1.
+
+    Raises:
+        InputError: the file cannot be read or a line has another form.
+    """
+    paths, columns = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.rsplit(maxsplit=3)
+        if len(fields) != 4 or not all(field.isdecimal() and int(field) for field in fields[1:]):
+            raise InputError(
+                f"{path}, line {number} that is not blank: {line!r}; expected a path and three "
+                "numbers from 1: tracklet in its camera, camera, sequence"
+            )
+        paths.append(fields[0])
+        columns.append([int(field) - 1 for field in fields[1:]])
+    return FrameList(path, paths, *np.array(columns, np.int64).T)
+
+
+def read_json(path: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; fetch it again") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); fetch it again") from error
+
+
+def read_matrix(path: str, variable: str) -> np.ndarray:
+    """A matrix of whole numbers from a Matlab file, [rows, columns] int64.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such matrix.
+    """
+    try:
+        content = scipy.io.loadmat(path)
+    except MATLAB_ERRORS as error:
+        raise InputError(f"{path} is no readable Matlab file ({error}); fetch it again") from error
+    matrix = content.get(variable)
+    if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
+        names = sorted(name for name in content if not name.startswith("__"))
+        raise InputError(
+            f"{path} has no matrix {variable!r} but {folders.some(names) or 'nothing'}; it is "
+            "another file than the name says, fetch it again"
+        )
+    return matrix.astype(np.int64)
+
+
+def check_present(paths: Sequence[str], source: str) -> None:
+    """Whether every frame of a list lies where it should; lists each folder once.
+
+    Args:
+        paths: the frames.
+        source: what names them, for the message.
+
+    Raises:
+        InputError: some are missing.
+    """
+    held: dict[str, set[str]] = {}
+    absent = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in held:
+            held[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in held[folder]:
+            absent.append(path)
+    if absent:
+        raise InputError(
+            f"{source} names {len(absent)} frames (of {len(paths)}) that are not there: "
+            f"{folders.some(absent, 3)}; unpack the whole data set, or take the list that belongs "
+            "to this release"
+        )

@@ -1,0 +1,98 @@
+"""What packing begins with, whatever the form: the tables, what is known of them, the folder."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from data_pipeline import datasets
+from data_pipeline.datasets.about import DataSet
+from data_pipeline.errors import InputError
+from data_pipeline.packing import layout
+from data_pipeline.records import Table
+
+Progress = Callable[[int, int], None]
+
+# Versions of libraries may change between the beginning of packing and its end.
+NOT_COMPARED = ("versions",)
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def load(name: str, root: str, split: int) -> dict[str, Table]:
+    """The tables of the data set to pack that are not empty, by part; their media do not depend on
+    the working folder.
+
+    Raises:
+        InputError: whatever the data set's reader raises.
+    """
+    parts = (part.strip() for part in root.split(","))
+    places = (os.path.abspath(os.path.expanduser(part)) if part else "" for part in parts)
+    splits = datasets.load(name, ",".join(places), "DIR", split)
+    return {part: table for part in layout.PARTS if len(table := getattr(splits, part))}
+
+
+def describe(one: DataSet, split: int, form: str, tables: Mapping[str, Table]) -> dict[str, Any]:
+    """What is known of a data set that is packed: `packed.json` without the files."""
+    return {
+        "format": layout.FORMAT,
+        "form": form,
+        "name": one.name,
+        "title": one.title,
+        "kind": one.kind,
+        "split": split,
+        "license": one.license,
+        "citation": one.citation,
+        "url": one.url,
+        "withdrawn": one.withdrawn,
+        "published": {part: dataclasses.asdict(count) for part, count in one.counts.items()},
+        "parts": {
+            part: {
+                "images": len(table),
+                "ids": table.num_ids,
+                "cameras": table.num_cameras,
+                "fingerprint": table.fingerprint(),
+            }
+            for part, table in tables.items()
+        },
+    }
+
+
+def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
+    """The folder to pack into, marked by `layout.UNFINISHED` unless it is packed already.
+
+    Raises:
+        InputError: it holds anything but the same data set, packed or in the making.
+    """
+    home = pathlib.Path(os.path.expanduser(out))
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in home.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot use OUT {out} as a folder: {error.strerror}") from error
+    present = [name for name in (layout.DESCRIPTION, layout.UNFINISHED) if name in found]
+    for name in present:
+        _check_same(home / name, description)
+    if not found:
+        layout.write_description(home / layout.UNFINISHED, description)
+    elif not present:
+        raise InputError(
+            f"OUT {out} is not empty: it holds {', '.join(found[:5])}; give an absent or empty "
+            "folder"
+        )
+    return home
+
+
+def _check_same(path: pathlib.Path, description: Mapping[str, Any]) -> None:
+    present = layout.read_description(path)
+    compared = [key for key in description if key not in NOT_COMPARED]
+    differing = [key for key in compared if present.get(key) != description[key]]
+    if differing:
+        state = "another pack" if path.name == layout.DESCRIPTION else "the beginning of another"
+        raise InputError(
+            f"{path.parent} holds {state}: {', '.join(differing)} in {path} differ from what is "
+            "to be packed; delete the folder, or give another OUT"
+        )
