@@ -88,7 +88,7 @@ def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[
     if options.size:
         model = dataclasses.replace(model, size=_size(options.size))
     if opened is None or report is None:
-        return model, [f"read         {model.network} of {model.family}"]
+        return model, [f"read         a model of {model.family}", f"network      {model.network}"]
     return model, [*report.lines(model), _round_trip(opened, model)]
 
 

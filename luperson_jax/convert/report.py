@@ -21,7 +21,7 @@ class Report:
         reshaped: (path, shape in the file, shape expected), shapes as ours.
         unknown: keys of the file that the family's table does not have.
         left_out: (key, reason) of those that a complete conversion leaves behind.
-        transformed: name of a transform -> number of tensors it changed.
+        transformed: name of a transform -> number of matched tensors; "" where nothing changes.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Report:
     def lines(self, model: Model) -> list[str]:
         """The account for a reader, with the model that came out."""
         facts = "".join(f", {name} {value}" for name, value in model.facts.items())
-        transformed = [f"{count} {name}" for name, count in self.transformed.items()]
+        transformed = [f"{count} {name}" for name, count in self.transformed.items() if name]
         reasons = collections.Counter(reason for _, reason in self.left_out)
         lines = [
             f"read         {self.title}{facts}",
@@ -59,13 +59,13 @@ class Report:
             f"{model.num_parameters:,} parameters",
             f"transformed  {', '.join(transformed) or 'none'}",
         ]
-        lines += [f"left out     {count}: {reason}" for reason, count in reasons.items()]
+        lines += [f"left out     {count} {reason}" for reason, count in reasons.items()]
         lines += shorten(self.problems())
         size = f"{model.size[0]}x{model.size[1]}"
         if model.statistics is None:
             lines.append(
-                f"pixels       mean and deviation are not known from the file, size {size}; "
-                "name them with --statistics (LUPerson's weights: lup)"
+                f"pixels       size {size}; the file does not tell their mean and deviation: "
+                "give --statistics (lup for LUPerson's weights)"
             )
         else:
             mean, std = (_numbers(values) for values in model.statistics)

@@ -89,7 +89,7 @@ def from_torch(
             `allow_partial`, any tensor missing, unknown or of another shape.
     """
     chosen = detect(tensors, family)
-    found, unknown, left_out, transformed = _apply(chosen, tensors)
+    found, unknown, left_out, transforms = _apply(chosen, tensors)
     dropped = [
         path
         for path in found
@@ -101,7 +101,7 @@ def from_torch(
     shapes = {path: array.shape for path, array in found.items()}
     kind = "backbone" if only_backbone else chosen.network
     network = describe(shapes, kind, chosen.last_stride)
-    report = _account(chosen, network, shapes, unknown, left_out, transformed)
+    report = _account(chosen, network, shapes, unknown, left_out, transforms)
     if not report.complete and not allow_partial:
         raise InputError(
             f"the file is {chosen.title} ({network}), but only {len(report.matched)} of "
@@ -199,7 +199,7 @@ def _apply(
     origin: dict[str, str] = {}
     unknown: list[str] = []
     left_out: list[tuple[str, str]] = []
-    transformed: collections.Counter[str] = collections.Counter()
+    transforms: dict[str, str] = {}
     for key, array in tensors.items():
         matches = ((rule, rule.path_of(key, array.ndim)) for rule in family.rules)
         rule, path = next(((rule, path) for rule, path in matches if path), (None, None))
@@ -211,8 +211,8 @@ def _apply(
             raise InputError(f"{key} and {origin[path]} are both {path}; remove one of them")
         else:
             found[path], origin[path] = rule.transform.from_torch(array), key
-            transformed.update([rule.transform.name] if rule.transform.name else [])
-    return found, unknown, left_out, dict(transformed)
+            transforms[path] = rule.transform.name
+    return found, unknown, left_out, transforms
 
 
 def _account(
@@ -221,13 +221,14 @@ def _account(
     shapes: Mapping[str, Shape],
     unknown: list[str],
     left_out: list[tuple[str, str]],
-    transformed: dict[str, int],
+    transforms: dict[str, str],
 ) -> Report:
     expected = network.shapes
+    matched = tuple(path for path in expected if shapes.get(path) == expected[path])
     return Report(
         title=family.title,
         required=len(expected),
-        matched=tuple(path for path in expected if shapes.get(path) == expected[path]),
+        matched=matched,
         missing=tuple(path for path in expected if path not in shapes),
         reshaped=tuple(
             (path, shapes[path], shape)
@@ -236,7 +237,7 @@ def _account(
         ),
         unknown=(*unknown, *(path for path in shapes if path not in expected)),
         left_out=tuple(left_out),
-        transformed=transformed,
+        transformed=dict(collections.Counter(transforms[path] for path in matched)),
     )
 
 

@@ -13,7 +13,7 @@ CLUSTER_CONTRAST = Family(
         *linear("classifier", "classifier", bias=False),
     ),
     network="reid",
-    left_out=((r"^domain_classifier\.", "CALR's camera classifier, which only training uses"),),
+    left_out=((r"^domain_classifier\.", "of CALR's camera classifier, which only training uses"),),
     refused=(
         (
             r"\.BN_[ST]\.",

@@ -20,7 +20,7 @@ FASTREID = Family(
         *linear("heads", "classifier", bias=False),
     ),
     network="reid",
-    left_out=((r"^pixel_(mean|std)$", "kept as the pixel statistics"),),
+    left_out=((r"^pixel_(mean|std)$", "pixel statistics, kept beside the tensors"),),
     refused=(
         (
             r"^backbone\.NL_\d+\.",
