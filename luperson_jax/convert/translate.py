@@ -194,7 +194,7 @@ def num_identical(
 
 def _apply(
     family: Family, tensors: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]], dict[str, int]]:
+) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]], dict[str, str]]:
     found: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     unknown: list[str] = []
