@@ -242,7 +242,7 @@ def _start_from(current: Run, state: TrainState, reporter: Reporter) -> TrainSta
     _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
     target = {"params": state.params, "extra": state.extra}
     filled, lines = transfer.take_backbone(target, model)
-    reporter.say(f"starting from {source} ({model.network}): " + "\n".join(lines))
+    reporter.say(f"starting from {source} ({model.family}, {model.network}): " + "\n".join(lines))
     chosen = current.recipe.augment.statistics
     if model.statistics is not None and model.statistics != recipes.statistics(chosen):
         mean, std = model.statistics
