@@ -5,6 +5,8 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
+from absl import logging
+
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax.convert import command
@@ -71,6 +73,7 @@ def _make_data(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
+    logging.set_verbosity(logging.ERROR)  # of the libraries
     try:
         options = make_parser().parse_args(arguments)
         options.run(options)

@@ -211,6 +211,14 @@ class Family:
     wrapper: str = ""
     prefix: str = ""
 
+    @functools.cached_property
+    def trunk(self) -> tuple[str, ...]:
+        """How the torch names of the backbone begin."""
+        inside = f"{NETWORK.params}/backbone/"
+        keys = (rule.key for rule in self.rules if rule.path.startswith(inside))
+        starts = (key.partition("{")[0].removesuffix("weight").removesuffix("bias") for key in keys)
+        return tuple(dict.fromkeys(starts))
+
     def recognizes(self, keys: Collection[str]) -> bool:
         """Whether these are the keys of such a file."""
         return all(any(re.search(one, key) for key in keys) for one in self.signature)

@@ -24,11 +24,11 @@ FASTREID = Family(
     refused=(
         (
             r"^backbone\.NL_\d+\.",
-            "non-local blocks (AGW, SBS), which the networks of this version do not have",
+            "it has non-local blocks (AGW, SBS), which the networks of this version do not have",
         ),
         (
             r"\.se\.",
-            "squeeze-and-excitation blocks, which the networks of this version do not have",
+            "it has squeeze-and-excitation, which networks of this version lack",
         ),
     ),
     last_stride=1,

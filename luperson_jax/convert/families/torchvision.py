@@ -16,7 +16,7 @@ TORCHVISION = Family(
 
 LUPERSON = Family(
     name="luperson",
-    title="a ResNet without classifier, such as LUPerson's released backbones",
+    title="a ResNet under torchvision's names, such as LUPerson's released backbones",
     signature=_SIGNATURE,
     rules=resnet(),
     left_out=((r"^classifier\.", "of a classifier"),),
