@@ -35,9 +35,9 @@ def parse(arguments: Sequence[str]) -> None:
         reason: object = error
         while isinstance(reason, Exception) and len(reason.args) == 1:
             reason = reason.args[0]  # they come wrapped in each other
-        lines = str(reason).strip().splitlines()
-        # ml_collections puts the traceback of the file into its message; its end says what is wrong
-        words = lines[-1] if any("Traceback" in line for line in lines) else reason
+        words = str(reason).strip()
+        if "Traceback" in words:  # of the file; ml_collections quotes it whole
+            words = words.splitlines()[-1]
         raise InputError(f"command line: {words}") from error
     if len(rest) > 1:
         raise InputError(f"command line: unexpected {rest[1]!r}; every option starts with --")
