@@ -14,7 +14,8 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 	$(PYTEST) tests --ignore tests/parity
 
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
-	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py
+	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py \
+		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

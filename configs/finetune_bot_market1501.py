@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.epochs = 120
     config.train.seed = 0
-    config.train.init_from = ""  # workdir of a pre-training run; empty = random weights
+    config.train.init_from = ""  # workdir, .npz or .pth to start from; empty = random weights
     config.train.log_every_steps = 50
     config.train.checkpoint_every_epochs = 5
     config.train.keep_checkpoints = 1

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from absl import logging
+
 from data_pipeline.errors import InputError
 from luperson_jax import data_commands
 from luperson_jax.convert import command
@@ -55,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
+    logging.set_verbosity(logging.ERROR)  # of the libraries
     try:
         options = make_parser().parse_args(arguments)
         return options.run(options) or 0

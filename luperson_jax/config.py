@@ -90,7 +90,7 @@ class TrainConfig:
 
     epochs: int = 200
     seed: int = 0
-    init_from: str = ""  # workdir of another run whose backbone this one starts from
+    init_from: str = ""  # workdir, .npz or PyTorch file whose backbone this run starts from
     log_every_steps: int = 50
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int = 0  # 0 = at the ends of epochs only
@@ -244,7 +244,7 @@ def read(chosen: str, changes: Sequence[str] = ()) -> dict[str, Any]:
     path, _, argument = chosen.partition(":")
     try:
         tree = load_file(path, argument or None).to_dict()
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{path} does not take the argument {argument!r}: {error}") from error
     for change in changes:
         name, equals, text = change.partition("=")
@@ -281,11 +281,18 @@ def differences(
 
 
 def check_workdir(
-    written: Mapping[str, Any], folder: pathlib.Path, may_change: Collection[str] = MAY_CHANGE
+    recipe: Recipe,
+    written: Mapping[str, Any],
+    folder: pathlib.Path,
+    may_change: Collection[str] = MAY_CHANGE,
 ) -> None:
     """Raises InputError where the workdir holds checkpoints of another recipe.
 
+    A setting that the workdir's recipe lacks, because it was not there yet when the run began,
+    counts as its default.
+
     Args:
+        recipe: of the run here.
         written: what `write` would write.
         folder: the workdir.
         may_change: settings, or whole groups, that may differ.
@@ -297,6 +304,9 @@ def check_workdir(
         former = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
+    for field in dataclasses.fields(Recipe):
+        defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
+        former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
     lines = differences(former, written, may_change)
     if lines:
         raise InputError(

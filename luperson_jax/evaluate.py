@@ -103,7 +103,8 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     if evaluation is None:
         raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
     folder = pathlib.Path(workdir)
-    config.check_workdir(config.to_dict(recipe), folder, config.MAY_CHANGE_IN_EVALUATION)
+    written, may_change = config.to_dict(recipe), config.MAY_CHANGE_IN_EVALUATION
+    config.check_workdir(recipe, written, folder, may_change)
     state = restore(recipe, workdir, mesh)
     reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
     try:

@@ -35,7 +35,10 @@ def parse(arguments: Sequence[str]) -> None:
         reason: object = error
         while isinstance(reason, Exception) and len(reason.args) == 1:
             reason = reason.args[0]  # they come wrapped in each other
-        raise InputError(f"command line: {reason}") from error
+        words = str(reason).strip()
+        if "Traceback" in words:  # of the file; ml_collections quotes it whole
+            words = words.splitlines()[-1]
+        raise InputError(f"command line: {words}") from error
     if len(rest) > 1:
         raise InputError(f"command line: unexpected {rest[1]!r}; every option starts with --")
     if not chosen or not WORKDIR.value:

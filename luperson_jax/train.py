@@ -154,7 +154,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         steps_per_epoch,
         evaluation,
     )
-    config.check_workdir(current.written, current.workdir)
+    config.check_workdir(recipe, current.written, current.workdir)
     return current
 
 
@@ -261,14 +261,12 @@ def _start_from(current: Run, state: TrainState, reporter: Reporter) -> TrainSta
     _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
     target = {"params": state.params, "extra": state.extra}
     filled, lines = transfer.take_backbone(target, model)
-    reporter.say(f"starting from {source} ({model.network}): " + "\n".join(lines))
-    chosen = current.recipe.augment.statistics
-    if model.statistics is not None and model.statistics != recipes.statistics(chosen):
-        mean, std = model.statistics
-        reporter.say(
-            f"note: {source} expects pixels of mean {mean} and deviation {std}; "
-            f"augment.statistics={chosen} are others"
-        )
+    reporter.say(f"starting from {source} ({model.family}, {model.network}): " + "\n".join(lines))
+    statistics = recipes.statistics(current.recipe.augment.statistics)
+    if model.statistics is None:
+        reporter.say(f"note: {source} does not tell which pixel statistics its weights expect")
+    elif other := model.other_pixels(statistics):
+        reporter.say(f"note: {other}")
     filled = sharding.put_replicated(filled, current.mesh)
     return dataclasses.replace(state, params=filled["params"], extra=filled["extra"])
 

@@ -10,11 +10,9 @@ Fu et al., "Unsupervised Pre-training for Person Re-identification", 2021, arXiv
 
 import dataclasses
 import os
-import re
 import time
 from collections.abc import Callable
 
-import jax
 import numpy as np
 import torch
 from torch import nn
@@ -22,17 +20,12 @@ from torch.nn import functional
 
 from data_pipeline.errors import InputError
 from luperson_jax import config, trees
+from luperson_jax.convert import translate
+from luperson_jax.convert.model import Model, describe
 from luperson_jax.structs import TrainState, Tree
 
 NUM_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 NUM_BLOCKS[152] = (3, 8, 36, 3)
-LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,14 +161,12 @@ class TorchMoco:
 
     def load(self, params: Tree, extra: Tree) -> None:
         """Takes over parameters, statistics and queue of the task `moco`."""
-        pairs = (params, extra["stats"]), (extra["key_params"], extra["key_stats"])
-        for encoder, (parameters, stats) in zip((self.query, self.key), pairs, strict=True):
-            state = state_of(parameters, stats)
-            missing, unexpected = encoder.load_state_dict(state, strict=False)
-            assert not unexpected, unexpected
-            assert all(name.endswith("num_batches_tracked") for name in missing), missing
-        self.queue.copy_(torch.from_numpy(np.array(extra["queue"])))
-        self.pointer = int(extra["queue_pointer"])
+        tensors = tensors_of(params, extra)
+        for prefix, encoder in (("encoder_q.", self.query), ("encoder_k.", self.key)):
+            own = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+            encoder.load_state_dict({key.removeprefix(prefix): own[key] for key in own})
+        self.queue.copy_(tensors["queue"].T)
+        self.pointer = int(tensors["queue_ptr"])
 
     def step(self, query_images: torch.Tensor, key_images: torch.Tensor) -> torch.Tensor:
         """One step on two views [B, 3, H, W] float32 of the same pictures; the loss, detached."""
@@ -241,18 +232,10 @@ def make_turn(
     return turn
 
 
-def state_of(params: Tree, stats: Tree) -> dict[str, torch.Tensor]:
-    """Trees of a `MocoEncoder` under torchvision's names: `layer1_0/conv1/kernel` [h, w, in, out]
-    becomes `layer1.0.conv1.weight` [out, in, h, w]."""
-    state = {}
-    for tree in (params, stats):
-        for path, leaf in zip(trees.path_names(tree), jax.tree.leaves(tree), strict=True):
-            *parents, name = path.split("/")[1:]
-            value = np.array(leaf)
-            if value.ndim == 4:
-                value = value.transpose(3, 2, 0, 1)
-            elif value.ndim == 2:
-                value = value.T
-            key = re.sub(r"_(\d+)", r".\1", ".".join([*parents, LEAVES[name]]))
-            state[key] = torch.from_numpy(value.copy())
-    return state
+def tensors_of(params: Tree, extra: Tree) -> dict[str, torch.Tensor]:
+    """Both encoders and the queue of the task `moco`, by the names of the public files."""
+    leaves = trees.by_name({"params": params, "extra": extra})
+    tensors = {path: np.asarray(leaf) for path, leaf in leaves.items()}
+    network = describe({path: array.shape for path, array in tensors.items()}, "moco", 2)
+    _, named = translate.to_torch(Model(tensors, network, "luperson_jax"))
+    return {name: torch.tensor(array) for name, array in named.items()}

@@ -184,7 +184,17 @@ def recipe(name: str) -> Recipe:
 
 
 def statistics(name: str) -> Statistics:
-    """The mean and standard deviation of that name; raises InputError as `recipe` does."""
+    """The mean and standard deviation of that name.
+
+    Six numbers, `mean,mean,mean,std,std,std` in 0..1, stand for themselves: a file of weights may
+    expect pixels that no paper has named. Raises InputError as `recipe` does.
+    """
+    try:
+        numbers = tuple(float(part) for part in name.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 6 and min(numbers[3:]) > 0:
+        return Statistics(numbers[:3], numbers[3:])
     return _lookup("set of mean and standard deviation", name, STATISTICS)
 
 

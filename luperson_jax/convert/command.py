@@ -13,9 +13,11 @@ from luperson_jax.augment import recipes
 from luperson_jax.convert import files, momentum, sources, translate, workdir
 from luperson_jax.convert import model as model_file
 from luperson_jax.convert.model import Model
+from luperson_jax.convert.report import pixel_lines
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 MODEL_SUFFIX = ".npz"
+SHOWN = ("step", *sources.FACTS)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,30 +47,46 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", help="HEIGHTxWIDTH that the network was trained with")
     parser.add_argument("--config", help="configuration of the workdir: FILE or FILE:ARGUMENT")
-    parser.add_argument("--set", action="append", default=[], metavar="GROUP.SETTING=VALUE")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="GROUP.SETTING=VALUE",
+        help="change a setting of --config; may be repeated",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Converts; raises InputError, with nothing written, where that is not possible in full."""
     source, target = pathlib.Path(options.source), pathlib.Path(options.target)
     to_workdir = target.suffix not in (MODEL_SUFFIX, *TORCH_SUFFIXES)
-    if to_workdir != bool(options.config):
-        raise InputError(
-            f"OUT is {target}: expected {MODEL_SUFFIX}, {', '.join(TORCH_SUFFIXES)}, or the folder "
-            "of a run together with --config FILE"
-        )
-    if target.exists() and not to_workdir:
-        raise InputError(f"{target} exists; delete it, or write to another name")
+    _check(options, target, to_workdir)
     model, lines = _open(source, options)
     if to_workdir:
         recipe = config.resolve(config.read(options.config, options.set), tasks.OPTIONS)
         lines += [f"workdir      {line}" for line in workdir.write(model, recipe, target)]
     elif target.suffix == MODEL_SUFFIX:
-        target.parent.mkdir(parents=True, exist_ok=True)
         model_file.save(model, target)
     else:
         lines += _export(model, target, options.to)
     sys.stdout.write("\n".join([f"{source} -> {target}", *lines]) + "\n")
+
+
+def _check(options: argparse.Namespace, target: pathlib.Path, to_workdir: bool) -> None:
+    """Refuses options that would do nothing, and targets that cannot be written."""
+    if to_workdir and not options.config:
+        raise InputError(
+            f"OUT is {target}: expected {MODEL_SUFFIX}, {', '.join(TORCH_SUFFIXES)}, or the folder "
+            "of a run together with --config FILE"
+        )
+    if not to_workdir and (options.config or options.set):
+        raise InputError(f"--config and --set are for workdirs, and OUT is the file {target}")
+    if options.to != translate.AUTO and target.suffix not in TORCH_SUFFIXES:
+        raise InputError(f"--to is for {', '.join(TORCH_SUFFIXES)}, and OUT is {target}")
+    if not to_workdir and target.exists():
+        raise InputError(f"{target} exists; delete it, or write to another name")
+    if not to_workdir and not target.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} for OUT {target}; make it first")
 
 
 def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[str]]:
@@ -80,6 +98,8 @@ def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[
     }
     opened, model, report = sources.open_model(path, **chosen)
     if opened is None:
+        if options.family != translate.AUTO:
+            raise InputError(f"--from is for files of others, and {path} is one of this program's")
         model = model.backbone() if options.only_backbone else model
         model = model.without_classifier() if options.skip_classifier else model
     if options.statistics:
@@ -88,7 +108,9 @@ def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[
     if options.size:
         model = dataclasses.replace(model, size=_size(options.size))
     if opened is None or report is None:
-        return model, [f"read         {model.network} of {model.family}"]
+        facts = "".join(f", {name} {model.facts[name]}" for name in SHOWN if name in model.facts)
+        lines = [f"read         a model of {model.family}{facts}", f"network      {model.network}"]
+        return model, [*lines, *pixel_lines(model)]
     return model, [*report.lines(model), _round_trip(opened, model)]
 
 
@@ -113,12 +135,17 @@ def _export(model: Model, target: pathlib.Path, name: str) -> list[str]:
         prefix=family.prefix,
         beside=beside if family.wrapper else {},
     )
-    again = files.read(target).tensors
-    same, shared = translate.num_identical(tensors, again)
+    same, _ = translate.num_identical(tensors, files.read(target).tensors)
     num = sum(np.issubdtype(array.dtype, np.floating) for array in tensors.values())
     if same != num:
         raise AssertionError(f"{target} does not hold what was written")
-    return [f"written      {len(tensors)} tensors as {family.title}; {same} of {shared} read back"]
+    lines = [
+        f"written      {family.title}: {num} tensors, read back and bit-identical, and "
+        f"{len(tensors) - num} counters"
+    ]
+    if "optimizer" in beside and target.suffix not in (".pth", ".pt"):
+        lines.append(f"left out     momentum of SGD, which {target.suffix} has no place for")
+    return lines
 
 
 def _size(text: str) -> tuple[int, int]:

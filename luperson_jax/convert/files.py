@@ -20,6 +20,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError
 from luperson_jax.convert import torch_io
 
@@ -137,24 +138,16 @@ def write(
     )
     _check_target(path)
     arrays = {prefix + name: _native(prefix + name, one) for name, one in tensors.items()}
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            if path.suffix == ".safetensors":
-                facts = {key: str(one) for key, one in beside.items() if _is_fact(one)}
-                stream.write(safetensors.numpy.save(arrays, facts or None))
-            else:
-                torch_io.save(path, stream, {**beside, wrapper: arrays} if wrapper else arrays)
-        part.rename(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if part.is_file():
-            part.unlink()
+    with atomic.replacing(path) as part, part.open("wb") as stream:
+        if path.suffix == ".safetensors":
+            facts = {key: str(one) for key, one in beside.items() if _is_fact(one)}
+            stream.write(safetensors.numpy.save(arrays, facts or None))
+        else:
+            torch_io.save(path, stream, {**beside, wrapper: arrays} if wrapper else arrays)
 
 
 def _native(name: str, array: np.ndarray) -> np.ndarray:
-    # safetensors copies memory as it lies: an array in another order would be written scrambled.
+    """The array in row order, which safetensors needs and does not check, and native bytes."""
     array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
     if array.dtype.kind not in "iub" and array.dtype not in (np.float32, np.float16):
         raise InputError(f"cannot write {name}: its type is {array.dtype}, expected float32")
@@ -331,8 +324,8 @@ def _unwrapped(path: pathlib.Path, content: Any) -> _Content:
         raise InputError(f"{path}: a tensor is named {odd!r}; expected names as of state_dict()")
     if not tensors:
         keys = ", ".join(repr(key) for key in list(content)[:8]) or "none"
-        inside = [key for key, one in content.items() if _has_tensors(one)]
-        hint = f"; there are tensors under {inside[0]!r}: save these alone" if inside else ""
+        inside = next((repr(key) for key, one in content.items() if _has_tensors(one)), "")
+        hint = inside and f"; for those under {inside}: torch.save(torch.load(f)[{inside}], out)"
         raise InputError(
             f"{path} holds no tensors by name: its keys are {keys}; expected tensors there or "
             f"under one of {', '.join(WRAPPERS)}{hint}"

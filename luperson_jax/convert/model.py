@@ -190,6 +190,17 @@ class Model:
         own = f"{NETWORK.params}/"
         return sum(array.size for path, array in self.tensors.items() if path.startswith(own))
 
+    def other_pixels(self, statistics: Statistics) -> str:
+        """What differs between given pixel statistics and those that the weights expect; empty
+        where they agree or the latter are not known."""
+        if self.statistics is None or np.allclose(self.statistics, statistics, rtol=0, atol=1e-4):
+            return ""
+        numbers = ",".join(f"{value:.4f}" for values in self.statistics for value in values)
+        return (
+            f"the weights expect pixels of mean and deviation {numbers}, and augment.statistics "
+            "names others; set it to a name for these, or to these six numbers"
+        )
+
     def backbone(self) -> "Model":
         """The same without head, neck, classifier, key encoder, queue and momentum."""
         tensors = {path: a for path, a in self.tensors.items() if path.startswith(BACKBONES)}

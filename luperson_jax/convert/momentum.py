@@ -30,23 +30,27 @@ _ORDER = (
 )
 
 
-def read(family: Family, names: Iterable[str], optimizer: Any) -> dict[str, np.ndarray]:
+def read(
+    family: Family, tensors: Mapping[str, np.ndarray], optimizer: Any
+) -> dict[str, np.ndarray]:
     """The momentum of each parameter.
 
     Args:
         family: of the file.
-        names: of its tensors, in its order.
-        optimizer: `state_dict()` of torch.optim.SGD, with arrays in place of tensors; anything
-            else has no momentum.
+        tensors: of the file, in its order.
+        optimizer: `state_dict()` of torch.optim.SGD, with arrays in place of tensors.
 
     Returns:
-        [path of the parameter] -> array of its shape; empty where the optimizer has none.
+        [path of the parameter] -> array of its shape; empty where the optimizer has none, or has
+        several groups of parameters (LARS): its numbers then follow the groups, not the network.
 
     Raises:
         InputError: it belongs to other tensors.
     """
-    states = optimizer.get("state", {}) if isinstance(optimizer, Mapping) else {}
-    numbered = dict(enumerate(name for name in names if not _BUFFER.search(name)))
+    if not isinstance(optimizer, Mapping) or len(optimizer.get("param_groups", ())) != 1:
+        return {}
+    states = optimizer.get("state", {})
+    numbered = dict(enumerate(name for name in tensors if not _BUFFER.search(name)))
     found: dict[str, np.ndarray] = {}
     for number, state in states.items():
         momentum = state.get("momentum_buffer")
@@ -55,10 +59,11 @@ def read(family: Family, names: Iterable[str], optimizer: Any) -> dict[str, np.n
         name = numbered.get(int(number), "")
         matches = ((rule, rule.path_of(name, momentum.ndim)) for rule in family.rules)
         rule, path = next(((rule, path) for rule, path in matches if path), (None, None))
-        if rule is None or path is None:
+        if rule is None or path is None or momentum.shape != tensors[name].shape:
             raise InputError(
                 f"the optimizer has momentum {momentum.shape} for parameter {number} ({name!r}); "
-                "optimizer and tensors of the file do not belong together"
+                "optimizer and tensors of the file do not belong together; --only-backbone leaves "
+                "the optimizer out"
             )
         found[path] = rule.transform.from_torch(np.asarray(momentum, np.float32))
     return found

@@ -5,6 +5,7 @@ import dataclasses
 
 from data_pipeline.errors import shorten
 from luperson_jax.convert.model import Model
+from luperson_jax.convert.rules import COUNTER
 
 Shape = tuple[int, ...]
 
@@ -21,7 +22,7 @@ class Report:
         reshaped: (path, shape in the file, shape expected), shapes as ours.
         unknown: keys of the file that the family's table does not have.
         left_out: (key, reason) of those that a complete conversion leaves behind.
-        transformed: name of a transform -> number of tensors it changed.
+        transformed: name of a transform -> number of matched tensors; "" where nothing changes.
     """
 
     title: str
@@ -49,8 +50,10 @@ class Report:
 
     def lines(self, model: Model) -> list[str]:
         """The account for a reader, with the model that came out."""
-        facts = "".join(f", {name} {value}" for name, value in model.facts.items())
-        transformed = [f"{count} {name}" for name, count in self.transformed.items()]
+        facts = "".join(
+            f", {name} {value}" for name, value in model.facts.items() if name != COUNTER
+        )
+        transformed = [f"{count}x {name}" for name, count in self.transformed.items() if name]
         reasons = collections.Counter(reason for _, reason in self.left_out)
         lines = [
             f"read         {self.title}{facts}",
@@ -59,18 +62,28 @@ class Report:
             f"{model.num_parameters:,} parameters",
             f"transformed  {', '.join(transformed) or 'none'}",
         ]
-        lines += [f"left out     {count}: {reason}" for reason, count in reasons.items()]
+        lines += [f"left out     {count} {reason}" for reason, count in reasons.items()]
         lines += shorten(self.problems())
-        size = f"{model.size[0]}x{model.size[1]}"
-        if model.statistics is None:
+        if model.network.kind == "reid" and model.network.pooling == "avg":
             lines.append(
-                f"pixels       mean and deviation are not known from the file, size {size}; "
-                "name them with --statistics (LUPerson's weights: lup)"
+                "pooling      not in the file, so taken as avg; where it was another, say so in "
+                "model.pooling of the configuration"
             )
-        else:
-            mean, std = (_numbers(values) for values in model.statistics)
-            lines.append(f"pixels       mean {mean}, deviation {std}, size {size}")
-        return lines
+        return [*lines, *pixel_lines(model)]
+
+
+def pixel_lines(model: Model) -> list[str]:
+    """What input the weights expect, as far as it is known."""
+    size = f"{model.size[0]}x{model.size[1]}"
+    if model.statistics is None:
+        pixels = (
+            "mean and deviation are not known; name them with --statistics (LUPerson: lup, "
+            "LUPerson-NL: lmdb_200_20)"
+        )
+    else:
+        mean, std = (_numbers(values) for values in model.statistics)
+        pixels = f"mean {mean}, deviation {std}"
+    return [f"pixels       {pixels}", f"input size   {size} unless --size says otherwise"]
 
 
 def _numbers(values: tuple[float, ...]) -> str:

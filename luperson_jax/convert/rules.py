@@ -48,21 +48,21 @@ def _pointer(array: np.ndarray) -> np.ndarray:
 
 VECTOR = Transform("", 1, _same, _same)
 CONVOLUTION = Transform(
-    "convolution OIHW -> HWIO",
+    "convolutions OIHW -> HWIO",
     4,
     lambda a: a.transpose(2, 3, 1, 0),
     lambda a: a.transpose(3, 2, 0, 1),
 )
-LINEAR = Transform("linear (out, in) -> (in, out)", 2, np.transpose, np.transpose)
+LINEAR = Transform("linear layers (out, in) -> (in, out)", 2, np.transpose, np.transpose)
 POINTWISE = Transform(
-    "1x1 convolution -> (in, out)",
+    "1x1 convolution OIHW -> (in, out)",
     4,
     _pointwise,
     lambda a: a.T[:, :, None, None],
 )
 QUEUE = Transform("queue (d, K) -> (K, d)", 2, np.transpose, np.transpose)
 POINTER = Transform(
-    "pointer int64 [1] -> int32 []",
+    "queue pointer int64 [1] -> int32 []",
     1,
     _pointer,
     lambda a: a.reshape(1).astype(np.int64),
@@ -210,6 +210,14 @@ class Family:
     last_stride: int = 2
     wrapper: str = ""
     prefix: str = ""
+
+    @functools.cached_property
+    def trunk(self) -> tuple[str, ...]:
+        """How the torch names of the backbone begin."""
+        inside = f"{NETWORK.params}/backbone/"
+        keys = (rule.key for rule in self.rules if rule.path.startswith(inside))
+        starts = (key.partition("{")[0].removesuffix("weight").removesuffix("bias") for key in keys)
+        return tuple(dict.fromkeys(starts))
 
     def recognizes(self, keys: Collection[str]) -> bool:
         """Whether these are the keys of such a file."""

@@ -16,7 +16,7 @@ from luperson_jax.convert.report import Report
 from luperson_jax.convert.rules import Kind
 
 OURS = "luperson_jax"
-KINDS: dict[str, Kind] = {"moco": "moco", "identify": "reid"}
+TASK_KINDS: dict[str, Kind] = {"moco": "moco", "identify": "reid"}
 """Which network a task trains. Of any other, the backbone is what can leave its workdir."""
 
 FACTS = ("epoch", "arch", "best_mAP", "iteration")
@@ -73,7 +73,7 @@ def from_workdir(folder: pathlib.Path) -> Model:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; a workdir has one") from error
     tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
-    kind = KINDS.get(recipe["task"]["name"], "backbone")
+    kind = TASK_KINDS.get(recipe["task"]["name"], "backbone")
     settings = recipe["model"]
     network = describe(
         {path: array.shape for path, array in tensors.items()},

@@ -49,8 +49,9 @@ def take_all(target: Tree, model: Model) -> tuple[Tree, list[str]]:
     unused = [path for path in model.tensors if path not in wanted]
     if unused:
         raise InputError(
-            f"the recipe's network has no place for {len(unused)} tensors of the model "
-            f"({model.network}):\n  " + "\n  ".join(shorten(unused))
+            f"the network of the configuration has no place for {len(unused)} tensors of the model "
+            f"({model.network}):\n  " + "\n  ".join(shorten(unused)) + "\n"
+            "its groups model and task must describe that network"
         )
     return trees.nest(filled), lines
 
@@ -72,10 +73,12 @@ def _fill(
         else:
             filled[path] = array
     if problems:
+        skip = CLASSIFIER in sources and any(CLASSIFIER in line for line in problems)
+        hint = "; --skip-classifier leaves the classifier of other identities out" if skip else ""
         raise InputError(
             f"only {len(sources) - len(problems)} of {len(sources)} {what} can be filled from "
             f"a {model.network}:\n  " + "\n  ".join(shorten(problems)) + "\n"
-            "model.arch, width, stem and ibn, and the task's sizes, must be those of the model"
+            f"the groups model and task of the configuration must describe that network{hint}"
         )
     lines = [f"{len(sources) - len(random)} of {len(sources)} {what} filled"]
     return filled, lines + shorten([f"stays random: {path}" for path in random])

@@ -18,8 +18,11 @@ from luperson_jax.convert.rules import COUNTER, Family
 
 AUTO = "auto"
 NUM_SHOWN_KEYS = 6
+NOT_ASKED = "not asked for"
 WRITES = {"backbone": ("luperson",), "moco": ("moco",), "reid": ("fastreid", "cluster_contrast")}
 """The families that take a whole network of ours. All others take its backbone."""
+
+KINDS = {"backbone": "a backbone", "moco": "the encoders of MoCo", "reid": "a re-ID network"}
 
 
 def family_named(name: str) -> Family:
@@ -58,7 +61,7 @@ def detect(keys: Mapping[str, Any], name: str = AUTO) -> Family:
         )
     for expression, reason in known[0].refused:
         if any(re.search(expression, key) for key in keys):
-            raise InputError(f"the file is {known[0].title} with {reason}; nothing was converted")
+            raise InputError(f"the file is {known[0].title}: {reason}; nothing was converted")
     return known[0]
 
 
@@ -89,26 +92,24 @@ def from_torch(
             `allow_partial`, any tensor missing, unknown or of another shape.
     """
     chosen = detect(tensors, family)
-    found, unknown, left_out, transformed = _apply(chosen, tensors)
+    found, unknown, left_out, transforms = _apply(chosen, tensors)
     dropped = [
         path
         for path in found
         if (only_backbone and not path.startswith(BACKBONES))
         or (skip_classifier and path == CLASSIFIER)
     ]
-    left_out += [(path, "not asked for") for path in dropped]
+    left_out += [(path, NOT_ASKED) for path in dropped]
+    if only_backbone:
+        left_out += [(key, NOT_ASKED) for key in unknown if not key.startswith(chosen.trunk)]
+        unknown = [key for key in unknown if key.startswith(chosen.trunk)]
     found = {path: array for path, array in found.items() if path not in dropped}
     shapes = {path: array.shape for path, array in found.items()}
     kind = "backbone" if only_backbone else chosen.network
     network = describe(shapes, kind, chosen.last_stride)
-    report = _account(chosen, network, shapes, unknown, left_out, transformed)
+    report = _account(chosen, network, shapes, unknown, left_out, transforms)
     if not report.complete and not allow_partial:
-        raise InputError(
-            f"the file is {chosen.title} ({network}), but only {len(report.matched)} of "
-            f"{report.required} tensors of that network can be filled, and {len(report.unknown)} "
-            "of the file are unknown:\n  " + "\n  ".join(shorten(report.problems())) + "\n"
-            "nothing was written; --allow-partial takes what fits and lists the rest"
-        )
+        raise InputError(_incomplete(report, network))
     model = Model(
         tensors={path: found[path] for path in report.matched},
         network=network,
@@ -136,17 +137,18 @@ def to_torch(model: Model, family: str = AUTO) -> tuple[Family, dict[str, np.nda
     """
     if model.absent:
         raise InputError(
-            f"the model lacks {len(model.absent)} tensors that a conversion left out; only a whole "
-            "one can be written:\n  " + "\n  ".join(shorten(model.absent))
+            "the model lacks tensors that a partial conversion left out, and only a whole one can "
+            f"be written ({len(model.absent)} missing):\n  " + "\n  ".join(shorten(model.absent))
         )
     whole = WRITES[model.network.kind]
     chosen = family_named(whole[0] if family == AUTO else family)
     if chosen.network == "backbone":
         model = model.backbone()
     elif chosen.name not in whole:
+        valid = dict.fromkeys((*whole, "luperson", "torchvision"))
         raise InputError(
-            f"{chosen.title} cannot hold a {model.network.kind} network; expected --to "
-            f"{' or '.join((*whole, 'torchvision', 'luperson'))}"
+            f"{chosen.title} cannot hold {KINDS[model.network.kind]}; expected --to "
+            f"{' or '.join(valid)}"
         )
     return chosen, named(model, chosen)
 
@@ -194,12 +196,12 @@ def num_identical(
 
 def _apply(
     family: Family, tensors: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]], dict[str, int]]:
+) -> tuple[dict[str, np.ndarray], list[str], list[tuple[str, str]], dict[str, str]]:
     found: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     unknown: list[str] = []
     left_out: list[tuple[str, str]] = []
-    transformed: collections.Counter[str] = collections.Counter()
+    transforms: dict[str, str] = {}
     for key, array in tensors.items():
         matches = ((rule, rule.path_of(key, array.ndim)) for rule in family.rules)
         rule, path = next(((rule, path) for rule, path in matches if path), (None, None))
@@ -211,8 +213,8 @@ def _apply(
             raise InputError(f"{key} and {origin[path]} are both {path}; remove one of them")
         else:
             found[path], origin[path] = rule.transform.from_torch(array), key
-            transformed.update([rule.transform.name] if rule.transform.name else [])
-    return found, unknown, left_out, dict(transformed)
+            transforms[path] = rule.transform.name
+    return found, unknown, left_out, transforms
 
 
 def _account(
@@ -221,13 +223,14 @@ def _account(
     shapes: Mapping[str, Shape],
     unknown: list[str],
     left_out: list[tuple[str, str]],
-    transformed: dict[str, int],
+    transforms: dict[str, str],
 ) -> Report:
     expected = network.shapes
+    matched = tuple(path for path in expected if shapes.get(path) == expected[path])
     return Report(
         title=family.title,
         required=len(expected),
-        matched=tuple(path for path in expected if shapes.get(path) == expected[path]),
+        matched=matched,
         missing=tuple(path for path in expected if path not in shapes),
         reshaped=tuple(
             (path, shapes[path], shape)
@@ -236,7 +239,20 @@ def _account(
         ),
         unknown=(*unknown, *(path for path in shapes if path not in expected)),
         left_out=tuple(left_out),
-        transformed=transformed,
+        transformed=dict(collections.Counter(transforms[path] for path in matched)),
+    )
+
+
+def _incomplete(report: Report, network: Network) -> str:
+    filled = f"{len(report.matched)} of {report.required} tensors of that network"
+    more = f"{len(report.unknown)} tensors of the file have no place in it"
+    trunk = any(path.startswith(BACKBONES) for path in report.missing)
+    hint = "" if trunk or network.kind == "backbone" else "; --only-backbone takes the trunk alone"
+    return (
+        f"the file is {report.title} ({network}); it fills {filled}, and {more}:\n  "
+        + "\n  ".join(shorten(report.problems()))
+        + "\n"
+        f"only a whole model is taken; luperson convert --allow-partial keeps what fits{hint}"
     )
 
 

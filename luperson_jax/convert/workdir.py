@@ -6,10 +6,12 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from luperson_jax import checkpoint, config, sharding, tasks, train
+from luperson_jax.augment import recipes
 from luperson_jax.convert import momentum
 from luperson_jax.convert.model import Model
-from luperson_jax.convert.sources import KINDS
+from luperson_jax.convert.sources import TASK_KINDS
 from luperson_jax.convert.transfer import take_all
+from luperson_jax.convert.translate import KINDS
 from luperson_jax.structs import Tree
 
 
@@ -32,12 +34,15 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     """
     if any(folder.glob("checkpoints/[0-9]*")):
         raise InputError(f"{folder} holds checkpoints already; give another folder")
-    if KINDS.get(recipe.task.name) != model.network.kind:
+    if TASK_KINDS.get(recipe.task.name) != model.network.kind:
         raise InputError(
-            f"the model is a {model.network.kind} network ({model.network}), task.name is "
+            f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
             f"{recipe.task.name!r}; expected a configuration of the same method. To train from "
             "its backbone give it as train.init_from instead"
         )
+    other = model.other_pixels(recipes.statistics(recipe.augment.statistics))
+    if other:
+        raise InputError(other)
     current = train.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
     tree = train.to_tree(train.initial_state(current))
     filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)

@@ -14,6 +14,7 @@ FORBIDDEN = {
     "luperson_jax/retrieval": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
     "luperson_jax/models": ("luperson_jax.tasks", "luperson_jax.train", "luperson_jax.losses"),
     "luperson_jax/tasks": ("flax", "luperson_jax.train", "luperson_jax.evaluate"),
+    "luperson_jax/convert/families": ("numpy", "jax", "luperson_jax.tasks", "luperson_jax.models"),
     "luperson_jax": ("configs", "torch", "tensorflow"),
 }
 

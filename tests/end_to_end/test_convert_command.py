@@ -1,9 +1,12 @@
 """`luperson convert` as a user calls it, on files that need no PyTorch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from luperson_jax import checkpoint, cli, config, tasks, train
+from luperson_jax.augment import recipes
 from luperson_jax.convert import files, translate
 from tests.helpers import assert_trees_equal, tiny
 from tests.luperson_jax.test_convert_families import BOT, MOCO, model_of
@@ -83,7 +86,7 @@ def test_a_run_starts_from_any_form(form, tmp_path, labelled_world, unlabelled_w
     out = capsys.readouterr().out
     assert "100 of 100 backbone tensors filled" in out
     # The recipes of the two tasks differ in their pixel statistics; a flat file does not know them.
-    assert ("expects pixels of mean (0.3525" in out) == (form != "safetensors")
+    assert ("expect pixels of mean and deviation 0.3525" in out) == (form != "safetensors")
 
 
 @pytest.mark.parametrize("form", ["npz", "pth"])
@@ -116,7 +119,21 @@ def test_a_fine_tuned_model_is_evaluated_from_a_file(tmp_path, labelled_world, c
     assert_trees_equal(after["params"], before["params"])
     assert_trees_equal(after["extra"], before["extra"])
     out = capsys.readouterr().out
-    assert "as a FastReID model" in out
+    assert "written      a FastReID model: " in out
+
+
+def test_weights_for_other_pixels_are_refused(tmp_path, labelled_world, capsys):
+    model = dataclasses.replace(model_of(BOT), statistics=recipes.statistics("lup_imagenet"))
+    files.write(tmp_path / "a.safetensors", translate.to_torch(model)[1])
+    recipe = tiny("identify", labelled_world, model__width=4, task__extra_bn=True)
+    configuration = write_configuration(recipe, tmp_path / "config.py")
+    command = [tmp_path / "a.safetensors", tmp_path / "run", "--config", configuration]
+    command += ["--skip-classifier"]
+    assert convert(*command) == 2
+    err = capsys.readouterr().err
+    numbers = "0.3430,0.3080,0.3220,0.2520,0.2400,0.2430"
+    assert f"expect pixels of mean and deviation {numbers}" in err
+    assert convert(*command, "--set", f"augment.statistics='{numbers}'") == 0
 
 
 def test_other_identities_need_a_classifier_of_their_own(tmp_path, labelled_world, capsys):
@@ -145,7 +162,11 @@ MISTAKES = [
     (["{moco}", "{tmp}/run", "--config", "configs/none.py"], "does not exist"),
     (["{moco}", "{tmp}/run", "--config", "{identify}"], "give it as train.init_from instead"),
     (["{moco}", "{tmp}/run", "--config", "{pretrain}"], "resnet18 of width 4"),
-    (["{moco}", "{tmp}/a.safetensors", "--to", "fastreid"], "cannot hold a moco network"),
+    (["{moco}", "{tmp}/a.safetensors", "--to", "fastreid"], "cannot hold the encoders of MoCo"),
+    (["{moco}", "{tmp}/a.npz", "--to", "fastreid"], "--to is for .pth"),
+    (["{moco}", "{tmp}/a.npz", "--config", "{identify}"], "--config and --set are for workdirs"),
+    (["{moco}", "{tmp}/none/a.npz"], "make it first"),
+    (["{moco}", "{tmp}/run", "--config", "configs/demo.py:nothing"], "is none of pretrain"),
     (["{tmp}/none.pth", "{tmp}/a.npz"], "no file 'none.pth'"),
     (["{tmp}", "{tmp}/a.npz"], "holds no checkpoints"),
     (["{moco}"], "required: OUT"),

@@ -202,6 +202,23 @@ def test_only_the_backbone_of_a_moco_file():
         np.testing.assert_array_equal(array, tensors[f"encoder_q.{key}"], err_msg=key)
 
 
+def test_a_strange_head_does_not_hinder_the_backbone():
+    tensors = TRUNK | {"fc.0.weight": np.ones((3, 2), np.float32), "neck": np.ones(3, np.float32)}
+    with pytest.raises(InputError, match=r"unknown +neck"):
+        translate.from_torch(tensors)
+    model, report = translate.from_torch(tensors, only_backbone=True)
+    assert report.complete
+    assert model.network == BACKBONE
+    with pytest.raises(InputError, match="unknown"):
+        translate.from_torch(TRUNK | {"layer1.0.gate": np.ones(3)}, only_backbone=True)
+
+
+def test_a_lost_head_points_to_the_backbone():
+    tensors = {key: a for key, a in torch_of("fastreid", BOT).items() if "heads." not in key}
+    with pytest.raises(InputError, match="--only-backbone takes the trunk alone"):
+        translate.from_torch(tensors)
+
+
 def test_a_moco_file_given_as_a_backbone_is_named():
     with pytest.raises(InputError, match=r"not a torchvision ResNet: it looks like a MoCo pre-tr"):
         translate.from_torch(torch_of("moco", MOCO), "torchvision")
@@ -229,7 +246,7 @@ def test_unknown_names_are_shown():
 def test_what_is_not_whole_is_refused_and_listed(change, words):
     tensors = dict(TRUNK)
     change(tensors)
-    with pytest.raises(InputError, match=rf"(?s)can be filled.*{words}"):
+    with pytest.raises(InputError, match=rf"(?s)tensors of that network.*{words}"):
         translate.from_torch(tensors)
     model, report = translate.from_torch(tensors, allow_partial=True)
     assert not report.complete
@@ -257,7 +274,7 @@ def test_a_classifier_is_left_out_only_when_asked():
 
 
 def test_a_network_goes_only_where_it_has_a_place():
-    with pytest.raises(InputError, match="cannot hold a moco network; expected --to moco"):
+    with pytest.raises(InputError, match="cannot hold the encoders of MoCo; expected --to moco or"):
         translate.to_torch(model_of(MOCO), "fastreid")
     with pytest.raises(InputError, match="no place for"):
         translate.to_torch(model_of(BOT), "cluster_contrast")
@@ -278,7 +295,7 @@ FOREIGN_KEYS = {
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda family: family.name)
 def test_a_network_that_is_not_here_is_named(foreign):
     tensors = {key: np.ones(2, np.float32) for key in FOREIGN_KEYS[foreign.name]}
-    with pytest.raises(InputError, match=f"the file is {foreign.title} .*nothing was converted"):
+    with pytest.raises(InputError, match=f"the file is {foreign.title}: .*nothing was converted"):
         translate.from_torch(tensors)
 
 

@@ -207,6 +207,8 @@ def _tar_of(name: str, data: bytes) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ["git lfs pull"]),
         (b"Too many users have viewed this file\nlater", ["text file", "Too many users"]),
         (b'{"error": {"code": 403}}', ["text file", "error"]),
+        (b"PKU-reID: read me first", ["text file"]),
+        (b"S'\\i'\n.", ["text file"]),  # by chance a pickle of a string with a wrong escape
         (b"   \n", ["text file"]),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", ["JPEG", ".safetensors"]),
         (b"\x89PNG\r\n\x1a\n\x00\x00", ["PNG"]),
@@ -220,6 +222,7 @@ def _tar_of(name: str, data: bytes) -> bytes:
         (_zip_of(**{"net/constants.pkl": b"", "net/data.pkl": b""}), ["TorchScript", "torch.jit"]),
         (_zip_of(**{"a.npy": b"\x93NUMPY\x01\x00\x10\x00hello world, yes"}), ["'a'"]),
         (b"PK\x03\x04" + bytes(60), ["incomplete zip"]),
+        (_zip_of(**{"\xe9.npy": b""}).replace("\xe9".encode(), b"\xff\xff"), ["damaged", "zip"]),
     ],
 )
 def test_what_is_no_weight_file_is_told_what_it_is(tmp_path, data, words):

@@ -100,7 +100,10 @@ def test_a_key_encoder_starts_as_the_network_itself(model):
     ("change", "words"),
     [
         ({"width": 8}, r"only 0 of 100 .*resnet18 of width 4.*bn1/mean: \(4,\), expected \(8,\)"),
-        ({"arch": "resnet50"}, "from a resnet18 of width 4.*missing.*layer1_0/bn3"),
+        (
+            {"arch": "resnet50"},
+            "from a resnet18 of width 4.*layer1_0/bn3.*must describe that network",
+        ),
     ],
 )
 def test_a_backbone_that_does_not_fit_is_an_error(model, change, words):

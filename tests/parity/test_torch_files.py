@@ -5,6 +5,7 @@ import collections
 import os
 import pathlib
 import pickle
+import struct
 import subprocess
 import sys
 import zipfile
@@ -118,7 +119,7 @@ def test_what_is_mixed_among_the_tensors_lies_beside(tmp_path):
     [
         ({"epoch": 3, "arch": "resnet50"}, ["'epoch', 'arch'", "state_dict"]),
         ({}, ["keys are none"]),
-        ({"student": {"w": torch.ones(1)}}, ["under 'student'", "keys are 'student'"]),
+        ({"student": {"w": torch.ones(1)}}, ["torch.load(f)['student']", "keys are 'student'"]),
         ({"state_dict": {}, "epoch": 1}, ["'state_dict', 'epoch'"]),
         ([torch.ones(1)], ["holds a list", "state_dict()"]),
         (torch.ones(1), ["holds a ndarray"]),
@@ -169,23 +170,27 @@ def test_tensors_of_a_gpu_load_without_one(tmp_path, monkeypatch):
         assert_same_bits(files.read(path).tensors, state())
 
 
+class Swapped:
+    def __reduce__(self):  # what numpy does on a machine of the other byte order
+        return np.float64(1).__reduce__()[0], (np.dtype(">f8"), struct.pack(">d", 2.5))
+
+
 @ZIPPED
 def test_numpy_scalars_become_numbers(tmp_path, zipped):
     scalars = {
         "best_mAP": np.float64(0.1),
         "rank1": np.float32(0.1),
         "epoch": np.int64(-3),
-        "byte": np.uint8(200),
         "done": np.bool_(True),
-        "swapped": np.array(2.5, ">f8")[()],
     }
-    path = save({"state_dict": state(), **scalars}, tmp_path / "m.pth", zipped=zipped)
+    content = {"state_dict": state(), **scalars, "swapped": Swapped()}
+    path = save(content, tmp_path / "m.pth", zipped=zipped)
     if not zipped:  # as numpy 1 named its module; no length elsewhere in the pickle depends on it
         assert b"numpy._core" in path.read_bytes()
         path.write_bytes(path.read_bytes().replace(b"numpy._core", b"numpy.core"))
     source = files.read(path)
     assert_same_bits(source.tensors, state())
-    expected = {name: scalar.item() for name, scalar in scalars.items()}
+    expected = {name: scalar.item() for name, scalar in scalars.items()} | {"swapped": 2.5}
     assert source.beside == expected
     assert [type(one) for one in source.beside.values()] == [type(v) for v in expected.values()]
 
@@ -270,8 +275,8 @@ def test_an_old_torch_is_refused(tmp_path, monkeypatch):
 
 @ZIPPED
 def test_a_file_cut_anywhere_is_refused(tmp_path, zipped):
-    content = {"w": torch.arange(40.0), "best": np.float64(1)}
-    path = save({"model": content}, tmp_path / "m.pth", zipped=zipped)
+    content = {"model": {"w": torch.arange(40.0), "best": np.float64(1)}}
+    path = save(content, tmp_path / "m.pth", zipped=zipped)
     data = path.read_bytes()
     for length in range(1, len(data), 1 if not zipped else 7):
         path.write_bytes(data[:length])
@@ -364,16 +369,11 @@ def test_torch_reads_what_is_written(tmp_path):
     assert (content["epoch"], content["best"]) == (3, 0.5)
     assert isinstance(content["optimizer"]["state"][0]["buffer"], torch.Tensor)
     assert content["optimizer"]["groups"] == [(1, None)]
-    tensors = content["state_dict"]
-    assert list(tensors) == ["module.weight", "module.bias"]
-    assert all(tensor.is_contiguous() for tensor in tensors.values())
-    layer.load_state_dict({name.removeprefix("module."): one for name, one in tensors.items()})
-    x = torch.ones(1, 3)
+    assert all(tensor.is_contiguous() for tensor in content["state_dict"].values())
+    torch.nn.DataParallel(layer).load_state_dict(content["state_dict"])
     expected = np.ones((1, 3)) @ arrays["weight"].T + 1
-    np.testing.assert_allclose(layer(x).detach().numpy(), expected)
-    source = files.read(path)
-    assert source.beside["epoch"] == 3
-    np.testing.assert_array_equal(source.beside["optimizer"]["state"][0]["buffer"], [1, 1])
+    np.testing.assert_allclose(layer(torch.ones(1, 3)).detach().numpy(), expected)
+    assert files.read(path).beside["epoch"] == 3
 
 
 FULL_DISK = """

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib
-import itertools
 import pathlib
 
 import jax
@@ -14,10 +13,14 @@ import pytest
 from data_pipeline import records
 from data_pipeline.errors import InputError
 from luperson_jax import models, optim, tasks, train
-from luperson_jax.structs import Batch, TrainState
+from luperson_jax.convert.rules import COUNTER
+from luperson_jax.structs import TrainState
+from tests.converted import GivenViews, floats, make_batch, make_views
 from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
+
+from tests.parity.cases import to_nchw  # noqa: E402
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 SIZE = (65, 33)  # odd at every stage, so that each padding matters
@@ -32,45 +35,27 @@ def torch_moco():
         yield importlib.import_module("torch_moco")
 
 
-class GivenViews:
-    """Takes the two views from the batch: its canvases hold them side by side. The task asks for
-    the query view first; the keys come permuted, together with their pictures."""
-
-    def __init__(self):
-        self.halves = itertools.cycle((slice(None, SIZE[1]), slice(SIZE[1], None)))
-
-    def draw(self, keys, batch):
-        del keys
-        half = batch.images[:, 0, :, next(self.halves)]
-        return half.astype(jnp.float32) / 64 - 2
-
-
-def make_pairs(seed):
-    """[B, h, 2w, 3] uint8: smooth pictures, and a second view that resembles the first."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(30, 226, (BATCH_SIZE, 13, 11, 3))
-    picture = np.repeat(np.repeat(coarse, 5, 1), 3, 2)
-    noise = random.integers(-30, 30, (2, *picture.shape))
-    return np.concatenate(list(picture + noise), axis=2).astype(np.uint8)
-
-
-def make_batch(pairs):
-    zeros = jnp.zeros(BATCH_SIZE, jnp.int32)
-    size = jnp.tile(jnp.array([[SIZE[0], 2 * SIZE[1]]], jnp.int32), (BATCH_SIZE, 1))
-    mask = jnp.ones(BATCH_SIZE, bool)
-    return Batch(jnp.asarray(pairs)[:, None], size, zeros, zeros, zeros, mask)
-
-
-def to_torch(pairs):
-    views = np.split(pairs.astype(np.float32) / 64 - 2, 2, axis=2)
-    return [torch.from_numpy(view.transpose(0, 3, 1, 2).copy()) for view in views]
-
-
 def make_state(task):
     """Parameters and the rest, the key encoder unlike the query's from the start."""
-    params, extra = task.init(jax.random.key(0), make_batch(make_pairs(0)), records.empty_table())
+    batch = make_batch(make_views(0, 2, BATCH_SIZE, SIZE))
+    params, extra = task.init(jax.random.key(0), batch, records.empty_table())
     extra["key_params"] = jax.tree.map(lambda leaf: 1.2 * leaf + 0.01, params)
     return params, extra
+
+
+def to_torch(views):
+    return [to_nchw(view) for view in floats(views)]
+
+
+def tensors_of(twin):
+    """Both encoders by the names of the public files."""
+    encoders = {"encoder_q": twin.query, "encoder_k": twin.key}
+    return {
+        f"{name}.{key}": value.clone()
+        for name, encoder in encoders.items()
+        for key, value in encoder.state_dict().items()
+        if not key.endswith(COUNTER)
+    }
 
 
 def close(got, wanted, tolerance):
@@ -80,13 +65,9 @@ def close(got, wanted, tolerance):
         assert error < tolerance, (name, error)
 
 
-def minus(state, start):
-    return {name: value - start[name] for name, value in state.items()}
-
-
 def test_three_steps_of_moco(torch_moco):
     """Loss, queue, statistics and parameters of both encoders. One network is enough here, the
-    others are compared in test_torch_models."""
+    others are compared in test_torch_convert."""
     recipe = tiny(
         "moco",
         "",
@@ -101,31 +82,28 @@ def test_three_steps_of_moco(torch_moco):
     optimizer, schedule = optim.build(recipe.optim, params, epochs=2, steps_per_epoch=NUM_STEPS)
     key = jax.random.key_data(jax.random.key(1))
     state = TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params), key)
-    task = dataclasses.replace(task, views=GivenViews())
+    task = dataclasses.replace(task, views=GivenViews(2))
     step = jax.jit(
         functools.partial(train.train_step, task, optimizer, schedule),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     twin = torch_moco.TorchMoco(torch_moco.settings_of(recipe), torch.device("cpu"))
     twin.load(params, extra)
-    start = torch_moco.state_of(params, extra["stats"])
-    key_start = torch_moco.state_of(extra["key_params"], extra["key_stats"])
+    start = tensors_of(twin)
 
     for number in range(NUM_STEPS):
-        pairs = make_pairs(number)
-        state, metrics = step(state, make_batch(pairs))
-        loss = twin.step(*to_torch(pairs))
+        views = make_views(number, 2, BATCH_SIZE, SIZE)
+        state, metrics = step(state, make_batch(views))
+        loss = twin.step(*to_torch(views))
         np.testing.assert_allclose(metrics["loss"], loss.numpy(), rtol=2e-5)
-        queue = torch.from_numpy(np.array(state.extra["queue"]))
-        close({"queue": queue}, {"queue": twin.queue}, 2e-5)
+        tensors = torch_moco.tensors_of(state.params, state.extra)
+        close({"queue": tensors["queue"]}, {"queue": twin.queue.T}, 2e-5)
         assert int(state.extra["queue_pointer"]) == twin.pointer
         # What the steps changed, not where they ended: a step is small against the parameters.
-        for encoder, stats, module, first in (
-            (state.params, state.extra["stats"], twin.query, start),
-            (state.extra["key_params"], state.extra["key_stats"], twin.key, key_start),
-        ):
-            got = minus(torch_moco.state_of(encoder, stats), first)
-            close(got, minus({name: module.state_dict()[name] for name in got}, first), 1e-3)
+        got, wanted = (
+            {key: one[key] - start[key] for key in start} for one in (tensors, tensors_of(twin))
+        )
+        close(got, wanted, 1e-3)
     assert twin.pointer == NUM_STEPS * BATCH_SIZE % recipe.task.queue_size
 
 
@@ -137,7 +115,7 @@ def test_the_deep_encoder(torch_moco):
     stats = jax.tree.map(lambda leaf: leaf + 0.1, extra["stats"])
     twin = torch_moco.TorchMoco(torch_moco.settings_of(recipe), torch.device("cpu"))
     twin.load(extra["key_params"], {**extra, "stats": stats})
-    images = to_torch(make_pairs(0))[0]
+    images = to_torch(make_views(0, 2, BATCH_SIZE, SIZE))[0]
     encode = jax.jit(
         lambda x: models.apply(task.network, extra["key_params"], stats, x, train=False)[0][1],
         compiler_options={"xla_backend_optimization_level": 0},

@@ -13,15 +13,15 @@ CLUSTER_CONTRAST = Family(
         *linear("classifier", "classifier", bias=False),
     ),
     network="reid",
-    left_out=((r"^domain_classifier\.", "CALR's camera classifier, which only training uses"),),
+    left_out=((r"^domain_classifier\.", "of CALR's camera classifier, which only training uses"),),
     refused=(
         (
             r"\.BN_[ST]\.",
-            "domain-specific batch normalization (DSBN, SpCL with a source domain): two sets of "
-            "statistics, of which one network of this program can hold one. Copy the target's "
+            "it has domain-specific batch normalization (DSBN, SpCL with a source domain): two "
+            "sets of statistics, and a network of this program holds one. Copy the target's "
             "(rename BN_T, drop BN_S) where you want those",
         ),
-        (r"^feat\.", "an embedding layer with bias, which the networks here do not have"),
+        (r"^feat\.", "it has an embedding layer with bias, which the networks here do not have"),
     ),
     statistics="imagenet",
     last_stride=1,

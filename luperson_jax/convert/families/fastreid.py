@@ -20,15 +20,15 @@ FASTREID = Family(
         *linear("heads", "classifier", bias=False),
     ),
     network="reid",
-    left_out=((r"^pixel_(mean|std)$", "kept as the pixel statistics"),),
+    left_out=((r"^pixel_(mean|std)$", "pixel statistics, kept beside the tensors"),),
     refused=(
         (
             r"^backbone\.NL_\d+\.",
-            "non-local blocks (AGW, SBS), which the networks of this version do not have",
+            "it has non-local blocks (AGW, SBS), which the networks of this version do not have",
         ),
         (
             r"\.se\.",
-            "squeeze-and-excitation blocks, which the networks of this version do not have",
+            "it has squeeze-and-excitation, which networks of this version lack",
         ),
     ),
     last_stride=1,

@@ -20,7 +20,12 @@ FOREIGN = (
         r"^resnet_v1_\d+/",
         reason="its strides lie elsewhere than torchvision's, and this version has no such network",
     ),
-    _foreign("moco_v3", "a MoCo v3 file", r"^(base|momentum)_encoder\."),
+    _foreign(
+        "moco_v3",
+        "a MoCo v3 file",
+        r"^(base|momentum)_encoder\.",
+        reason="this version has no table of its names",
+    ),
     _foreign("vit", "a vision transformer", r"^(\w+\.)*blocks\.0\.attn\.qkv\.weight$"),
     _foreign("swin", "a Swin transformer", r"relative_position_bias_table$"),
     _foreign("osnet", "an OSNet of torchreid", r"^conv2\.0\.conv2\w\."),

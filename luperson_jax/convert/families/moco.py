@@ -40,9 +40,9 @@ PNL = Family(
     signature=(r"^encoder_q\.layer1\.0\.conv1\.weight$", r"^encoder_q\.embed_fc\."),
     rules=resnet("encoder_q."),
     left_out=(
-        (r"^encoder_q\.(embed_fc|classifier|fc1|fc2)\.", "heads that only PNL trains"),
-        (r"^encoder_k\.", "the key encoder"),
-        (r"^(queue|queue_id|queue_ptr|prototypes)$", "memory of the pre-training"),
+        (r"^encoder_q\.(embed_fc|classifier|fc1|fc2)\.", "of heads that only PNL trains"),
+        (r"^encoder_k\.", "of the key encoder"),
+        (r"^(queue|queue_id|queue_ptr|prototypes)$", "of the memory of the pre-training"),
     ),
     statistics="lmdb_200_20",
 )
@@ -52,5 +52,5 @@ SIMCLR = Family(
     title="a SimCLR or SupCont pre-training file",
     signature=(r"^encoder\.conv1\.weight$", r"^encoder\.layer1\.0\.conv1\.weight$"),
     rules=resnet("encoder."),
-    left_out=((r"^encoder\.fc\.", "the projection head"),),
+    left_out=((r"^encoder\.fc\.", "of the projection head"),),
 )

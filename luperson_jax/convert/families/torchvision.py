@@ -9,16 +9,16 @@ TORCHVISION = Family(
     title="a torchvision ResNet",
     signature=(*_SIGNATURE, r"^fc\.weight$"),
     rules=resnet(),
-    left_out=((r"^fc\.", "the classifier of its training set"),),
+    left_out=((r"^fc\.", "of the classifier of its training set"),),
     statistics="imagenet",
     size=(224, 224),
 )
 
 LUPERSON = Family(
     name="luperson",
-    title="a ResNet without classifier, such as LUPerson's released backbones",
+    title="a ResNet under torchvision's names, such as LUPerson's released backbones",
     signature=_SIGNATURE,
     rules=resnet(),
-    left_out=((r"^classifier\.", "a classifier"),),
+    left_out=((r"^classifier\.", "of a classifier"),),
 )
 """Its files and stripped ImageNet weights look alike, so the pixel statistics are not known."""

@@ -1,0 +1,132 @@
+"""Networks of PyTorch to convert, one for every kind of file, and their conversion.
+
+The tests build them narrow, `scripts/check_conversion.py` as wide as they are published.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from luperson_jax.convert import translate
+from luperson_jax.convert.model import Model
+from luperson_jax.convert.report import Report
+from tests.parity import torch_nets
+
+Arrays = dict[str, np.ndarray]
+NUM_CLASSES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A kind of file.
+
+    Attributes:
+        family: what detection must call it.
+        build: width -> twin.
+        pooling: what the file does not tell about it; empty = it does.
+    """
+
+    family: str
+    build: Callable[[int], nn.Module]
+    pooling: str = ""
+
+
+def _case(family: str, net: type[nn.Module], depth: int, **options: Any) -> Case:
+    untold = "gem" if options.get("pooling") == "gem" else ""
+    return Case(family, functools.partial(net, depth, **options), untold)
+
+
+_fastreid = functools.partial(_case, "fastreid", torch_nets.FastReid, num_classes=NUM_CLASSES)
+_contrast = functools.partial(_case, "cluster_contrast", torch_nets.ClusterContrast)
+
+CASES = {
+    "torchvision R18": _case("torchvision", torch_nets.ResNet, 18, num_classes=10),
+    "torchvision R34": _case("torchvision", torch_nets.ResNet, 34, num_classes=10),
+    "torchvision R50": _case("torchvision", torch_nets.ResNet, 50, num_classes=10),
+    "torchvision R101": _case("torchvision", torch_nets.ResNet, 101, num_classes=10),
+    "torchvision R152": _case("torchvision", torch_nets.ResNet, 152, num_classes=10),
+    "IBN-Net R18": _case("luperson", torch_nets.ResNet, 18, ibn=True),
+    "IBN-Net R50": _case("luperson", torch_nets.ResNet, 50, ibn=True),
+    "IBN-Net R101": _case("luperson", torch_nets.ResNet, 101, ibn=True),
+    "LUPerson R50": _case("luperson", torch_nets.ResNet, 50),
+    "MoCo v1 R18": _case("moco", torch_nets.Moco, 18, head="linear"),
+    "MoCo v1 R50": _case("moco", torch_nets.Moco, 50, head="linear"),
+    "MoCo v2 R50": _case("moco", torch_nets.Moco, 50),
+    "MoCo v2 R101": _case("moco", torch_nets.Moco, 101),
+    "SimCLR R50": _case("simclr", torch_nets.SimClr, 50),
+    "PNL R50": _case("pnl", torch_nets.Pnl, 50, num_classes=NUM_CLASSES),
+    "BoT R18": _fastreid(18),
+    "BoT R50": _fastreid(50),
+    "BoT R50, GeM": _fastreid(50, pooling="gem"),
+    "BoT R50, learned GeM": _fastreid(50, pooling="gem_learned"),
+    "BoT R50, extra BN": _fastreid(50, extra_bn=True),
+    "BoT R50, embedding 512": _fastreid(50, embedding_dim=512),
+    "BoT R18 IBN, all parts": _fastreid(
+        18, ibn=True, pooling="gem_learned", extra_bn=True, embedding_dim=24
+    ),
+    "BoT R50 IBN, all parts": _fastreid(
+        50, ibn=True, pooling="gem_learned", extra_bn=True, embedding_dim=512
+    ),
+    "BoT R101 IBN": _fastreid(101, ibn=True),
+    "Cluster Contrast R50": _contrast(50, pooling="avg"),
+    "Cluster Contrast R50, GeM": _contrast(50, pooling="gem"),
+    "CALR R50 IBN": _contrast(50, ibn=True, num_cameras=6),
+}
+
+
+def make_twin(case: Case, width: int, seed: int = 0, *, trainable: bool = False) -> nn.Module:
+    """A random network in which no tensor equals another.
+
+    Args:
+        case: what to build.
+        width: channels of the stem.
+        seed: of all its values.
+        trainable: scale the last normalization of every bottleneck by a tenth, which is nearer to
+            a trained network: where residual branches are as large as their shortcuts, a random
+            ResNet-50 is chaotic, and rounding moves PyTorch's own gradients by percents. And leave
+            the bias of the neck at 0, which the files have because it is never trained.
+    """
+    torch.manual_seed(seed)
+    twin = torch_nets.randomize(case.build(width), seed + 1)
+    with torch.no_grad():
+        if isinstance(twin, torch_nets.Moco | torch_nets.Pnl):
+            for value in twin.encoder_k.state_dict().values():
+                if value.is_floating_point():
+                    value.mul_(0.8 + 0.4 * torch.rand(value.shape))
+            twin.queue_ptr.fill_(twin.queue.shape[1] - 5)  # the next keys wrap around
+        if trainable:
+            for name, value in twin.named_parameters():
+                if name.endswith("bn3.weight"):
+                    value.mul_(0.1)
+                elif isinstance(twin, torch_nets.FastReid) and not value.requires_grad:
+                    value.zero_()
+    return twin
+
+
+def arrays_of(twin: nn.Module) -> Arrays:
+    """Copies of its tensors by name: training changes the tensors in place."""
+    return {name: value.numpy().copy() for name, value in twin.state_dict().items()}
+
+
+def convert(case: Case, twin: nn.Module) -> tuple[Model, Report]:
+    """The twin as a model of ours, and the account of its tensors."""
+    model, report = translate.from_torch(arrays_of(twin))
+    assert report.complete, report.problems()
+    assert model.family == case.family, (model.family, case.family)
+    network = dataclasses.replace(model.network, pooling=case.pooling or model.network.pooling)
+    return dataclasses.replace(model, network=network), report
+
+
+def to_nchw(images: np.ndarray) -> torch.Tensor:
+    """[B, h, w, C] for PyTorch."""
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+
+def to_nhwc(x: torch.Tensor) -> np.ndarray:
+    """[B, C, ...] for us."""
+    return np.moveaxis(x.detach().numpy(), 1, -1)
