@@ -258,22 +258,15 @@ class _Writer:
 
     def _pieces(self, member: _Member, source: pathlib.Path | None) -> Iterator[bytes]:
         """The content, with errors of reading told from those of writing."""
-        size = 0
         try:
             with member.open() if source is None else open(source, "rb") as content:
                 while piece := content.read(CHUNK):
-                    size += len(piece)
                     yield piece
         except DAMAGED as error:
             raise InputError(
                 f"{self._archive} is damaged or incomplete at {member.name} ({error}); get it "
                 f"again{how_many(self._archive)}"
             ) from error
-        if source is None and size != member.size:
-            raise InputError(
-                f"{self._archive} is incomplete at {member.name}; get it "
-                f"again{how_many(self._archive)}"
-            )
 
     def _place(self, name: str, shown: str) -> pathlib.Path:
         """The path within the folder; raises InputError where it leads out of it."""

@@ -167,7 +167,7 @@ def embed_table(
             batch = sharding.put_batch(arrays, mesh)
             parts.append(_embed(task, state.params, state.extra, batch))
     features = np.concatenate([np.asarray(part) for part in parts])[: len(table)]
-    return EmbeddingSet(features, table.pid, table.camera, table.media)
+    return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """The types that flow between the rooms: data only."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -75,7 +75,7 @@ class EmbeddingSet:
     features: np.ndarray
     pid: np.ndarray
     camera: np.ndarray
-    key: Sequence[str]
+    key: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipeline import atomic, decode, storage
+from data_pipeline import atomic, decode, lmdb_store, storage
 from data_pipeline.build.extract import IMAGES, SOURCES
-from data_pipeline.build.lmdb_file import write_lmdb
 from data_pipeline.datasets.folders import checked_root, some, subfolders
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.records import UNLABELLED
@@ -54,6 +53,8 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
     `keys.pkl` is a dict with `keys`, and for LUPerson-NL `pids`: identities renumbered 0..C-1,
     because LUPerson-NL's readers take the number of distinct ones for the number of classes.
 
+    A packing that was cut off leaves `lmdb.part`, and the same call goes on with it.
+
     Args:
         images: the folder of the countries, or the one that `run.build` wrote.
         out: folder to write to; the LMDB must not exist in it.
@@ -86,7 +87,14 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
     if SOURCES[source].with_ids:
         index["pids"] = _labels(np.array(video), np.array(pid), persons).tolist()
     items = ((crop.key, _read_jpeg(crop.path)) for crop in list_crops(root, source, []))
-    write_lmdb(part, items)
+    lmdb_store.write_lmdb(part, items)
+    stored = lmdb_store.size(str(part))
+    lmdb_store.ENVIRONMENTS.clear()
+    if stored != len(keys):
+        raise InputError(
+            f"{part}, which was begun earlier, has {stored} pictures, and {root} has {len(keys)}: "
+            "the crops have changed meanwhile; delete it and run the same command again"
+        )
     with atomic.replacing(pathlib.Path(out, KEYS_FILE)) as file:
         file.write_bytes(pickle.dumps(index, protocol=4))
     try:

@@ -12,6 +12,7 @@ from data_pipeline.datasets import (
     dukemtmc_videoreid,
     ilids_vid,
     image_folder,
+    luperson,
     market1501,
     mars,
     msmt17,
@@ -39,6 +40,7 @@ MODULES = (
     ilids_vid,
     mars,
     dukemtmc_videoreid,
+    luperson,
     image_folder,
     packed,
 )

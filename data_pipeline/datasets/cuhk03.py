@@ -206,6 +206,7 @@ def _np(kind: str, train: int, gallery: int) -> DataSet:
         title=f"CUHK03-NP ({kind})",
         load=functools.partial(load_np, kind=kind),
         kind="image",
+        aside=ASIDE,
         counts={
             "train": Count(train, 767, 2),
             "query": Count(1400, 700, 2),
@@ -237,6 +238,7 @@ def _classic(kind: str) -> DataSet:
         title=f"CUHK03, classic divisions ({kind})",
         load=functools.partial(load_classic, kind=kind),
         kind="image",
+        aside=ASIDE,
         counts={
             "train": Count(None, 1367, 2),
             "query": Count(None, 100, 2),
@@ -262,6 +264,8 @@ PAPER = (
     "Li, Zhao, Xiao, Wang: DeepReID: Deep Filter Pairing Neural Network for Person "
     "Re-identification. CVPR 2014."
 )
+ASIDE = (("*images_*", "pictures of the release outside this protocol"),)
+
 DATASETS = (
     _np("labeled", train=7368, gallery=5328),
     _np("detected", train=7365, gallery=5332),

@@ -116,23 +116,19 @@ def find_environments(home: str) -> list[str]:
             return [place.removesuffix(os.sep + lmdb_store.DATA_FILE)]
     if not os.path.isdir(home):
         return []
-    several = [os.path.join(home, name) for name in sorted(os.listdir(home))]
-    several = [one for one in several if one.endswith(lmdb_store.FILE_SUFFIXES)]
-    if several := [one for one in several if lmdb_store.is_environment(one)]:
+    named = [name for name in sorted(os.listdir(home)) if name.endswith(lmdb_store.FILE_SUFFIXES)]
+    beside = [os.path.join(home, name) for name in named]
+    if several := [one for one in beside if lmdb_store.is_environment(one)]:
         return several
-    places = [home, os.path.join(home, "lup")]
-    inner = [os.path.join(p, name) for p in places if os.path.isdir(p) for name in _folders(p)]
-    packings = [one for one in inner if lmdb_store.is_environment(os.path.join(one, "lmdb"))]
+    places = [one for one in (home, os.path.join(home, "lup")) if os.path.isdir(one)]
+    below = [os.path.join(one, name) for one in places for name in folders.subfolders(one)]
+    packings = [one for one in below if lmdb_store.is_environment(os.path.join(one, "lmdb"))]
     if len(packings) > 1:
         raise InputError(
             f"{home} holds {len(packings)} packings; give one of them as the root: "
             f"{', '.join(packings)}"
         )
     return [os.path.join(one, "lmdb") for one in packings]
-
-
-def _folders(place: str) -> list[str]:
-    return folders.subfolders(place)
 
 
 def _read_keys(environment: str, sole: bool) -> Part:

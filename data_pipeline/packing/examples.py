@@ -10,6 +10,7 @@ from etils import epath
 from tensorflow_datasets.core import dataset_info, example_serializer, naming, splits
 
 from data_pipeline.datasets.about import DataSet
+from data_pipeline.errors import InputError
 
 VERSION = "1.0.0"
 FILE_FORMAT = "array_record"
@@ -109,6 +110,9 @@ def write_metadata(
         split: which of its divisions.
         home: folder of the shards.
         shards: part -> file -> number of images.
+
+    Raises:
+        InputError: the folder cannot be written to.
     """
     identity = dataset_info.DatasetIdentity(
         name=tfds_name(one.name),
@@ -128,4 +132,7 @@ def write_metadata(
     ]
     info = make_info(identity, one, splits.SplitDict(infos))
     info.set_file_format(FILE_FORMAT)
-    info.write_to_directory(home)
+    try:
+        info.write_to_directory(home)
+    except OSError as error:
+        raise InputError(f"cannot write {home}: {error}") from error

@@ -71,6 +71,8 @@ def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         found = sorted(path.name for path in home.iterdir())
+        # A process that was killed may have left this much.
+        found = [name for name in found if name != f"{layout.UNFINISHED}.part"]
     except OSError as error:
         raise InputError(f"cannot use OUT {out} as a folder: {error.strerror}") from error
     present = [name for name in (layout.DESCRIPTION, layout.UNFINISHED) if name in found]

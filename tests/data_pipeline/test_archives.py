@@ -232,6 +232,15 @@ def test_a_tar_that_announces_more_than_it_holds(tmp_path, monkeypatch):
         archives.extract(long_tar, tmp_path / "out")
 
 
+def test_a_tar_of_endless_entries(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FREE_BYTES", 1 << 10)
+    entries = [entry("same", tarfile.DIRTYPE)] * 10_000
+    archive = make_tar(tmp_path / "x.tar.bz2", {}, "w:bz2", entries)
+    assert archive.stat().st_size * archives.MAX_RATIO < 10_000 * tarfile.BLOCKSIZE
+    with pytest.raises(InputError, match="more than 100 times its size"):
+        archives.extract(archive, tmp_path / "out")
+
+
 def _checked(block):
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)

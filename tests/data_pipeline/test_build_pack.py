@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.build import lmdb_file, pack, statistics
+from data_pipeline import lmdb_store, storage
+from data_pipeline.build import pack, statistics
+from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -101,7 +103,8 @@ def test_a_pid_of_several_videos_is_for_the_user_to_explain(tmp_path, persons, p
 
 
 @pytest.mark.usefixtures("lmdb")
-def test_nothing_is_left_of_a_packing_that_failed_and_nothing_is_overwritten(tmp_path):
+def test_a_packing_that_was_cut_off_is_taken_up_and_nothing_is_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(lmdb_store, "WRITE_IMAGES", 2)
     fill(tmp_path, LUPERSON_NL)
     damaged = tmp_path / list(LUPERSON_NL)[3]
     whole = damaged.read_bytes()
@@ -109,12 +112,39 @@ def test_nothing_is_left_of_a_packing_that_failed_and_nothing_is_overwritten(tmp
     folders = (str(tmp_path), str(tmp_path / "packed"), "luperson_nl")
     with pytest.raises(InputError, match=r"000004_0000000_00.jpg is no JPEG file \(0 bytes\)"):
         pack.pack(*folders)
-    assert os.listdir(tmp_path / "packed") == []
+    assert os.listdir(tmp_path / "packed") == ["lmdb.part"]
+    assert len(stored(tmp_path / "packed/lmdb.part")) == 2
+    first = tmp_path / next(iter(LUPERSON_NL))
+    first.rename(tmp_path / "first.jpg")
     damaged.write_bytes(whole)
+    with pytest.raises(InputError, match=r"has 5 pictures, and .* has 4: the crops have changed"):
+        pack.pack(*folders)
+    (tmp_path / "first.jpg").rename(first)
     pack.pack(*folders)
+    values = stored(tmp_path / "packed/lmdb")
+    assert values == {key: (tmp_path / n).read_bytes() for n, (key, _) in LUPERSON_NL.items()}
     with pytest.raises(InputError, match="lmdb is there already"):
         pack.pack(*folders)
-    assert len(stored(tmp_path / "packed/lmdb")) == 5
+
+
+@pytest.mark.usefixtures("lmdb")
+@pytest.mark.parametrize("source", ["luperson", "luperson_nl"])
+def test_the_packed_set_reads_like_the_folder(tmp_path, source):
+    load, names = {
+        "luperson": (luperson.load, LUPERSON),
+        "luperson_nl": (luperson.load_nl, LUPERSON_NL),
+    }[source]
+    fill(tmp_path, names)
+    pack.pack(str(tmp_path), str(tmp_path / "packed"), source)
+    folder = load(str(tmp_path / "images")).train
+    packed = load(str(tmp_path / "packed")).train
+    assert len(packed) == len(folder) == 5
+    assert (packed.num_ids, packed.num_cameras) == (folder.num_ids, folder.num_cameras)
+    rows = [
+        sorted(zip(map(storage.read, t.media), t.relabelled().pid, t.camera, strict=True))
+        for t in (folder, packed)
+    ]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize(
@@ -130,18 +160,6 @@ def test_what_is_no_folder_of_crops_is_an_error(tmp_path, names, source, message
     fill(tmp_path / "crops", names)
     with pytest.raises(InputError, match=message):
         pack.pack(str(tmp_path / "crops"), str(tmp_path / "packed"), source)
-
-
-@pytest.mark.usefixtures("lmdb")
-def test_the_map_grows_and_keys_are_unique(tmp_path, monkeypatch):
-    monkeypatch.setattr(lmdb_file, "FIRST_MAP_BYTES", 1 << 16)
-    monkeypatch.setattr(lmdb_file, "BATCH_ITEMS", 7)
-    values = {f"{i:05d}": np.random.default_rng(i).bytes(20_000) for i in range(40)}
-    lmdb_file.write_lmdb(tmp_path / "lmdb", values.items())
-    assert stored(tmp_path / "lmdb") == values
-    with pytest.raises(InputError, match="two pictures have the key a"):
-        lmdb_file.write_lmdb(tmp_path / "lmdb", [("a", b"1"), ("a", b"2")])
-    assert not (tmp_path / "lmdb").exists()
 
 
 @pytest.fixture

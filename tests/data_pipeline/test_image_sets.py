@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from data_pipeline import datasets
-from data_pipeline.datasets import cmdm, cuhk03, market1501, three_folders
+from data_pipeline.datasets import cuhk03, market1501, three_folders
 from data_pipeline.errors import InputError
 from tests.image_sets import DISTRACTORS, JUNK, THREE, draw, parts, rows, touch
 

@@ -1,0 +1,139 @@
+"""What of LUPerson is missing, as far as names alone can tell."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from data_pipeline import archive_parts
+from data_pipeline.datasets import luperson
+from data_pipeline.errors import InputError, shorten
+
+VIDEO_LIST = "vnames.txt"
+KEY = re.compile(r"(?:.*/)?(\d{2,})_(\d{2,})_(\d{4,})_(\d{8,})(?:\.\w+)?")
+KEY_NL = re.compile(r"(?:.*/)?(\d{5,})_\d{6,}_\d{7,}_\d{2,}(?:\.\w+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """Gaps in what is counted, and what a list names and a folder lacks.
+
+    Numbers above the highest that is there cannot be known to be missing, except those of archives.
+
+    Attributes:
+        archives: numbers of the 13 archives, where some of them lie in the folder.
+        countries: numbers of countries.
+        cities: `country_city`, of countries that are there.
+        videos: `country_city_video`, of cities that are there; running numbers in LUPerson-NL.
+        images: pictures left out within the videos that are there; in LUPerson only, because names
+            of LUPerson-NL and of folders count no pictures.
+        listed: lines of `vnames.txt` without a folder.
+    """
+
+    archives: tuple[int, ...] = ()
+    countries: tuple[int, ...] = ()
+    cities: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    images: int = 0
+    listed: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """For people: a line for each kind of thing that is missing."""
+        named: dict[str, Sequence[object]] = {
+            f"of the {archive_parts.LUPERSON_PARTS} archives": self.archives,
+            "countries": self.countries,
+            "cities (country_city)": self.cities,
+            "videos": self.videos,
+            f"videos of {VIDEO_LIST}": self.listed,
+        }
+        lines = [
+            f"missing {what}: {', '.join(shorten([str(one) for one in which]))}"
+            for what, which in named.items()
+            if which
+        ]
+        if self.images:
+            lines.append(f"missing numbers of pictures within videos: {self.images}")
+        return lines
+
+
+def find(root: str) -> Missing:
+    """What is missing in a root of `luperson` or `luperson_nl`, or in a folder of its archives.
+
+    Raises:
+        InputError: there is nothing of the set, or as `luperson.load`.
+    """
+    home = os.path.expanduser(root)
+    archives = _archives(home)
+    try:
+        parts = luperson.parts_of(root)
+    except InputError:
+        if not archives:
+            raise
+        return Missing(archives=archives)
+    missing = gaps(name for part in parts for name in part.names)
+    return dataclasses.replace(missing, archives=archives, listed=_unlisted(home, parts))
+
+
+def gaps(names: Iterable[str]) -> Missing:
+    """What is left out in the numbers of keys, or of files that are named like keys."""
+    videos: dict[tuple[int, ...], list[int]] = {}
+    for name in names:
+        match = KEY.fullmatch(name) or KEY_NL.fullmatch(name)
+        if match:
+            *place, image = (*map(int, match.groups()), 0)[:4]
+            # Lowest, highest and number of pictures.
+            seen = videos.setdefault(tuple(place), [image, image, 0])
+            seen[:] = min(seen[0], image), max(seen[1], image), seen[2] + 1
+    placed = [place for place in videos if len(place) == 3]
+    counted = [place[0] for place in videos if len(place) == 1]
+    missing = {depth: _left_out({place[:depth] for place in placed}) for depth in (1, 2, 3)}
+    return Missing(
+        countries=tuple(place[0] for place in missing[1]),
+        cities=tuple(f"{place[0]:02d}_{place[1]:02d}" for place in missing[2]),
+        videos=tuple(
+            [f"{place[0]:02d}_{place[1]:02d}_{place[2]:04d}" for place in missing[3]]
+            + [f"{number:05d}" for (number,) in _left_out({(one,) for one in counted})]
+        ),
+        images=sum(
+            high - low + 1 - count for low, high, count in (videos[place] for place in placed)
+        ),
+    )
+
+
+def _left_out(places: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Numbers left out below the highest one, in each place that is there. Counts begin at 0 or
+    at 1, so that 0 is never missing."""
+    numbers: dict[tuple[int, ...], set[int]] = {}
+    for *place, number in places:
+        numbers.setdefault(tuple(place), set()).add(number)
+    return [
+        (*place, number)
+        for place, found in sorted(numbers.items())
+        for number in range(1, max(found))
+        if number not in found
+    ]
+
+
+def _archives(home: str) -> tuple[int, ...]:
+    """Numbers that are missing where some of the 13 archives are there."""
+    if not os.path.isdir(home):
+        return ()
+    series = archive_parts.numbered_parts(home).values()
+    numbers = max(series, key=len, default=[])
+    if not numbers or max(numbers) > archive_parts.LUPERSON_PARTS:
+        return ()
+    return tuple(n for n in range(1, archive_parts.LUPERSON_PARTS + 1) if n not in numbers)
+
+
+def _unlisted(home: str, parts: Sequence[luperson.Part]) -> tuple[str, ...]:
+    """Lines `country+city+id` of the list of videos whose folder is not there."""
+    path = os.path.join(home, VIDEO_LIST)
+    if not os.path.isfile(path) or any(part.prefix.startswith("lmdb:") for part in parts):
+        return ()
+    present = {name.rpartition("/")[0].rsplit("/", 1)[-1] for part in parts for name in part.names}
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return tuple(line for line in lines if line and not {line, line.rpartition("+")[2]} & present)

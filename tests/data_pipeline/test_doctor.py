@@ -1,0 +1,166 @@
+"""What the doctor says of healthy, foreign and broken folders."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from data_pipeline import datasets, doctor
+from data_pipeline.errors import InputError
+from data_pipeline.synthetic import layouts
+from luperson_jax import cli
+
+SMALL = {"identities": 6, "cameras": 2, "height": 32, "width": 16, "images_per_camera": 2}
+WORDS = {
+    "market1501": "market1501",
+    "market1501_500k": "market1501_500k",
+    "dukemtmc": "dukemtmc",
+    "msmt17": "msmt17",
+    "msmt17_v2": "msmt17",
+    "msmt17_repackaged": "msmt17",
+    "cuhk03": "cuhk03_np_labeled",
+    "cuhk03_np": "cuhk03_np_labeled",
+    "personx": "personx",
+    "cuhk_sysu": "cuhk_sysu",
+    "veri776": "veri776",
+    "mars": "mars",
+    "dukemtmc_videoreid": "dukemtmc_videoreid",
+    "prid2011": "prid2011",
+    "ilids_vid": "ilids_vid",
+}
+
+
+@pytest.fixture
+def market(tmp_path):
+    root = tmp_path / "data" / "people"
+    layouts.make("market1501", root, **SMALL)
+    return root
+
+
+def text(findings: doctor.Findings) -> str:
+    return "\n".join(doctor.describe(findings))
+
+
+@pytest.mark.parametrize("layout", WORDS)
+def test_every_layout_is_recognized_and_whole(layout, tmp_path):
+    layouts.make(layout, tmp_path / "root", **SMALL, frames=3)
+    findings = doctor.examine("auto", str(tmp_path / "root"))
+    assert findings.dataset.name == WORDS[layout]
+    assert findings.healthy, text(findings)
+    assert not findings.published, "a miniature cannot have the published numbers"
+    assert findings.decoded == sum(part.found.images or 0 for part in findings.parts.values())
+
+
+def test_counts_junk_distractors_and_the_fingerprint_of_the_training(market):
+    findings = doctor.examine("market1501", str(market))
+    train = findings.parts["train"].found
+    assert (train.images, train.ids, train.cameras) == (12, 3, 2)
+    assert findings.aside == {"junk detections (identity -1)": 8}
+    assert findings.distractors == 16
+    assert findings.fingerprint == datasets.load("market1501", str(market)).train.fingerprint()
+    assert "12 (12936)  3 (751)  2 (6)    differs" in text(findings)
+
+
+def test_published_numbers_are_recognized(market, monkeypatch):
+    found = doctor.examine("market1501", str(market), pictures=False)
+    counts = {name: part.found for name, part in found.parts.items()}
+    twin = datasets.DATASETS["market1501"]
+    monkeypatch.setitem(datasets.DATASETS, "market1501", dataclasses.replace(twin, counts=counts))
+    findings = doctor.examine("market1501", str(market))
+    assert findings.published
+    assert text(findings).endswith("verdict: whole, with the published numbers")
+    assert cli.main(["data", "check", "market1501", str(market)]) == 0
+
+
+@pytest.mark.parametrize("place", ["..", "query"])
+def test_a_path_wrong_by_one_level_is_put_right(place, market):
+    findings = doctor.examine("auto", str(market / place))
+    assert findings.root == str(market)
+    assert f"the folder to give is {market}" in text(findings)
+
+
+def damage(market):
+    picture = next((market / "query").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:-200])
+    return picture.name
+
+
+def stray(market):
+    shutil.copy(next((market / "query").glob("*.jpg")), market / "0009_c1s1_000001_00.jpg")
+    return "0009_c1s1_000001_00.jpg"
+
+
+def foreign_name(market):
+    shutil.copy(next((market / "query").glob("*.jpg")), market / "query" / "me.jpg")
+    return "me.jpg"
+
+
+def no_query(market):
+    shutil.rmtree(market / "query")
+    return "no folder 'query'"
+
+
+def empty_gallery(market):
+    shutil.rmtree(market / "bounding_box_test")
+    (market / "bounding_box_test").mkdir()
+    return "bounding_box_test holds nothing"
+
+
+@pytest.mark.parametrize("harm", [damage, stray, foreign_name, no_query, empty_gallery])
+def test_broken_folders(harm, market, capsys):
+    words = harm(market)
+    assert cli.main(["data", "check", "auto", str(market)]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"{market}: Market-1501")
+    assert words in out
+    findings = doctor.examine("auto", str(market))
+    assert not findings.healthy
+
+
+def test_people_on_both_sides_and_queries_without_a_match(market):
+    for part in ("query", "bounding_box_train"):
+        picture = next((market / part).glob("0004*" if part == "query" else "0001*"))
+        shutil.copy(picture, market / "query" / f"0001{picture.name[4:]}")
+    notes = text(doctor.examine("market1501", str(market)))
+    assert "1 identities are in train and among the queries" in notes
+    assert "1 identities of the queries are not in the gallery" in notes
+
+
+def test_pictures_in_no_layout_are_a_folder(tmp_path):
+    layouts.make("folder", tmp_path / "crops", **SMALL, frames=2)
+    for picture in list((tmp_path / "crops").rglob("*.jpg")):
+        picture.rename(tmp_path / "crops" / f"x{picture.stem}.jpg")
+    findings = doctor.examine("auto", str(tmp_path / "crops"))
+    assert findings.dataset.name == "image_folder"
+    assert text(findings).endswith("verdict: whole; no numbers are published")
+
+
+def test_what_is_no_data_set_is_an_error(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError, match=r"holds no pictures .*notes\.txt; known are market1501"):
+        doctor.examine("auto", str(tmp_path))
+    assert cli.main(["data", "check", "auto", str(tmp_path / "absent")]) == 2
+    assert cli.main(["data", "check", "markte1501", str(tmp_path)]) == 2
+    assert "did you mean 'market1501'" in capsys.readouterr().err
+
+
+def test_findings_as_json_and_without_decoding(market, tmp_path):
+    damage(market)
+    path = tmp_path / "findings.json"
+    command = ["data", "check", "market1501", str(market), "--json", str(path)]
+    assert cli.main([*command, "--quick"]) == 1
+    values = json.loads(path.read_text())
+    assert (values["dataset"], values["decoded"], values["damaged"]) == ("market1501", 0, [])
+    assert values["parts"]["query"]["found"]["images"] == 6
+    cli.main(command)
+    values = json.loads(path.read_text())
+    assert len(values["damaged"]) == 1
+    assert "1 damaged pictures" in values["verdict"]
+
+
+def test_the_doctor_on_real_pictures(real_data):
+    findings = doctor.examine("auto", str(real_data / "pku_reid"))
+    assert findings.dataset.name == "market1501"
+    assert [part.found.images for part in findings.parts.values()] == [800, 48, 144]
+    assert (findings.decoded, findings.healthy) == (992, True)
