@@ -137,6 +137,7 @@ def examine(
         splits = datasets.load(dataset.name, place, "DIR", split)
     except InputError as error:
         return Findings(dataset, place, unreadable=str(error))
+    dataset = dataset.inside(place) if dataset.inside else dataset
     tables = {part: getattr(splits, part) for part in PARTS}
     unused, aside = _unused(dataset, place, tables)
     checked = _damaged(tables, workers) if pictures else []

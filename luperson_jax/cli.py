@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from data_pipeline.errors import InputError
-from luperson_jax import data_commands
+from luperson_jax import data_commands, pack_command
 from luperson_jax.convert import command
 
 DATA_COMMANDS = {
@@ -20,6 +20,11 @@ DATA_COMMANDS = {
         "recognize a folder, count, decode and compare with the published numbers",
         data_commands.add_check_options,
         data_commands.run_check,
+    ),
+    "pack": (
+        "put the pictures of a data set into a few large files",
+        pack_command.add_options,
+        pack_command.run,
     ),
     "split": (
         "write lists of a part of a training set",

@@ -133,6 +133,15 @@ def build(
     chosen = listed.videos[index::count]
     paths = videos.find_videos(videos_root, chosen)
     pickles = videos.find_detections(detections_root, chosen)
+    for root, found, path in (
+        (videos_root, paths, "<country>/<city>/<country+city+id>.mp4"),
+        (detections_root, pickles, f"<country+city+id>{videos.DETECTION_SUFFIX}"),
+    ):
+        if chosen and not found:
+            raise InputError(
+                f"nothing below {root} belongs to any of the {len(chosen)} videos; expected "
+                f"{path}, for example for {chosen[0].name}"
+            )
     _open_folder(pathlib.Path(out), options)
     jobs = [
         Job(video, paths[video], pickles[video], _size_of(made_at, video), out, options)

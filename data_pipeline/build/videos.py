@@ -72,7 +72,7 @@ def read_list(path: str) -> VideoList:
         if video:
             videos.append(video)
         elif name:
-            bad.append(f"line {number}: {name!r}")
+            bad.append(f"line {number}: {name[:60]!r}")
     if bad or not videos:
         found = "\n  ".join(shorten(bad)) or "no line at all"
         raise InputError(

@@ -104,4 +104,12 @@ def _stack(tables: Sequence[Table]) -> Table:
         np.concatenate([table.pid for table in tables]),
         np.concatenate([table.camera for table in tables]),
         np.concatenate([table.track for table in tables]),
+        names=_names(tables),
     )
+
+
+def _names(tables: Sequence[Table]) -> Paths | None:
+    """The names of all rows, where some table has names apart from its media."""
+    if all(table.names is None for table in tables):
+        return None
+    return Paths.of(path for table in tables for path in table.paths)

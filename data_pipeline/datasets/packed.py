@@ -3,10 +3,11 @@
 Rows, their order, labels and fingerprints are those of the folder that it was made from.
 """
 
+import dataclasses
 import pathlib
 
 from data_pipeline.datasets import folders
-from data_pipeline.datasets.about import DataSet
+from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout
 from data_pipeline.records import Splits
@@ -23,6 +24,19 @@ def load(root: str) -> Splits:
     if not (home / layout.DESCRIPTION).is_file():
         raise InputError(_missing(root, home))
     return layout.open_packed(home)[1]
+
+
+def inside(root: str) -> DataSet:
+    """The data set that a packed folder holds, with the numbers published for it."""
+    about = layout.open_packed(pathlib.Path(root))[0]
+    return dataclasses.replace(
+        DATASETS[0],
+        title=f"{about['title']}, packed",
+        kind=about["kind"],
+        counts={part: Count(**numbers) for part, numbers in about["published"].items()},
+        withdrawn=about["withdrawn"],
+        note="",
+    )
 
 
 def _missing(root: str, home: pathlib.Path) -> str:
@@ -57,6 +71,7 @@ DATASETS = (
         url="",
         license="that of the data set in it; see packed.json",
         access="luperson data pack NAME DIR OUT",
+        inside=inside,
         note="Kind and published counts are those of the data set in it, in packed.json.",
     ),
 )

@@ -305,6 +305,15 @@ def test_other_options_and_foreign_folders_are_refused(world):
     assert tree(world / "videos") == before
 
 
+def test_folders_without_anything_that_is_asked_for_are_errors(world):
+    (world / "lup/x").mkdir()
+    with pytest.raises(InputError, match=r"nothing below .*/lup/x belongs to any of the 4 videos"):
+        build(world, folder="lup/x")
+    with pytest.raises(InputError, match=r"nothing below .*peru\+lima\+e5"):
+        build(world, only=["peru+lima+e5"])
+    assert not (world / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

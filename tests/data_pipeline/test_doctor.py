@@ -127,6 +127,16 @@ def test_people_on_both_sides_and_queries_without_a_match(market):
     assert "1 identities of the queries are not in the gallery" in notes
 
 
+def test_a_packed_set_is_what_it_was_packed_from(market, tmp_path):
+    assert cli.main(["data", "pack", "market1501", str(market), str(tmp_path / "packed")]) == 0
+    folder = doctor.examine("auto", str(market))
+    packed = doctor.examine("auto", str(tmp_path / "packed"))
+    assert packed.dataset.title == "Market-1501, packed"
+    assert packed.parts == folder.parts
+    assert packed.fingerprint == folder.fingerprint
+    assert (packed.decoded, packed.healthy) == (folder.decoded, True)
+
+
 def test_pictures_in_no_layout_are_a_folder(tmp_path):
     layouts.make("folder", tmp_path / "crops", **SMALL, frames=2)
     for picture in list((tmp_path / "crops").rglob("*.jpg")):
