@@ -95,9 +95,7 @@ def recognize(root: str) -> list[tuple[DataSet, str]]:
     below = [os.path.join(home, name) for name in folders.subfolders(home)]
     found: list[tuple[DataSet, str]] = []
     for place in (home, *below, os.path.dirname(home)):
-        known = [
-            one for one in datasets.DATASETS.values() if one.markers and _share(place, one) == 1
-        ]
+        known = [one for one in datasets.DATASETS.values() if _is(place, one)]
         found += [(one, place) for one in sorted(known, key=lambda one: -len(one.markers))]
         if found:
             return found
@@ -269,6 +267,12 @@ def _nearest(root: str) -> list[tuple[DataSet, str]]:
         f"{root} holds no pictures and has the layout of no data set, nor have the folders in it "
         f"or the one above; it holds {', '.join(inside)}; known are {', '.join(shares)}"
     )
+
+
+def _is(folder: str, dataset: DataSet) -> bool:
+    if not dataset.markers or _share(folder, dataset) < 1:
+        return False
+    return dataset.confirms is None or dataset.confirms(folder)
 
 
 def _share(folder: str, dataset: DataSet) -> float:

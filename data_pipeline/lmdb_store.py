@@ -38,13 +38,14 @@ def read(environment: str, key: str) -> bytes:
     return _open(environment).read(key)
 
 
-def keys(environment: str) -> list[str]:
-    """All keys, sorted byte by byte. Those that begin with `__` hold notes of a writer, no picture.
+def keys(environment: str, limit: int | None = None) -> list[str]:
+    """All keys, or the first ones, sorted byte by byte. Those that begin with `__` hold notes of a
+    writer, no picture.
 
     Raises:
         InputError: as `read`.
     """
-    return _open(environment).keys()
+    return _open(environment).keys(limit)
 
 
 def size(environment: str) -> int:
@@ -158,20 +159,17 @@ class Environment:
         if data is None:
             raise InputError(
                 f"{self._path} has no key {key!r}; it has {self.size()} keys such as "
-                f"{', '.join(self._first(3)) or 'none'}; do the list of keys and the environment "
+                f"{', '.join(self.keys(3)) or 'none'}; do the list of keys and the environment "
                 "belong together?"
             )
         return data
-
-    def keys(self) -> list[str]:
-        """All keys of pictures."""
-        return self._first(None)
 
     def size(self) -> int:
         """Number of all keys."""
         return self._environment.stat()["entries"]
 
-    def _first(self, count: int | None) -> list[str]:
+    def keys(self, limit: int | None) -> list[str]:
+        """The first keys of pictures, or all."""
         try:
             with self._environment.begin() as transaction, transaction.cursor() as cursor:
                 names = (
@@ -179,7 +177,7 @@ class Environment:
                     for key in cursor.iternext(keys=True, values=False)
                     if not key.startswith(b"__")
                 )
-                return list(itertools.islice(names, count))
+                return list(itertools.islice(names, limit))
         except self._lmdb.Error as error:
             raise InputError(f"{self._path} is damaged ({error}); copy it again") from error
 

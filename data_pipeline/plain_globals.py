@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 MAX_DIMENSIONS = 32
+MAX_COPIES = 4
 MAX_CODE_POINT = 0x10FFFF
 DTYPE = re.compile(r"[?biufcSU]\d*")
 PLAIN = {str, int, float, bool, bytes, bytearray, complex, type(None)}
@@ -26,12 +27,12 @@ class Refused(Exception):
 class Meter:
     """Bytes and items that may still be copied.
 
-    What is copied once stands in the file once. A file that has the same bytes copied again and
-    again would fill the memory.
+    An honest file has its bytes decoded once and put into an array once. One that has the same
+    bytes copied again and again would fill the memory.
     """
 
     def __init__(self, size: int) -> None:
-        self._left = size
+        self._left = MAX_COPIES * size
 
     def spend(self, size: int) -> None:
         self._left -= size

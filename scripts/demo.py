@@ -68,7 +68,8 @@ def rank_raw_pixels(labelled: str) -> RankingReport:
             for path in table.media
         ]
         pixels = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)
-        sets.append(EmbeddingSet(pixels - pixels.mean(), table.pid, table.camera, tuple(table.media)))
+        media = tuple(table.media)
+        sets.append(EmbeddingSet(pixels - pixels.mean(), table.pid, table.camera, media))
     return ranking.rank_embeddings(*sets)
 
 

@@ -88,13 +88,7 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
         index["pids"] = _labels(np.array(video), np.array(pid), persons).tolist()
     items = ((crop.key, _read_jpeg(crop.path)) for crop in list_crops(root, source, []))
     lmdb_store.write_lmdb(part, items)
-    stored = lmdb_store.size(str(part))
-    lmdb_store.ENVIRONMENTS.clear()
-    if stored != len(keys):
-        raise InputError(
-            f"{part}, which was begun earlier, has {stored} pictures, and {root} has {len(keys)}: "
-            "the crops have changed meanwhile; delete it and run the same command again"
-        )
+    _expect_size(part, len(keys), root)
     with atomic.replacing(pathlib.Path(out, KEYS_FILE)) as file:
         file.write_bytes(pickle.dumps(index, protocol=4))
     try:
@@ -103,6 +97,16 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
         raise InputError(f"cannot rename {part} to {target}: {error}") from error
     num_ids = len(set(index.get("pids", ())))
     return Packed(len(keys), len(set(video)), num_ids, tuple(same_id))
+
+
+def _expect_size(part: pathlib.Path, number: int, root: str) -> None:
+    stored = lmdb_store.size(str(part))
+    lmdb_store.ENVIRONMENTS.clear()
+    if stored != number:
+        raise InputError(
+            f"{part}, which was begun earlier, has {stored} pictures, and {root} has {number}: "
+            "the crops have changed meanwhile; delete it and run the same command again"
+        )
 
 
 def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[Crop]:

@@ -133,15 +133,8 @@ def build(
     chosen = listed.videos[index::count]
     paths = videos.find_videos(videos_root, chosen)
     pickles = videos.find_detections(detections_root, chosen)
-    for root, found, path in (
-        (videos_root, paths, "<country>/<city>/<country+city+id>.mp4"),
-        (detections_root, pickles, f"<country+city+id>{videos.DETECTION_SUFFIX}"),
-    ):
-        if chosen and not found:
-            raise InputError(
-                f"nothing below {root} belongs to any of the {len(chosen)} videos; expected "
-                f"{path}, for example for {chosen[0].name}"
-            )
+    _expect_some(chosen, paths, videos_root, "<country>/<city>/<country+city+id>.mp4")
+    _expect_some(chosen, pickles, detections_root, "<country+city+id>.pkl")
     _open_folder(pathlib.Path(out), options)
     jobs = [
         Job(video, paths[video], pickles[video], _size_of(made_at, video), out, options)
@@ -185,6 +178,14 @@ def read_sizes(path: str) -> dict[str, str]:
             )
         sizes[name.strip()] = size
     return sizes
+
+
+def _expect_some(chosen: Sequence[Video], found: Mapping[Video, str], root: str, path: str) -> None:
+    if chosen and not found:
+        raise InputError(
+            f"nothing below {root} belongs to any of the {len(chosen)} videos; expected {path}, "
+            f"for example for {chosen[0].name}"
+        )
 
 
 def _size_of(made_at: str | Mapping[str, str], video: Video) -> str:

@@ -42,6 +42,7 @@ class DataSet:
         aside: (pattern, what) of pictures that a whole copy has and no part uses; patterns of
             `fnmatch` for the path below the root.
         remarks: what else a folder tells, such as its release or what is missing.
+        confirms: looks closer where the markers are there: two sets may share them.
         inside: for a word that stands for any set, the one that a folder holds.
     """
 
@@ -61,4 +62,5 @@ class DataSet:
     withdrawn: bool = False
     aside: tuple[tuple[str, str], ...] = ()
     remarks: Callable[[str], Sequence[str]] | None = None
+    confirms: Callable[[str], bool] | None = None
     inside: Callable[[str], "DataSet"] | None = None

@@ -13,6 +13,7 @@ folders whose names tell no video count by the folder that they lie in; what tel
 camera -1. A tracklet is a person within a video.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -101,6 +102,22 @@ def parts_of(root: str) -> list[Part]:
             f"it {folders.contents(home, 'lmdb')}"
         )
     return [Part(start, names)]
+
+
+def word_of(root: str) -> str:
+    """Which of the two sets a root holds: `luperson_nl` where the first name tells a person.
+
+    Raises:
+        InputError: as `load`.
+    """
+    environments = find_environments(os.path.expanduser(root))
+    if environments:
+        first = lmdb_store.keys(environments[0], limit=1)
+    else:
+        pictures = image_folder.pictures(folders.checked_root(root))
+        first = [name for _, name in itertools.islice(pictures, 1)]
+    match = NAME.fullmatch(first[0].rpartition("/")[2]) if first else None
+    return "luperson_nl" if match and match[3] else "luperson"
 
 
 def find_environments(home: str) -> list[str]:
@@ -269,9 +286,18 @@ TREE = """
 """
 PACKED = "lmdb/data.mdb|lup/*/lmdb/data.mdb|*/lmdb/data.mdb|*.lmdb|data.mdb"
 
+
+def _missing(root: str) -> list[str]:
+    from data_pipeline.datasets import luperson_missing  # which reads folders as this module does
+
+    return luperson_missing.find(root).lines()
+
+
 DATASETS = (
     DataSet(
         name="luperson",
+        confirms=lambda root: word_of(root) == "luperson",
+        remarks=_missing,
         title="LUPerson",
         load=load,
         kind="unlabelled",
@@ -292,6 +318,8 @@ DATASETS = (
     ),
     DataSet(
         name="luperson_nl",
+        confirms=lambda root: word_of(root) == "luperson_nl",
+        remarks=_missing,
         title="LUPerson-NL",
         load=load_nl,
         kind="image",

@@ -82,8 +82,9 @@ def gaps(names: Iterable[str]) -> Missing:
         if match:
             *place, image = (*map(int, match.groups()), 0)[:4]
             # Lowest, highest and number of pictures.
-            seen = videos.setdefault(tuple(place), [image, image, 0])
-            seen[:] = min(seen[0], image), max(seen[1], image), seen[2] + 1
+            of = videos.setdefault(tuple(place), [image, image, 0])
+            of[:] = min(of[0], image), max(of[1], image), of[2] + 1
+    seen = [numbers for place, numbers in videos.items() if len(place) == 3]
     placed = [place for place in videos if len(place) == 3]
     counted = [place[0] for place in videos if len(place) == 1]
     missing = {depth: _left_out({place[:depth] for place in placed}) for depth in (1, 2, 3)}
@@ -94,9 +95,7 @@ def gaps(names: Iterable[str]) -> Missing:
             [f"{place[0]:02d}_{place[1]:02d}_{place[2]:04d}" for place in missing[3]]
             + [f"{number:05d}" for (number,) in _left_out({(one,) for one in counted})]
         ),
-        images=sum(
-            high - low + 1 - count for low, high, count in (videos[place] for place in placed)
-        ),
+        images=sum(high - low + 1 - count for low, high, count in seen),
     )
 
 

@@ -18,6 +18,7 @@ from tests.data_pipeline.clips import (
     assert_file_shows,
     overwrite,
     packets,
+    picture,
     tree,
     write_clip,
     write_detections,
@@ -282,6 +283,28 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(world, moment):
     build(world)
     build(world, "expected")
     assert tree(world / "out") == tree(world / "expected")
+
+
+def test_what_an_interrupted_run_left_does_not_get_into_the_crops(world):
+    for folder in ("images/fiji/suva/.c3.part", "images/fiji/suva/c3"):
+        (world / "stray" / folder).mkdir(parents=True)
+        (world / "stray" / folder / "000001_0000000_99.jpg").touch()
+    build(world)
+    (world / "stray/build.json").write_bytes((world / "out/build.json").read_bytes())
+    build(world, "stray")
+    assert tree(world / "stray") == tree(world / "out")
+
+
+def test_boxes_follow_a_stream_that_changes_its_size(world, monkeypatch):
+    def frames(path, wanted, decoder):
+        return ((n, picture(n) if n < 15 else picture(n, 128, 96)) for n in wanted)
+
+    monkeypatch.setattr(extract.reader, "frames", frames)
+    build(world, only=NAMES[2:3])
+    folder = world / "out/images/fiji/suva/c3"
+    assert_file_shows(folder / "000021_0000014_01.jpg", 14, BOXES[1])
+    large = tuple(2 * side for side in BOXES[1])
+    assert_file_shows(folder / "000021_0000017_01.jpg", 17, large, scale=2)
 
 
 def test_a_finished_video_is_not_decoded_again_unless_its_inputs_changed(world):

@@ -74,6 +74,19 @@ def test_damage_leaves_frames_that_were_decoded_before_it(tmp_path):
     assert frames[times.index(time)] is None
 
 
+def test_reading_ends_at_damage_where_times_do_not_tell_how_many_frames_are_missing(tmp_path):
+    # AVI has no times of showing, so those of reordered frames are made up.
+    path = write_clip(tmp_path / "clip.avi", "libx264", **REORDERED)
+    for number, pixels in read(path).items():
+        assert_shows(pixels, number)
+    position, size, _ = packets(path)[15]
+    overwrite(path, position + 12, bytes(size - 12))
+    frames = read(path)
+    assert 10 <= len(frames) < 20
+    for number, pixels in frames.items():
+        assert_shows(pixels, number)
+
+
 def test_a_file_that_was_cut_off_ends_earlier(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", "libx264")
     position, size, _ = packets(path)[20]

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from data_pipeline import datasets, doctor
+from data_pipeline import datasets, doctor, lmdb_store, storage
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import cli
@@ -24,6 +24,10 @@ WORDS = {
     "personx": "personx",
     "cuhk_sysu": "cuhk_sysu",
     "veri776": "veri776",
+    "luperson": "luperson",
+    "luperson_nl": "luperson_nl",
+    "luperson_lmdb": "luperson",
+    "luperson_nl_lmdb": "luperson_nl",
     "mars": "mars",
     "dukemtmc_videoreid": "dukemtmc_videoreid",
     "prid2011": "prid2011",
@@ -135,6 +139,21 @@ def test_a_packed_set_is_what_it_was_packed_from(market, tmp_path):
     assert packed.parts == folder.parts
     assert packed.fingerprint == folder.fingerprint
     assert (packed.decoded, packed.healthy) == (folder.decoded, True)
+
+
+def test_missing_parts_of_luperson(tmp_path):
+    layouts.make("luperson_lmdb", tmp_path / "all", **SMALL, frames=3)
+    table = datasets.load("luperson", str(tmp_path / "all")).train
+    keys = sorted(media.partition("#")[2] for media in table.media)
+    kept = [key for key in keys if key.split("_")[2] != keys[0].split("_")[2]]
+    items = ((key, storage.read(next(m for m in table.media if m.endswith(key)))) for key in kept)
+    (tmp_path / "some").mkdir()
+    lmdb_store.write_lmdb(tmp_path / "some" / "lmdb", items)
+    findings = doctor.examine("auto", str(tmp_path / "some"))
+    assert findings.dataset.name == "luperson"
+    notes = text(findings)
+    assert "note         missing" in notes
+    assert "note         missing" not in text(doctor.examine("auto", str(tmp_path / "all")))
 
 
 def test_pictures_in_no_layout_are_a_folder(tmp_path):

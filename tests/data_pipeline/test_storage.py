@@ -345,29 +345,6 @@ def test_array_record_is_read_by_many_threads(tmp_path):
     assert open_files().count(path) == 1
 
 
-class Container:
-    def __init__(self, path):
-        self.path = path
-
-
-def test_containers_stay_open_up_to_a_limit():
-    asked = []
-    opened = Opened(lambda path: asked.append(path) or Container(path), 2)
-    wanted = ["/a", "/b", "/a", "/c", "/a"]
-    assert [opened.get(path).path for path in wanted] == wanted
-    assert asked == ["/a", "/b", "/c"]  # the one that was used longest ago had to go
-    opened.get("/b")
-    held = opened.get("/b")
-    opened.get("/d")
-    opened.get("/e")
-    assert asked[3:] == ["/b", "/d", "/e"]
-    assert opened.get("/b") is held  # dropped, but still in use: not opened twice
-    del held
-    opened.clear()
-    opened.get("/b")
-    assert asked[6:] == ["/b"]
-
-
 def test_open_files_are_bounded_and_closed(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "RECORD_FILES", Opened(storage.RecordFile, 3))
     paths = [write_records(tmp_path / f"{i}", [picture(i)]) for i in range(8)]

@@ -33,6 +33,8 @@ NAMES = {
     "veri776": r"image_(train|query|test)/\d{4}_c\d{3}_\d{8}_0\.jpg",
     "vehicleid": r"image/\d{7}\.jpg",
     "cuhk03_np": r"labeled/(bounding_box_train|bounding_box_test|query)/\d{4}_c\d_\d+\.png",
+    "luperson": r"country\d+/city\d+/video\d{4}/\d{8}_\d{4}\.jpg",
+    "luperson_nl": r"country\d+/city\d+/video\d{4}/\d{6}_\d{7}_\d\d\.jpg",
     "folder": r"country\d+/city\d+/video\d{4}/\d{6}_\d{7}_\d\d\.jpg",
     "video": r"bbox_(train|test)/(\d{4})/\2C\dT\d{4}F\d{3}\.jpg",
     "mars": r"bbox_(train|test)/(00-1|\d{4})/\2C\dT\d{4}F\d{3}\.jpg",
@@ -166,8 +168,11 @@ def test_chest_back_and_bag_show_where_they_are():
     assert green in seen(packed, 0.0), "the straps are seen from the front"
 
 
-# Pictures of `cuhk03` are inside a Matlab file.
-@pytest.mark.parametrize("layout", sorted(LAYOUTS.keys() - {"cuhk03"}))
+# Their pictures are inside a Matlab file or an LMDB.
+NO_PICTURE_FILES = {"cuhk03", "luperson_lmdb", "luperson_nl_lmdb"}
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS.keys() - NO_PICTURE_FILES))
 def test_every_file_is_named_as_the_layout_says(layout, tmp_path):
     counts = make(layout, tmp_path / "new" / "root", **SMALL)
     files = pictures(tmp_path / "new" / "root")
