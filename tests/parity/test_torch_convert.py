@@ -65,7 +65,8 @@ def test_one_step(name, width, size, changes):
 
     The networks are small because a unit whose input rounds to the other side of zero passes its
     gradient in one world and not in the other, in two runs of PyTorch as well. The more units, the
-    likelier that is; at these sizes it is rare. So of several batches the median counts.
+    likelier that is; at these sizes it is rare. So of several batches the median counts. What Adam
+    makes of the gradients is compared on the same ones, see `comparing.step_differences`.
     """
     case = cases.CASES[name]
     twin = cases.make_twin(case, width, trainable=True)
