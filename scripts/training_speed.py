@@ -273,6 +273,7 @@ def measure(
     turns["plain"] = functools.partial(trainer.turn, plain_step, plain_batch, unused)
     if make_turn is not None:
         turns["torch"] = make_turn(trainer.state)
+    train.write_recipe(current)
     with contextlib.closing(Reporter(workdir, sys.maxsize, sys.maxsize)) as reporter:
         turns["loader"] = functools.partial(trainer.loop, step, reporter, loop)
         for turn in turns.values():
