@@ -85,8 +85,8 @@ class Findings:
 def recognize(root: str) -> list[tuple[DataSet, str]]:
     """The data sets whose layout a folder has, the most particular first, with the right root.
 
-    The folder itself is tried first, then those one level below, then the one above: the usual
-    mistakes.
+    The folder itself is tried first, then those one level below, then the one above where the
+    folder is a part of its layout: the usual mistakes.
 
     Raises:
         InputError: there is no such folder.
@@ -94,8 +94,11 @@ def recognize(root: str) -> list[tuple[DataSet, str]]:
     home = os.path.abspath(folders.checked_root(root))
     below = [os.path.join(home, name) for name in folders.subfolders(home)]
     found: list[tuple[DataSet, str]] = []
-    for place in (home, *below, os.path.dirname(home)):
+    parent, own_name = os.path.split(home)
+    for place in (home, *below, parent):
         known = [one for one in datasets.DATASETS.values() if _is(place, one)]
+        if place == parent:
+            known = [one for one in known if _is_part(own_name, parent, one)]
         found += [(one, place) for one in sorted(known, key=lambda one: -len(one.markers))]
         if found:
             return found
@@ -131,10 +134,15 @@ def examine(
         dataset, place = _best(recognize(root) or _nearest(root), split)
     else:
         dataset, place = datasets.find(name), folders.checked_root(root)
+    if not 0 <= split < dataset.num_splits:
+        raise InputError(
+            f"--split {split} of {dataset.name}; it has {dataset.num_splits}, counted from 0"
+        )
     try:
         splits = datasets.load(dataset.name, place, "DIR", split)
     except InputError as error:
-        return Findings(dataset, place, unreadable=str(error))
+        notes = _remarks(dataset, place)
+        return Findings(dataset, place, notes=tuple(notes), unreadable=str(error))
     dataset = dataset.inside(place) if dataset.inside else dataset
     tables = {part: getattr(splits, part) for part in PARTS}
     unused, aside = _unused(dataset, place, tables)
@@ -235,7 +243,7 @@ def _notes(dataset: DataSet, splits: Splits, name: str, root: str, place: str) -
         notes.append(f"the folder to give is {place}, one level from {root}")
     if dataset.withdrawn:
         notes.append("its owners have withdrawn this set; do not pass it on")
-    notes += dataset.remarks(place) if dataset.remarks else []
+    notes += _remarks(dataset, place)
     if dataset.note:
         notes.append(dataset.note)
     queries, gallery = (np.unique(table.pid) for table in (splits.query, splits.gallery))
@@ -246,6 +254,14 @@ def _notes(dataset: DataSet, splits: Splits, name: str, root: str, place: str) -
     if len(splits.train) and dataset.kind != "unlabelled" and len(shared):
         notes.append(f"{len(shared)} identities are in train and among the queries")
     return tuple(notes)
+
+
+def _remarks(dataset: DataSet, place: str) -> Sequence[str]:
+    """What else the folder tells; nothing where it is too broken for that."""
+    try:
+        return dataset.remarks(place) if dataset.remarks else []
+    except InputError:
+        return []
 
 
 def _nearest(root: str) -> list[tuple[DataSet, str]]:
@@ -275,6 +291,16 @@ def _is(folder: str, dataset: DataSet) -> bool:
     return dataset.confirms is None or dataset.confirms(folder)
 
 
+def _is_part(name: str, parent: str, dataset: DataSet) -> bool:
+    """Whether a folder of that name is what some marker of its parent means."""
+    patterns = (pattern for marker in dataset.markers for pattern in marker.split("|"))
+    return any(
+        first not in ("", "*") and fnmatch.fnmatch(name, first) and _exists(parent, pattern)
+        for pattern in patterns
+        for first in (pattern.partition("/")[0],)
+    )
+
+
 def _share(folder: str, dataset: DataSet) -> float:
     found = [
         any(_exists(folder, pattern) for pattern in marker.split("|")) for marker in dataset.markers
@@ -287,6 +313,7 @@ def describe(findings: Findings) -> list[str]:
     dataset = findings.dataset
     lines = [f"{findings.root}: {dataset.title} ({dataset.name})"]
     if findings.unreadable:
+        lines += [f"note         {note}" for note in findings.notes]
         return [*lines, f"cannot be read: {findings.unreadable}", f"verdict: {_verdict(findings)}"]
     lines += _table(findings.parts)
     lines += [f"left aside   {count} {what}" for what, count in findings.aside.items()]

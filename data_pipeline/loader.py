@@ -14,7 +14,7 @@ import os
 import pathlib
 import weakref
 from collections.abc import Generator, Iterator
-from multiprocessing import resource_tracker, util
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
@@ -182,8 +182,9 @@ class _SharingReader:
 
     def __call__(self, step: int) -> dict[str, Any]:
         element = self._reader(step)
-        if "batch" in element:
-            element["batch"]["images"] = self._share(element["batch"]["images"])
+        images = element["batch"]["images"] if "batch" in element else None
+        if images is not None and images.nbytes >= SHARED_MEMORY_BYTES:
+            element["batch"]["images"] = self._share(images)
         return element
 
     def _share(self, images: np.ndarray) -> SharedMemoryArrayMetadata:
@@ -200,9 +201,6 @@ class _SharingReader:
         for block in self._blocks:
             if os.stat(SHARED_MEMORY / block.metadata.name).st_nlink == 1:
                 return block
-        if not self._blocks:
-            # A worker process ends without letting go of its objects.
-            util.Finalize(self, self._blocks.clear, exitpriority=0)
         block = SharedMemoryArray(shape, np.uint8)
         block.unlink_on_del()
         self._blocks.append(block)

@@ -54,8 +54,9 @@ OF_A_PERSON, OF_A_CAMERA, OF_A_SHARD = 25, 500, 10_000
 BATCH = 256
 SAMPLERS = {samplers.shuffled: (), samplers.pk: (4,), samplers.pk_camera: (4,)}
 
-# Of the two clocks of a turn.
+# By the two clocks, of the wall and of all cores together.
 SPEEDS = {"wall": "images_per_second", "cpu": "images_per_cpu_second"}
+SECONDS = ("seconds", "cpu_seconds")
 MEMORY = ("bytes_before", "peak_bytes")
 LEAST = {"batch_size": 1, "steps": 1, "rounds": 1, "rows": BATCH}
 
@@ -106,7 +107,7 @@ def _pixels(size: str) -> tuple[int, int]:
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     """All figures that were asked for; `folder` takes what they need."""
-    began = os.getloadavg()[0]
+    load = {"before": os.getloadavg()[0]}
     report: dict[str, Any] = {name: [] for name in options.parts}
     if "speed" in options.parts:
         for original in [AS_THEY_ARE] if options.root else options.originals:
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
         report["tables"] = opening(options.tables, folder, options.rows, options.rounds)
     if "shuffles" in options.parts:
         report["shuffles"] = shuffling(options.rows, options.rounds)
-    load = {"before": began, "after": os.getloadavg()[0]}
+    load["after"] = os.getloadavg()[0]
     return {"cores": len(os.sched_getaffinity(0)), "load": load, **report}
 
 
@@ -265,11 +266,15 @@ def opening(
 
 def open_table(name: str, home: pathlib.Path, rows: int) -> dict[str, float]:
     """Seconds of opening a table, and memory of this process before it and at its highest."""
-    before, began = _memory("VmRSS"), time.perf_counter()
+    before, began = _memory("VmRSS"), _now()
     table = made_up(rows) if name == "rows" else datasets.load(name, str(home)).train
-    seconds = time.perf_counter() - began
+    seconds = _seconds(_now() - began)
     assert len(table) == rows, f"{len(table)} rows of {rows}"
-    return {"seconds": seconds, "bytes_before": before, "peak_bytes": _memory("VmHWM")}
+    return {**seconds, "bytes_before": before, "peak_bytes": _memory("VmHWM")}
+
+
+def _seconds(passed: np.ndarray) -> dict[str, float]:
+    return dict(zip(SECONDS, passed.tolist(), strict=True))
 
 
 def _memory(field: str) -> int:
@@ -322,18 +327,16 @@ def shuffling(rows: int, rounds: int) -> list[dict[str, Any]]:
     figures = []
     for sampler, instances in SAMPLERS.items():
         draw = functools.partial(sampler, table, BATCH, *instances)
-        seconds = []
+        turns = []
         for epoch in range(rounds):
-            began = time.perf_counter()
+            began = _now()
             draw(0, epoch)
-            seconds.append(time.perf_counter() - began)
+            turns.append(_now() - began)
         tracemalloc.start()
         draw(0, 0)
-        peak = tracemalloc.get_traced_memory()[1]
+        costs = _seconds(np.min(turns, axis=0)) | {"peak_bytes": tracemalloc.get_traced_memory()[1]}
         tracemalloc.stop()
-        figures.append(
-            {"sampler": sampler.__name__, "rows": rows, "seconds": min(seconds), "peak_bytes": peak}
-        )
+        figures.append({"sampler": sampler.__name__, "rows": rows, **costs})
     return figures
 
 
@@ -344,31 +347,31 @@ def speed_tables(report: Mapping[str, Any]) -> Iterator[rich.table.Table]:
         table = rich.table.Table(title=f"{original} to {canvas}")
         for column in ("storage", "workers"):
             table.add_column(column)
-        for column in ("images/s", "per CPU second", "overhead", "in CPU time"):
+        for column in ("images/s", "per CPU s", "overhead", "of CPU"):
             table.add_column(column, justify="right")
-        for one in figures:
-            overhead = one.get("overhead", {})
-            table.add_row(
-                one["storage"],
-                f"{one['workers']} {one['kind']}" if one["workers"] else one["kind"],
-                *(f"{one[speed]:.0f}" for speed in SPEEDS.values()),
-                *(f"{overhead[clock]:.1%}" if overhead else "" for clock in SPEEDS),
-                end_section=one["kind"] == "bare",
-            )
+        for place, rows in itertools.groupby(figures, operator.itemgetter("storage")):
+            table.add_section()
+            for one in rows:
+                overhead = one.get("overhead", {})
+                table.add_row(
+                    place,
+                    f"{one['workers']} {one['kind']}" if one["workers"] else one["kind"],
+                    *(f"{one[speed]:.0f}" for speed in SPEEDS.values()),
+                    *(f"{overhead[clock]:.1%}" if overhead else "" for clock in SPEEDS),
+                )
         yield table
 
 
 def million_table(report: Mapping[str, Any]) -> rich.table.Table:
     """Seconds and memory of opening and shuffling tables."""
-    table = rich.table.Table(
-        title="Tables", caption="memory of the process that opens a table; of an epoch alone"
-    )
-    for column in ("", "rows", "seconds", "MiB before", "peak MiB"):
+    table = rich.table.Table(caption="memory of the process that opens a table; of an epoch alone")
+    for column in ("", "rows", "seconds", "CPU seconds", "MiB before", "peak MiB"):
         table.add_column(column, justify="right" if column else "left")
     for one in [*report.get("tables", []), *report.get("shuffles", [])]:
         name = f"open {one['table']}" if "table" in one else f"epoch, {one['sampler']}"
         memory = (f"{one[key] / 2**20:.0f}" if key in one else "" for key in MEMORY)
-        table.add_row(name, f"{one['rows']}", f"{one['seconds']:.2f}", *memory)
+        seconds = (f"{one[key]:.2f}" for key in SECONDS)
+        table.add_row(name, f"{one['rows']}", *seconds, *memory)
     return table
 
 

@@ -3,6 +3,7 @@
     python scripts/prepare_data.py extract --source luperson_nl --list vnames.txt --videos VIDEOS \
         --detections DETECTIONS --out CROPS --sampling 200_20 --workers 16
     python scripts/prepare_data.py pack --source luperson_nl --images CROPS --out PACKED
+    python scripts/prepare_data.py unpack LUPerson.zip.001 /data/luperson
     python scripts/prepare_data.py statistics --dataset image_folder --root CROPS/images
 
 docs/building_luperson.md explains the options.
@@ -16,7 +17,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from data_pipeline import atomic, datasets
+from data_pipeline import archives, atomic, datasets
 from data_pipeline.build import boxes, pack, run, statistics, videos
 from data_pipeline.build.extract import SOURCES, Record
 from data_pipeline.errors import InputError, shorten
@@ -137,6 +138,13 @@ def show_statistics(options: argparse.Namespace) -> None:
             part.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n")
 
 
+def unpack(options: argparse.Namespace) -> None:
+    """What is in an archive, kept inside the folder."""
+    done = archives.extract(options.archive, options.folder)
+    skipped = [f"left out {name}" for name in shorten(list(done.skipped))]
+    say(f"{options.folder}: {done.written} files written, {done.kept} were there", *skipped)
+
+
 def _share(text: str) -> tuple[int, int]:
     index, found, count = text.partition("/")
     if not found or not index.isdecimal() or not count.isdecimal():
@@ -158,6 +166,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--persons", default="", help=f"if pids stand in several videos: {persons}"
     )
     packing.set_defaults(run=pack_crops)
+    unpacking = commands.add_parser("unpack", help="a zip or tar archive, or pieces of one")
+    unpacking.add_argument("archive", help="the archive, or any piece of it")
+    unpacking.add_argument("folder", help="where to; what is there already is kept")
+    unpacking.set_defaults(run=unpack)
     stats = commands.add_parser("statistics", help="mean and standard deviation of pixels, 0..1")
     stats.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
     stats.add_argument("--root", required=True, help="its folder, or several by commas")

@@ -78,7 +78,7 @@ def _page(module: types.ModuleType) -> str:
             "> use it.",
             "",
         ]
-    lines += [f"Source: {first.citation}. <{first.url}>", ""]
+    lines += [f"Source: {first.citation.rstrip('.')}. <{first.url}>", ""]
     lines += [f"Access: {first.access}. Terms: {first.license}.", ""]
     for one in module.DATASETS:
         lines += _word(one, first)
@@ -106,7 +106,7 @@ def _word(one: DataSet, first: DataSet) -> list[str]:
             lines.append(f"| {part} | {' | '.join(cells)} |")
         lines.append("")
     if one.citation != first.citation:
-        lines += [f"Source: {one.citation}. <{one.url}>", ""]
+        lines += [f"Source: {one.citation.rstrip('.')}. <{one.url}>", ""]
     return lines
 
 

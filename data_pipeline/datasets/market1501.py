@@ -68,7 +68,13 @@ MARKET1501 = DataSet(
     title="Market-1501",
     load=load,
     kind="image",
-    aside=(("*-1_c*", "junk detections (identity -1)"),),
+    aside=(
+        ("*-1_c*", "junk detections (identity -1)"),
+        *(
+            (f"*{folder}/*", "distractors of market1501_500k")
+            for folder in ("distractors", "images")
+        ),
+    ),
     counts={
         "train": Count(12936, 751, 6),
         "query": Count(3368, 750, 6),

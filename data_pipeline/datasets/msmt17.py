@@ -225,6 +225,7 @@ DATASETS = (
     dataclasses.replace(
         MSMT17,
         name="msmt17_train",
+        aside=(("*train*/*", "pictures of the validation list"),),
         title="MSMT17 (train without val)",
         load=functools.partial(load, with_val=False),
         counts={**MSMT17.counts, "train": Count(cameras=NUM_CAMERAS)},

@@ -94,6 +94,7 @@ def _about(name: str, size: int) -> DataSet:
     wanted = (PICTURES, f"{LISTS}/{TRAIN_LIST}", f"{LISTS}/{TEST_LIST.format(size)}")
     return DataSet(
         name=name,
+        aside=(("*image/*", "pictures outside this test set"),),
         title=f"VehicleID ({size} test vehicles)",
         load=functools.partial(load, size=size),
         kind="image",

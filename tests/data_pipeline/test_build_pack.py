@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -251,3 +252,15 @@ def test_statistics_of_a_data_set_by_its_name(pictures, tmp_path):
         assert wrong.returncode == 2
         assert wrong.stderr.startswith("prepare_data: ")
         assert message in wrong.stderr
+
+
+def test_archives_are_unpacked_by_command(tmp_path):
+    with zipfile.ZipFile(tmp_path / "parts.zip", "w") as archive:
+        archive.writestr("city/a.jpg", b"picture")
+    for words in ("1 files written, 0 were there", "0 files written, 1 were there"):
+        done = command("unpack", tmp_path / "parts.zip", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+    assert (tmp_path / "out" / "city" / "a.jpg").read_bytes() == b"picture"
+    wrong = command("unpack", tmp_path / "none.zip", tmp_path / "out")
+    assert (wrong.returncode, wrong.stderr.startswith("prepare_data: ")) == (2, True)

@@ -84,6 +84,22 @@ def test_a_path_wrong_by_one_level_is_put_right(place, market):
     assert f"the folder to give is {market}" in text(findings)
 
 
+def test_a_neighbor_is_not_the_folder_itself(market, tmp_path):
+    layouts.make("luperson_lmdb", tmp_path / "data" / "other", **SMALL, frames=2)
+    loose = tmp_path / "data" / "loose"
+    loose.mkdir()
+    shutil.copy(next((market / "query").glob("*.jpg")), loose / "x.jpg")
+    findings = doctor.examine("auto", str(loose))
+    assert (findings.dataset.name, findings.root) == ("image_folder", str(loose))
+
+
+def test_own_pictures_in_a_published_layout(market):
+    assert cli.main(["data", "check", "auto", str(market), "--own"]) == 0
+    damage(market)
+    assert cli.main(["data", "check", "auto", str(market), "--own"]) == 1
+    assert cli.main(["data", "check", "auto", str(market), "--split", "1"]) == 2
+
+
 def damage(market):
     picture = next((market / "query").glob("*.jpg"))
     picture.write_bytes(picture.read_bytes()[:-200])
