@@ -44,7 +44,11 @@ class Reporter:
             try:
                 self._path = folder / METRICS_FILE
                 self._lines = self._path.open("a", buffering=1)
-                self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
+                # Its files are named by the second: two starts within one would share a file.
+                suffix = f".{time.time_ns()}"
+                self._board = tensorboardX.SummaryWriter(
+                    str(folder / "tensorboard"), filename_suffix=suffix
+                )
             except OSError as error:
                 raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
