@@ -25,8 +25,9 @@ class GroupedBatchNorm(nn.Module):
         group_size: images that share one mean and variance; 0 = the whole batch.
         momentum: weight of the new batch in the running statistics (PyTorch's sense).
         epsilon: added to the variance.
-        freeze_bias: the bias stays what it was loaded as (0 at the start); its gradient is zero.
-            It remains a parameter so that the tree has the tensors of the PyTorch files.
+        freeze_bias: the bias has no gradient: 0 at the start and in all published files, it stays
+            0, and only weight decay would move another value. It remains a parameter so that the
+            tree has the tensors of the PyTorch files.
         scale_init: initializer of the scale.
     """
 
