@@ -7,6 +7,8 @@ without an `if __name__ == "__main__"` guard it means running the script again.
 
 import contextlib
 import importlib
+import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,21 @@ from collections.abc import Iterator
 from absl import logging
 
 _starting = threading.Lock()
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it ends, killed or not.
+
+    Otherwise it would go on, and write into a folder that the next run is filling.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -3,11 +3,10 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 
+from data_pipeline import worker
 from data_pipeline.errors import InputError
 
 
@@ -19,7 +18,9 @@ def process_pool(num_workers: int) -> Iterator[concurrent.futures.ProcessPoolExe
         InputError: one of them died.
     """
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(num_workers, context, _end_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        num_workers, context, worker.end_with_parent
+    ) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -29,18 +30,3 @@ def process_pool(num_workers: int) -> Iterator[concurrent.futures.ProcessPoolExe
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent does.
-
-    Otherwise it would go on, and write into a folder that the next run is filling.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -19,10 +19,8 @@ import os
 import re
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
-from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders
+from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits, Table, table_of
@@ -174,10 +172,7 @@ def _config(home: str, kind: str) -> dict[str, np.ndarray]:
             f"{home} lacks {name}, the protocol of 767 and 700 people; copy it there from "
             "evaluation/data/CUHK03 of github.com/zhunzhong07/person-re-ranking"
         )
-    try:
-        held = scipy.io.loadmat(path, variable_names=COLUMNS)
-    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
-        raise InputError(f"cannot read {path}: {error}; download it again") from error
+    held = video_lists.read_matlab(path)
     lacking = [column for column in COLUMNS if column not in held]
     if lacking:
         raise InputError(f"{path} lacks {', '.join(lacking)}; download it again")

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Iterable
 
 from data_pipeline.errors import InputError
 
@@ -48,6 +49,20 @@ def subfolders(folder: str) -> list[str]:
     """Names of the visible folders in a folder, sorted."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def missing(home: str, names: Iterable[str]) -> list[str]:
+    """Those of some paths below a folder that are not there. Each folder is listed once."""
+    held: dict[str, set[str]] = {}
+    absent = []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in held:
+            path = os.path.join(home, folder)
+            held[folder] = set(os.listdir(path)) if os.path.isdir(path) else set()
+        if file not in held[folder]:
+            absent.append(name)
+    return absent
 
 
 def some(names: list[str], limit: int = 5) -> str:

@@ -1,6 +1,5 @@
 """Text files that name pictures: `path identity` on each line, as several data sets have them."""
 
-import os
 from collections.abc import Sequence
 
 from data_pipeline.datasets import folders
@@ -53,15 +52,7 @@ def check_present(home: str, names: Sequence[str], source: str) -> None:
     Raises:
         InputError: some are missing.
     """
-    there: dict[str, set[str]] = {}
-    missing = []
-    for name in names:
-        folder, _, file = name.rpartition("/")
-        if folder not in there:
-            path = os.path.join(home, folder)
-            there[folder] = set(os.listdir(path)) if os.path.isdir(path) else set()
-        if file not in there[folder]:
-            missing.append(name)
+    missing = folders.missing(home, names)
     if missing:
         raise InputError(
             f"{home} lacks {len(missing)} of the {len(names)} pictures that {source} names: "

@@ -132,16 +132,27 @@ def read_json(path: str) -> Any:
         raise InputError(f"{path} is not JSON ({error}); fetch it again") from error
 
 
+def read_matlab(path: str) -> dict[str, Any]:
+    """The variables of a Matlab file, by name.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return scipy.io.loadmat(path)
+    except MATLAB_ERRORS as error:
+        raise InputError(
+            f"{path} is no readable Matlab file ({error}); download it again"
+        ) from error
+
+
 def read_matrix(path: str, variable: str) -> np.ndarray:
     """A matrix of whole numbers from a Matlab file, [rows, columns] int64.
 
     Raises:
         InputError: the file is missing or damaged, or has no such matrix.
     """
-    try:
-        content = scipy.io.loadmat(path)
-    except MATLAB_ERRORS as error:
-        raise InputError(f"{path} is no readable Matlab file ({error}); fetch it again") from error
+    content = read_matlab(path)
     matrix = content.get(variable)
     if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         names = sorted(name for name in content if not name.startswith("__"))
@@ -162,14 +173,7 @@ def check_present(paths: Sequence[str], source: str) -> None:
     Raises:
         InputError: some are missing.
     """
-    held: dict[str, set[str]] = {}
-    absent = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in held:
-            held[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in held[folder]:
-            absent.append(path)
+    absent = folders.missing("", paths)
     if absent:
         raise InputError(
             f"{source} names {len(absent)} frames (of {len(paths)}) that are not there: "

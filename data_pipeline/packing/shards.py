@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pathlib
 import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -153,14 +152,7 @@ def run(jobs: Sequence[Job], workers: int) -> Iterator[Job]:
 def _live_with_the_parent() -> None:
     """Lets this process end with the one that started it, however that ends, and not before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    worker.end_with_parent()
 
 
 def run_on_beam(jobs: Sequence[Job], options: Sequence[str]) -> None:

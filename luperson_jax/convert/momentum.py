@@ -57,14 +57,14 @@ def read(
         if momentum is None:
             continue
         name = numbered.get(int(number), "")
-        matches = ((rule, rule.path_of(name, momentum.ndim)) for rule in family.rules)
-        rule, path = next(((rule, path) for rule, path in matches if path), (None, None))
-        if rule is None or path is None or momentum.shape != tensors[name].shape:
+        match = family.place_of(name, momentum.ndim)
+        if match is None or momentum.shape != tensors[name].shape:
             raise InputError(
                 f"the optimizer has momentum {momentum.shape} for parameter {number} ({name!r}); "
                 "optimizer and tensors of the file do not belong together; --only-backbone leaves "
                 "the optimizer out"
             )
+        rule, path = match
         found[path] = rule.transform.from_torch(np.asarray(momentum, np.float32))
     return found
 
@@ -92,8 +92,9 @@ def write(
     numbered = [name for name in names if not _BUFFER.search(name)]
     states = {}
     for path, array in momentum.items():
-        matches = ((rule, rule.key_of(path, momentum)) for rule in family.rules)
-        rule, name = next((rule, name) for rule, name in matches if name)
+        match = family.name_of(path, momentum)
+        assert match is not None, path
+        rule, name = match
         value = np.ascontiguousarray(rule.transform.to_torch(array))
         states[numbered.index(name)] = {"momentum_buffer": value}
     group = {"dampening": 0.0, "nesterov": False, **sgd}

@@ -219,6 +219,16 @@ class Family:
         starts = (key.partition("{")[0].removesuffix("weight").removesuffix("bias") for key in keys)
         return tuple(dict.fromkeys(starts))
 
+    def place_of(self, key: str, ndim: int) -> tuple[Rule, str] | None:
+        """The rule that means a torch tensor, and the path that it gives it."""
+        found = ((rule, rule.path_of(key, ndim)) for rule in self.rules)
+        return next(((rule, path) for rule, path in found if path is not None), None)
+
+    def name_of(self, path: str, present: Collection[str]) -> tuple[Rule, str] | None:
+        """The rule that writes a path, and the torch key that it gives it."""
+        found = ((rule, rule.key_of(path, present)) for rule in self.rules)
+        return next(((rule, key) for rule, key in found if key is not None), None)
+
     def recognizes(self, keys: Collection[str]) -> bool:
         """Whether these are the keys of such a file."""
         return all(any(re.search(one, key) for key in keys) for one in self.signature)

@@ -162,11 +162,11 @@ def named(model: Model, family: Family) -> dict[str, np.ndarray]:
     written: dict[str, np.ndarray] = {}
     homeless: list[str] = []
     for path, array in model.tensors.items():
-        matches = ((rule, rule.key_of(path, model.tensors)) for rule in family.rules)
-        rule, key = next(((rule, key) for rule, key in matches if key), (None, None))
-        if rule is None or key is None:
+        match = family.name_of(path, model.tensors)
+        if match is None:
             homeless.append(path)
         else:
+            rule, key = match
             written[key] = np.ascontiguousarray(rule.transform.to_torch(array))
     if homeless:
         raise InputError(
@@ -203,17 +203,17 @@ def _apply(
     left_out: list[tuple[str, str]] = []
     transforms: dict[str, str] = {}
     for key, array in tensors.items():
-        matches = ((rule, rule.path_of(key, array.ndim)) for rule in family.rules)
-        rule, path = next(((rule, path) for rule, path in matches if path), (None, None))
-        if rule is None or path is None:
+        match = family.place_of(key, array.ndim)
+        if match is None:
             reason = _reason(family, key, tensors)
             unknown += [] if reason else [f"{key} {array.shape}"]
             left_out += [(key, reason)] if reason else []
-        elif path in found:
+            continue
+        rule, path = match
+        if path in found:
             raise InputError(f"{key} and {origin[path]} are both {path}; remove one of them")
-        else:
-            found[path], origin[path] = rule.transform.from_torch(array), key
-            transforms[path] = rule.transform.name
+        found[path], origin[path] = rule.transform.from_torch(array), key
+        transforms[path] = rule.transform.name
     return found, unknown, left_out, transforms
 
 
