@@ -7,31 +7,21 @@ from collections.abc import Sequence
 from absl import logging
 
 from data_pipeline.errors import InputError
-from luperson_jax import data_commands, pack_command
-from luperson_jax.convert import command
+from luperson_jax.commands import data_check, data_make, data_pack, data_split
+from luperson_jax.convert import command as convert
 
-DATA_COMMANDS = {
-    "make": (
-        "draw a synthetic world and write it in the layout of a data set",
-        data_commands.add_make_options,
-        data_commands.run_make,
-    ),
-    "check": (
+COMMANDS = {
+    "data make": ("draw a synthetic world and write it in the layout of a data set", data_make),
+    "data check": (
         "recognize a folder, count, decode and compare with the published numbers",
-        data_commands.add_check_options,
-        data_commands.run_check,
+        data_check,
     ),
-    "pack": (
-        "put the pictures of a data set into a few large files",
-        pack_command.add_options,
-        pack_command.run,
-    ),
-    "split": (
-        "write lists of a part of a training set",
-        data_commands.add_split_options,
-        data_commands.run_split,
-    ),
+    "data pack": ("put the pictures of a data set into a few large files", data_pack),
+    "data split": ("write lists of a part of a training set", data_split),
+    "convert": ("PyTorch checkpoints to ours and back", convert),
 }
+"""Words for the help, and the module with `add_options(parser)` and `run(options)`."""
+GROUPS = {"data": "data sets"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,24 +29,34 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}\n{self.format_usage().strip()}")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.required or action.default in (None, False, [])
+        return action.help if silent else super()._get_help_string(action)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = _Parser(prog="luperson", description="Person re-identification in JAX.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    data = commands.add_parser("data", help="data sets").add_subparsers(
-        dest="data_command", required=True, metavar="COMMAND"
-    )
-    for name, (words, add, run) in DATA_COMMANDS.items():
-        one = data.add_parser(
-            name, help=words, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    top = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    groups = {
+        name: top.add_parser(name, help=words).add_subparsers(
+            dest=f"{name}_command", required=True, metavar="COMMAND"
         )
-        add(one)
-        one.set_defaults(run=run)
-    convert = commands.add_parser(
-        "convert", help="PyTorch checkpoints to ours and back", description=command.__doc__
-    )
-    command.add_options(convert)
-    convert.set_defaults(run=command.run)
+        for name, words in GROUPS.items()
+    }
+    for name, (words, module) in COMMANDS.items():
+        group, _, inner = name.rpartition(" ")
+        one = (groups[group] if group else top).add_parser(
+            inner,
+            help=words,
+            description=module.__doc__,
+            formatter_class=_Help,
+        )
+        module.add_options(one)
+        one.set_defaults(run=module.run)
     return parser
 
 

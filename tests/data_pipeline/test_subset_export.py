@@ -6,7 +6,7 @@ import pytest
 from data_pipeline import datasets, subsets
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import cmpe, draw, export, lists
-from luperson_jax import data_commands
+from luperson_jax.commands import data_split
 from tests.subset_tables import TABLE, make_market, names_of, write
 
 
@@ -66,9 +66,9 @@ def test_lists_are_never_overwritten(tmp_path):
 
 def split(root, out, *arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    data_commands.add_split_options(parser)
+    data_split.add_options(parser)
     options = ["--dataset", "market1501", "--root", str(root), "--out", str(out), *arguments]
-    data_commands.run_split(parser.parse_args(options))
+    data_split.run(parser.parse_args(options))
 
 
 def test_the_command_writes_what_a_run_finds(tmp_path, capsys):

@@ -5,13 +5,13 @@ import pytest
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from luperson_jax import pack_command
+from luperson_jax.commands import data_pack
 
 
 def run(*arguments):
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    pack_command.add_options(parser)
-    pack_command.run(parser.parse_args([str(argument) for argument in arguments]))
+    data_pack.add_options(parser)
+    data_pack.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
 def test_it_says_what_was_packed_and_how_to_open_it(labelled_world, tmp_path, capsys):
@@ -67,7 +67,7 @@ def test_wrong_options(labelled_world, tmp_path, options, message):
 
 def test_help_names_the_defaults():
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    pack_command.add_options(parser)
+    data_pack.add_options(parser)
     text = " ".join(parser.format_help().split())
     assert "(default: 10000)" in text
     assert "(default: array_record)" in text

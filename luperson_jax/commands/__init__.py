@@ -1,0 +1,1 @@
+"""The commands of `luperson`: each a file with `add_options(parser)` and `run(options)`."""

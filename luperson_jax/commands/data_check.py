@@ -1,0 +1,43 @@
+"""`luperson data check NAME DIR`: what a folder is, and how it compares with what was published."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from data_pipeline import datasets, doctor
+from data_pipeline.errors import InputError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("name", metavar="NAME", help=f"auto, {', '.join(datasets.DATASETS)}")
+    parser.add_argument("root", metavar="DIR", help="folder of the data set")
+    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
+    parser.add_argument(
+        "--own",
+        action="store_true",
+        help="pictures of your own in a published layout: other numbers are no mismatch",
+    )
+    parser.add_argument("--quick", action="store_true", help="read names only, decode nothing")
+    parser.add_argument("--workers", type=int, default=4, help="threads that decode")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the findings")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Says what a folder is; the exit status is 1 where it is not what was published."""
+    findings = doctor.examine(
+        options.name,
+        options.root,
+        split=options.split,
+        pictures=not options.quick,
+        workers=max(options.workers, 1),
+    )
+    sys.stdout.write("\n".join(doctor.describe(findings)) + "\n")
+    if options.json:
+        values = doctor.to_dict(findings)
+        try:
+            options.json.write_text(json.dumps(values, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write --json {options.json}: {error}") from error
+    return 0 if findings.healthy and (options.own or findings.published) else 1

@@ -1,0 +1,49 @@
+"""`luperson data make`: draws a world and writes it in the layout of a data set."""
+
+import argparse
+import dataclasses
+import sys
+
+from data_pipeline.errors import InputError
+from data_pipeline.synthetic import layouts
+
+WORLD_OPTIONS = {
+    "identities": "people, for training and testing together",
+    "cameras": "cameras; each sees everybody",
+    "seed": "worlds of different seeds share nobody",
+    "height": "of the pictures, pixels",
+    "width": "of the pictures, pixels",
+    "images_per_camera": "pictures of a person by one camera, queries apart",
+    "train_identities": "how many of the people are for training; None is half",
+    "distractors": "gallery pictures of people without a match (identity 0)",
+    "junk": "gallery pictures without a person (identity -1)",
+    "tracklets": "passes of a person, in layouts of tracklets",
+    "frames": "pictures of one pass, likewise",
+    "extra_cameras": "cameras that only the layouts of LUPerson have",
+    "switch_rate": "share of passes that turn into somebody else halfway, there",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--layout", required=True, help=", ".join(layouts.LAYOUTS))
+    parser.add_argument("--root", required=True, help="folder to fill; absent or empty")
+    for field in dataclasses.fields(layouts.Plan):
+        kind = float if field.type is float else int
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(
+            option, type=kind, default=field.default, help=WORLD_OPTIONS[field.name]
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draws a world and writes it in the layout of a data set."""
+    names = [field.name for field in dataclasses.fields(layouts.Plan)]
+    numbers = {name: getattr(options, name) for name in names}
+    try:
+        counts = layouts.make(options.layout, options.root, **numbers)
+    except OSError as error:
+        raise InputError(f"cannot write to --root {options.root}: {error}") from error
+    listed = ", ".join(f"{part} {count}" for part, count in counts.items())
+    sys.stdout.write(f"{options.root}: {options.layout} layout, images: {listed}\n")
+    return 0
