@@ -10,12 +10,11 @@ import json
 import pathlib
 import runpy
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from data_pipeline import atomic
 from data_pipeline.errors import InputError, suggest
 
 
@@ -71,17 +70,26 @@ class AugmentConfig:
 class OptimConfig:
     """Optimizer, schedule and what is frozen; all durations in epochs."""
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "lars"] = "sgd"
     lr: float = 0.3
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    schedule: Literal["cosine_per_epoch", "step_per_epoch", "warmup_multistep"] = "cosine_per_epoch"
+    schedule: Literal["cosine_per_epoch", "step_per_epoch", "warmup_multistep", "flat_cosine"] = (
+        "cosine_per_epoch"
+    )
     warmup_epochs: int = 0
     warmup_factor: float = 0.01
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
+    flat_epochs: int = 0  # of flat_cosine: where the cosine begins, from the start of the run
+    final_lr: float = 0.0  # of flat_cosine
     bias_lr_multiplier: float = 1.0
-    freeze_backbone_epochs: int = 0  # fine-tuning: the first epochs train the head alone
+    head_lr_multiplier: float = 1.0  # all that follows the feature map, and the classifiers
+    lars_excluded: str = "(^|/)(scale|bias|p)$"  # neither decayed nor adapted: normalization, GeM
+    freeze: tuple[str, ...] = ("backbone",)  # top-level parts of the parameters
+    freeze_epochs: int = 0  # how long they stand still at the start
+    accumulate_steps: int = 1  # batches whose mean gradient makes one update
+    clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = not clipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,48 +131,6 @@ class Recipe:
     eval: EvalConfig
 
 
-MAY_CHANGE = (
-    "data.root",
-    "task.embedding",
-    "data.num_workers",
-    "data.worker_kind",
-    "data.prefetch",
-    "train.init_from",
-    "train.log_every_steps",
-    "train.checkpoint_every_epochs",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "eval",
-)
-"""Settings that may differ when a run is resumed: they do not change its parameters."""
-
-MAY_CHANGE_IN_EVALUATION = (
-    *MAY_CHANGE,
-    "table",
-    "optim",
-    "train",
-    "task.embedding",
-    "augment.recipe",
-    "data.dataset",
-    "data.split",
-    "data.subset",
-    "data.ratio",
-    "data.subset_list",
-    "data.subset_seed",
-    "data.repeat",
-    "data.canvas",
-    "data.resize",
-    "data.batch_size",
-    "data.sampler",
-    "data.num_instances",
-    "data.unreadable",
-)
-"""Settings that may differ when a run is evaluated: its features do not depend on them, or, as with
-`task.embedding`, the choice is free."""
-
-RECIPE_FILE = "recipe.json"
-
-
 AT_LEAST = {
     "model.width": 1,
     "model.bn_group_size": 0,
@@ -180,7 +146,13 @@ AT_LEAST = {
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_epochs": 0,
-    "optim.freeze_backbone_epochs": 0,
+    "optim.flat_epochs": 0,
+    "optim.final_lr": 0,
+    "optim.bias_lr_multiplier": 0,
+    "optim.head_lr_multiplier": 0,
+    "optim.freeze_epochs": 0,
+    "optim.accumulate_steps": 1,
+    "optim.clip_norm": 0,
     "train.epochs": 1,
     "train.seed": 0,
     "train.log_every_steps": 1,
@@ -266,61 +238,6 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(tree))
 
 
-def differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], may_change: Collection[str] = MAY_CHANGE
-) -> list[str]:
-    """Settings that differ between two recipes as dicts and are not among those that may."""
-    lines = []
-    for group in sorted({*old, *new}):
-        before, after = old.get(group, {}), new.get(group, {})
-        for key in sorted({*before, *after}):
-            path = f"{group}.{key}"
-            if before.get(key) != after.get(key) and not {group, path} & set(may_change):
-                lines.append(f"{path}: {before.get(key)!r} there, {after.get(key)!r} here")
-    return lines
-
-
-def check_workdir(
-    recipe: Recipe,
-    written: Mapping[str, Any],
-    folder: pathlib.Path,
-    may_change: Collection[str] = MAY_CHANGE,
-) -> None:
-    """Raises InputError where the workdir holds checkpoints of another recipe.
-
-    A setting that the workdir's recipe lacks, because it was not there yet when the run began,
-    counts as its default.
-
-    Args:
-        recipe: of the run here.
-        written: what `write` would write.
-        folder: the workdir.
-        may_change: settings, or whole groups, that may differ.
-    """
-    path = folder / RECIPE_FILE
-    if not path.is_file() or not any(folder.glob("checkpoints/[0-9]*")):
-        return
-    try:
-        former = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
-    for field in dataclasses.fields(Recipe):
-        defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
-        former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
-    lines = differences(former, written, may_change)
-    if lines:
-        raise InputError(
-            f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
-            "give another --workdir, or the configuration that this one was started with"
-        )
-
-
-def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
-    with atomic.replacing(folder / RECIPE_FILE) as part:
-        part.write_text(json.dumps(written, indent=2) + "\n")
-
-
 def _build(kind: type, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{path} must be a group of settings, not {values!r}")
@@ -370,4 +287,19 @@ def _check_numbers(recipe: Recipe) -> None:
             f"data.batch_size={data.batch_size} is not divisible by "
             f"model.bn_group_size={model.bn_group_size}: BatchNorm needs groups of equal size; "
             "change one of the two (0 makes the whole batch one group)"
+        )
+    _check_schedule(recipe.optim, recipe.train.epochs)
+
+
+def _check_schedule(optim: OptimConfig, epochs: int) -> None:
+    if optim.schedule == "flat_cosine" and not optim.warmup_epochs <= optim.flat_epochs < epochs:
+        raise InputError(
+            f"optim.flat_epochs={optim.flat_epochs} must be at least "
+            f"optim.warmup_epochs={optim.warmup_epochs} and less than train.epochs={epochs}: "
+            "flat_cosine warms up, stays, and falls from there to the last epoch"
+        )
+    if optim.freeze_epochs and not optim.freeze:
+        raise InputError(
+            f"optim.freeze_epochs={optim.freeze_epochs} with an empty optim.freeze; name the parts "
+            "to freeze, as ('backbone',), or set optim.freeze_epochs to 0"
         )

@@ -14,7 +14,7 @@ from data_pipeline import datasets, samplers
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
-from luperson_jax import checkpoint, config, html_report, models, sharding
+from luperson_jax import checkpoint, config, html_report, models, recipe_file, sharding
 from luperson_jax.report import Reporter, ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
@@ -103,8 +103,8 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     if evaluation is None:
         raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
     folder = pathlib.Path(workdir)
-    written, may_change = config.to_dict(recipe), config.MAY_CHANGE_IN_EVALUATION
-    config.check_workdir(recipe, written, folder, may_change)
+    written, may_change = config.to_dict(recipe), recipe_file.MAY_CHANGE_IN_EVALUATION
+    recipe_file.check_workdir(recipe, written, folder, may_change)
     state = restore(recipe, workdir, mesh)
     reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
     try:

@@ -17,7 +17,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
 from data_pipeline.subsets import merge
-from luperson_jax import checkpoint, config, evaluate, optim, sharding, trees
+from luperson_jax import checkpoint, config, evaluate, optim, recipe_file, sharding, trees
 from luperson_jax.augment import recipes
 from luperson_jax.convert import sources, transfer
 from luperson_jax.report import Reporter, ranking_values
@@ -154,7 +154,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         steps_per_epoch,
         evaluation,
     )
-    config.check_workdir(recipe, current.written, current.workdir)
+    recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current
 
 
@@ -222,7 +222,7 @@ def write_recipe(current: Run) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
-            config.write(current.written, folder)
+            recipe_file.write(current.written, folder)
     except OSError as error:
         raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 

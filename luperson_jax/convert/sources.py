@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, config, trees
+from luperson_jax import checkpoint, recipe_file, trees
 from luperson_jax.augment import recipes
 from luperson_jax.convert import files, momentum, translate
 from luperson_jax.convert import model as model_file
@@ -67,7 +67,7 @@ def from_workdir(folder: pathlib.Path) -> Model:
         step, tree = saved.read()
     finally:
         saved.close()
-    path = folder / config.RECIPE_FILE
+    path = folder / recipe_file.RECIPE_FILE
     try:
         recipe = json.loads(path.read_text())
     except (OSError, ValueError) as error:

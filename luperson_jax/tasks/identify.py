@@ -12,7 +12,7 @@ import jax
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import Table
-from luperson_jax import models
+from luperson_jax import models, optim
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
 from luperson_jax.losses import classification, metric
@@ -72,7 +72,7 @@ class Identify(base.Task):
             network,
             base.Views.build(recipe),
             base.make_sampler(recipe),
-            freeze_steps=recipe.optim.freeze_backbone_epochs * steps_per_epoch,
+            freeze_steps=optim.num_frozen_steps(recipe.optim, steps_per_epoch),
         )
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:

@@ -59,8 +59,8 @@ class Moco(base.Task):
                 f"task.feature_dim={options.feature_dim} at least 1, and "
                 f"task.momentum={options.momentum} from 0 to 1"
             )
-        if recipe.optim.freeze_backbone_epochs:
-            raise InputError("optim.freeze_backbone_epochs is for fine-tuning; set it to 0")
+        if recipe.optim.freeze_epochs:
+            raise InputError("optim.freeze_epochs is for fine-tuning; set it to 0")
         if options.queue_size < recipe.data.batch_size:
             raise InputError(
                 f"task.queue_size={options.queue_size} is smaller than "

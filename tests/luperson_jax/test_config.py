@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, tasks
+from luperson_jax import config, recipe_file, tasks
 from tests.helpers import tiny
 
 
@@ -43,6 +43,17 @@ def test_defaults_fill_what_is_left_out():
         ({"eval": {"every_epochs": -1}}, ["eval.every_epochs", "at least 0"]),
         ({"train": {"checkpoint_every_epochs": 0}}, ["checkpoint_every_epochs", "at least 1"]),
         ({"data": {"size": (0, 5)}}, ["data.size", "at least 1"]),
+        (
+            {"optim": {"schedule": "flat_cosine", "warmup_epochs": 10, "flat_epochs": 9}},
+            ["optim.flat_epochs=9", "optim.warmup_epochs=10", "train.epochs=200"],
+        ),
+        (
+            {"optim": {"schedule": "flat_cosine", "flat_epochs": 30}, "train": {"epochs": 30}},
+            ["optim.flat_epochs=30", "train.epochs=30"],
+        ),
+        ({"optim": {"freeze": (), "freeze_epochs": 1}}, ["optim.freeze", "('backbone',)"]),
+        ({"optim": {"freeze_backbone_epochs": 1}}, ["optim.freeze_backbone_epochs", "freeze"]),
+        ({"optim": {"accumulate_steps": 0}}, ["optim.accumulate_steps", "at least 1"]),
     ],
 )
 def test_mistakes_are_named_with_the_remedy(groups, words):
@@ -62,11 +73,30 @@ def test_json_round_trip_gives_the_same_recipe():
 def test_differences_pass_over_what_does_not_change_the_parameters():
     old, new = config.to_dict(tiny("moco", "/a")), config.to_dict(tiny("moco", "/b"))
     new["eval"]["batch_size"] = 99
-    assert config.differences(old, new) == []
+    assert recipe_file.differences(old, new) == []
     new["optim"]["lr"] = 7.0
-    assert config.differences(old, new) == ["optim.lr: 0.05 there, 7.0 here"]
+    assert recipe_file.differences(old, new) == ["optim.lr: 0.05 there, 7.0 here"]
 
 
 def test_missing_file_is_named():
     with pytest.raises(InputError, match=r"nowhere\.py"):
         config.load_file("nowhere.py")
+
+
+def write_with(folder, **former):
+    """A workdir whose checkpoints belong to a recipe with other settings in `optim`."""
+    recipe = tiny("identify", "/data")
+    written = config.to_dict(recipe)
+    text = json.dumps({**written, "optim": {**written["optim"], **former}})
+    (folder / recipe_file.RECIPE_FILE).write_text(text)
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+    return recipe, written, folder
+
+
+def test_a_setting_that_is_no_more_is_passed_over_where_it_was_off(tmp_path):
+    recipe_file.check_workdir(*write_with(tmp_path, freeze_backbone_epochs=0))
+
+
+def test_a_run_that_used_a_setting_that_is_no_more_cannot_go_on(tmp_path):
+    with pytest.raises(InputError, match=r"optim\.freeze_backbone_epochs: 5 there"):
+        recipe_file.check_workdir(*write_with(tmp_path, freeze_backbone_epochs=5))

@@ -23,20 +23,20 @@ def build(tmp_path, root, **changes):
 
 def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_world):
     """Weights, moments and BatchNorm statistics alike; the head learns meanwhile."""
-    freeze = {"optim__freeze_backbone_epochs": 1, "optim__warmup_epochs": 0}
+    freeze = {"optim__freeze_epochs": 1, "optim__warmup_epochs": 0}
     current, batches = build(tmp_path, labelled_world, **freeze)
     step, state = train.compile_step(current), train.initial_state(current)
     start = jax.tree.map(np.asarray, state)
-    for batch in batches:
+    for batch in (*batches, batches[0]):
         state, _ = step(state, batch)
     frozen = jax.tree.map(np.asarray, state)
-    assert int(frozen.step) == current.steps_per_epoch
+    assert int(frozen.step) == current.steps_per_epoch + 1
     assert_trees_equal(frozen.params["backbone"], start.params["backbone"])
     assert_trees_equal(frozen.extra["stats"]["backbone"], start.extra["stats"]["backbone"])
     assert np.any(frozen.params["classifier"]["kernel"] != start.params["classifier"]["kernel"])
     assert np.any(frozen.extra["stats"]["neck"]["bn"]["mean"] != 0)
 
-    thawed, _ = step(state, batches[0])
+    thawed, _ = step(state, batches[1])
     for part, before in (("params", frozen.params), ("stats", frozen.extra["stats"])):
         after = thawed.params if part == "params" else thawed.extra["stats"]
         changed = jax.tree.map(

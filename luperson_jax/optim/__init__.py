@@ -1,0 +1,36 @@
+"""Schedules, optimizers and what a recipe says of parts of the parameters."""
+
+from luperson_jax.optim.from_recipe import build
+from luperson_jax.optim.gradients import accumulated, clipped
+from luperson_jax.optim.optimizers import adam, lars, sgd
+from luperson_jax.optim.parts import (
+    HEADS,
+    frozen_until,
+    num_frozen_steps,
+    part_pattern,
+    per_path_multiplier,
+)
+from luperson_jax.optim.schedules import (
+    cosine_per_epoch,
+    flat_cosine,
+    step_per_epoch,
+    warmup_multistep,
+)
+
+__all__ = [
+    "HEADS",
+    "accumulated",
+    "adam",
+    "build",
+    "clipped",
+    "cosine_per_epoch",
+    "flat_cosine",
+    "frozen_until",
+    "lars",
+    "num_frozen_steps",
+    "part_pattern",
+    "per_path_multiplier",
+    "sgd",
+    "step_per_epoch",
+    "warmup_multistep",
+]

@@ -1,0 +1,106 @@
+"""The optimizer and the schedule of a recipe."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from luperson_jax.config import OptimConfig
+from luperson_jax.optim import gradients, optimizers, parts, schedules
+from luperson_jax.structs import Tree
+from luperson_jax.trees import match_paths
+
+
+def build(
+    options: OptimConfig, params: Tree, *, epochs: int, steps_per_epoch: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer and the schedule that the group `optim` describes.
+
+    Args:
+        options: the group.
+        params: the parameters, or their shapes; rules by path are checked against them.
+        epochs: length of the run.
+        steps_per_epoch: steps in one epoch.
+
+    Returns:
+        the transformation, and step -> learning rate. A step is one batch. Where several make one
+        update, all of them have the rate of the first.
+
+    Raises:
+        InputError: a rule for parts of the parameters that matches nothing.
+    """
+    by_step = _make_schedule(options, epochs, steps_per_epoch)
+    every = options.accumulate_steps
+    # The counters inside of the optimizer are of updates.
+    schedule = by_step if every == 1 else lambda update: by_step(update * every)
+    make = _make_optimizer(options, params)
+    frozen_updates = parts.num_frozen_steps(options, steps_per_epoch) // every
+    frozen = jax.tree.map(lambda _: False, params)
+    optimizer = make(schedule)
+    if frozen_updates:
+        pattern = parts.part_pattern(params, options.freeze)
+        frozen = match_paths(params, pattern)
+        optimizer = parts.frozen_until(make, schedule, params, pattern, frozen_updates)
+    factors = (("bias$", options.bias_lr_multiplier), (parts.HEADS, options.head_lr_multiplier))
+    rules = [(pattern, factor) for pattern, factor in factors if factor != 1.0]
+    if rules:
+        optimizer = optax.chain(optimizer, parts.per_path_multiplier(params, rules))
+    if options.clip_norm:
+        clipped = gradients.clipped(options.clip_norm, frozen, frozen_updates)
+        optimizer = optax.chain(clipped, optimizer)
+    if every == 1:
+        return optimizer, by_step
+    return (
+        gradients.accumulated(optimizer, every),
+        lambda step: by_step(jnp.asarray(step) // every * every),
+    )
+
+
+def _make_optimizer(
+    options: OptimConfig, params: Tree
+) -> Callable[[optax.Schedule], optax.GradientTransformation]:
+    decay = options.weight_decay
+    if options.optimizer == "adam":
+        return functools.partial(optimizers.adam, weight_decay=decay)
+    if options.optimizer == "sgd":
+        return functools.partial(optimizers.sgd, momentum=options.momentum, weight_decay=decay)
+    match_paths(params, options.lars_excluded)  # an error here and not in the first step
+    return functools.partial(
+        optimizers.lars,
+        excluded=options.lars_excluded,
+        momentum=options.momentum,
+        weight_decay=decay,
+    )
+
+
+def _make_schedule(options: OptimConfig, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    warmup_steps = options.warmup_epochs * steps_per_epoch
+    match options.schedule:
+        case "warmup_multistep":
+            milestones = [epoch * steps_per_epoch for epoch in options.milestones]
+            return schedules.warmup_multistep(
+                options.lr, milestones, options.gamma, warmup_steps, options.warmup_factor
+            )
+        case "flat_cosine":
+            return schedules.flat_cosine(
+                options.lr,
+                flat_until=options.flat_epochs * steps_per_epoch,
+                total_steps=epochs * steps_per_epoch,
+                final=options.final_lr,
+                warmup_steps=warmup_steps,
+                warmup_factor=options.warmup_factor,
+            )
+        case "step_per_epoch":
+            return schedules.step_per_epoch(
+                options.lr,
+                options.milestones,
+                options.gamma,
+                steps_per_epoch,
+                warmup_epochs=options.warmup_epochs,
+            )
+        case "cosine_per_epoch":
+            return schedules.cosine_per_epoch(
+                options.lr, epochs, steps_per_epoch, warmup_epochs=options.warmup_epochs
+            )

@@ -1,0 +1,115 @@
+"""The recipe that a workdir holds: written once, and compared when its run goes on."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from data_pipeline import atomic
+from data_pipeline.errors import InputError
+from luperson_jax.config import Recipe
+
+MAY_CHANGE = (
+    "data.root",
+    "task.embedding",
+    "data.num_workers",
+    "data.worker_kind",
+    "data.prefetch",
+    "train.init_from",
+    "train.log_every_steps",
+    "train.checkpoint_every_epochs",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "eval",
+)
+"""Settings that may differ when a run is resumed: they do not change its parameters."""
+
+MAY_CHANGE_IN_EVALUATION = (
+    *MAY_CHANGE,
+    "table",
+    "optim",
+    "train",
+    "task.embedding",
+    "augment.recipe",
+    "data.dataset",
+    "data.split",
+    "data.subset",
+    "data.ratio",
+    "data.subset_list",
+    "data.subset_seed",
+    "data.repeat",
+    "data.canvas",
+    "data.resize",
+    "data.batch_size",
+    "data.sampler",
+    "data.num_instances",
+    "data.unreadable",
+)
+"""Settings that may differ when a run is evaluated: its features do not depend on them, or, as with
+`task.embedding`, the choice is free."""
+
+RECIPE_FILE = "recipe.json"
+
+FORMER_SETTINGS = {"optim.freeze_backbone_epochs": 0}
+"""Settings that files of earlier versions hold and this one has no more, with the value that turned
+them off. A run that used one cannot go on: what it asked for is written otherwise."""
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], may_change: Collection[str] = MAY_CHANGE
+) -> list[str]:
+    """Settings that differ between two recipes as dicts and are not among those that may."""
+    lines = []
+    for group in sorted({*old, *new}):
+        before, after = old.get(group, {}), new.get(group, {})
+        for key in sorted({*before, *after}):
+            path = f"{group}.{key}"
+            if before.get(key) != after.get(key) and not {group, path} & set(may_change):
+                lines.append(f"{path}: {before.get(key)!r} there, {after.get(key)!r} here")
+    return lines
+
+
+def check_workdir(
+    recipe: Recipe,
+    written: Mapping[str, Any],
+    folder: pathlib.Path,
+    may_change: Collection[str] = MAY_CHANGE,
+) -> None:
+    """Raises InputError where the workdir holds checkpoints of another recipe.
+
+    A setting that the workdir's recipe lacks, because it was not there yet when the run began,
+    counts as its default; one that is no more is passed over where it was off.
+
+    Args:
+        recipe: of the run here.
+        written: what `write` would write.
+        folder: the workdir.
+        may_change: settings, or whole groups, that may differ.
+    """
+    path = folder / RECIPE_FILE
+    if not path.is_file() or not any(folder.glob("checkpoints/[0-9]*")):
+        return
+    try:
+        former = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
+    for name, off in FORMER_SETTINGS.items():
+        group, setting = name.split(".")
+        if former.get(group, {}).get(setting) == off:
+            del former[group][setting]
+    for field in dataclasses.fields(Recipe):
+        defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
+        former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
+    lines = differences(former, written, may_change)
+    if lines:
+        raise InputError(
+            f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
+            "give another --workdir, or the configuration that this one was started with"
+        )
+
+
+def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
+    """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
+    with atomic.replacing(folder / RECIPE_FILE) as part:
+        part.write_text(json.dumps(written, indent=2) + "\n")
