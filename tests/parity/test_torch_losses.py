@@ -1,0 +1,144 @@
+"""Losses against PyTorch: its own, and formulas written with it.
+
+PyTorch computes in double precision, so that what differs is our rounding alone.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from luperson_jax.losses import classification, contrastive, margins, metric
+
+torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
+functional = torch.nn.functional
+
+CLASSES = np.array([0, 4, 2, 2, 1, 3])
+
+
+def _random(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def _assert_same(ours, theirs, *arrays, gradients=1, rtol=1e-5):
+    """Values, and gradients by the first arrays, up to a share of their largest entry."""
+    value_and_gradients = jax.jit(jax.value_and_grad(ours, argnums=tuple(range(gradients))))
+    value, found = value_and_gradients(*(jnp.asarray(array) for array in arrays))
+    tensors = [torch.tensor(array, dtype=torch.float64) for array in arrays]
+    for tensor in tensors[:gradients]:
+        tensor.requires_grad_()
+    expected = theirs(*tensors)
+    expected.backward()
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=rtol)
+    for gradient, tensor in zip(found, tensors[:gradients], strict=True):
+        exact = tensor.grad.numpy()
+        np.testing.assert_allclose(gradient, exact, rtol=0, atol=rtol * np.abs(exact).max())
+
+
+def test_normalize():
+    rows = np.concatenate([_random(0, 4, 6), np.zeros((1, 6), np.float32)])
+    weights = _random(1, 5, 6)
+    _assert_same(
+        lambda x, w: jnp.sum(contrastive.l2_normalize(x) * w),
+        lambda x, w: (functional.normalize(x, dim=1) * w).sum(),
+        rows,
+        weights,
+    )
+
+
+def test_cross_entropy_without_smoothing():
+    _assert_same(
+        lambda x: classification.smoothed_cross_entropy(x, jnp.asarray(CLASSES), epsilon=0.0),
+        lambda x: functional.cross_entropy(x, torch.tensor(CLASSES)),
+        3 * _random(2, 6, 5),
+    )
+
+
+def test_cross_entropy_with_the_mass_on_the_other_classes():
+    num_classes = 5
+    # PyTorch spreads its smoothing over all classes, ours over the others: C / (C - 1) as much.
+    theirs = 0.1 * num_classes / (num_classes - 1)
+    _assert_same(
+        lambda x: classification.smoothed_cross_entropy(x, jnp.asarray(CLASSES), epsilon=0.1),
+        lambda x: functional.cross_entropy(x, torch.tensor(CLASSES), label_smoothing=theirs),
+        3 * _random(3, 6, num_classes),
+    )
+
+
+def test_moco_loss():
+    def ours(query, key, queue):
+        query, key, queue = contrastive.l2_normalize(query), jnp.asarray(key), jnp.asarray(queue)
+        return contrastive.info_nce(query, key, queue, temperature=0.1)[0]
+
+    def theirs(query, key, queue):
+        query = functional.normalize(query, dim=1)
+        logits = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / 0.1
+        return functional.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long))
+
+    key, queue = (
+        np.asarray(contrastive.l2_normalize(jnp.asarray(_random(s, n, 8))))
+        for s, n in ((4, 6), (5, 40))
+    )
+    _assert_same(ours, theirs, _random(6, 6, 8), key, queue)
+
+
+@pytest.mark.parametrize("margin", [0.3, None])
+def test_triplet(margin):
+    labels = np.repeat(np.arange(4), 3)
+    same = torch.tensor(labels[:, None] == labels[None, :])
+
+    def theirs(features):
+        squared = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+        distance = squared.clamp(min=1e-12).sqrt()
+        positive = torch.where(same, distance, -torch.inf).amax(1)
+        negative = torch.where(same, torch.inf, distance).amin(1)
+        if margin is None:
+            return functional.soft_margin_loss(negative - positive, torch.ones_like(positive))
+        return functional.margin_ranking_loss(
+            negative, positive, torch.ones_like(positive), margin=margin
+        )
+
+    _assert_same(
+        lambda x: metric.batch_hard_triplet(x, jnp.asarray(labels), margin=margin)[0],
+        theirs,
+        _random(7, 12, 5),
+    )
+
+
+def _torch_margin(kind, cosine, margin):
+    """What the scale multiplies, for the true class and for another."""
+    constant = cosine.detach()
+    if kind == "circle":
+        true = (1 + margin - constant).clamp(min=0) * (cosine - 1 + margin)
+        return true, (constant + margin).clamp(min=0) * (cosine - margin)
+    if kind == "cosface":
+        return cosine - margin, cosine
+    angle = torch.acos(cosine)
+    beyond = cosine - margin * math.sin(margin)
+    return torch.where(angle < math.pi - margin, torch.cos(angle + margin), beyond), cosine
+
+
+@pytest.mark.parametrize("kind", margins.MARGINS)
+@pytest.mark.parametrize("scale", [8.0, 64.0])
+def test_margin_classifiers(kind, scale):
+    features, kernel = _random(8, 6, 8), _random(9, 8, 5)
+    features[4] -= 2 * kernel[:, CLASSES[4]]
+    features[5] -= 50 * kernel[:, CLASSES[5]]  # beyond pi - margin
+
+    def ours(features, kernel):
+        logits, _ = margins.classifier_logits(
+            kind, features, kernel, jnp.asarray(CLASSES), scale=scale, margin=0.35
+        )
+        return classification.smoothed_cross_entropy(logits, jnp.asarray(CLASSES), epsilon=0.1)
+
+    def theirs(features, kernel):
+        cosine = functional.normalize(features, dim=1) @ functional.normalize(kernel, dim=0)
+        true, other = _torch_margin(kind, cosine, 0.35)
+        is_true = functional.one_hot(torch.tensor(CLASSES), 5).bool()
+        logits = scale * torch.where(is_true, true, other)
+        # Spread over all classes, hence C / (C - 1) as much.
+        return functional.cross_entropy(logits, torch.tensor(CLASSES), label_smoothing=0.1 * 5 / 4)
+
+    _assert_same(ours, theirs, features, kernel, gradients=2)
