@@ -77,6 +77,11 @@ class EmbeddingSet:
     camera: np.ndarray
     key: tuple[str, ...]
 
+    def take(self, rows: np.ndarray) -> "EmbeddingSet":
+        """The given rows, in the given order."""
+        keys = tuple(self.key[row] for row in rows)
+        return EmbeddingSet(self.features[rows], self.pid[rows], self.camera[rows], keys)
+
 
 @dataclasses.dataclass(frozen=True)
 class RankingReport:

@@ -1,0 +1,212 @@
+"""Embedded pictures as files: one `.npz`, or a folder whose features are read memory-mapped.
+
+| form | features | the rest |
+|---|---|---|
+| `NAME.npz` | array `features` [N, D] | arrays `pid` [N], `camera` [N], `key` [N] |
+| a folder | `features.npy` [N, D] | columns `pid`, `camera`, `key` of `index.parquet` |
+
+`key` is what a picture is called, mostly its path. It may be missing, and so may `pid` and `camera`
+where they are not known, as of pictures of one's own.
+"""
+
+import pathlib
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from data_pipeline import atomic
+from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
+from luperson_jax.structs import EmbeddingSet
+
+SUFFIX = ".npz"
+FEATURES_FILE = "features.npy"
+INDEX_FILE = "index.parquet"
+LABELS = ("pid", "camera")
+EXPECTED = (
+    f"expected a {SUFFIX} with the arrays features [N, D], pid [N] and camera [N], or a folder "
+    f"with {FEATURES_FILE} and {INDEX_FILE}"
+)
+
+# What NumPy lets out on damaged files.
+NUMPY_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError)
+
+
+def read(path: str | pathlib.Path, *, labelled: bool) -> EmbeddingSet:
+    """The embeddings of a file or a folder; the features of a folder stay on disk until used.
+
+    Their numbers are checked where they are compared (`retrieval.inputs`).
+
+    Args:
+        path: see the head of this file.
+        labelled: whether identities and cameras must be there. Where they need not be and are not,
+            they are -1.
+
+    Returns:
+        The set, its features in the floating-point type that they were saved in. Without keys
+        each key is "".
+
+    Raises:
+        InputError: the path, an array or a column is missing, damaged, or of another shape or type
+            than expected; or every identity is -1 although `labelled`.
+    """
+    place = pathlib.Path(path)
+    if place.is_dir():
+        features, columns = _read_folder(place)
+    elif place.is_file():
+        features, columns = _read_npz(place)
+    else:
+        raise InputError(f"{place} does not exist; {EXPECTED}")
+    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
+        raise InputError(
+            f"features of {place} have shape {features.shape} and type {features.dtype}; expected "
+            "[images, dimensions] of float32"
+        )
+    labels = {name: _integers(columns, name, len(features), place, labelled) for name in LABELS}
+    if labelled and len(features) and np.all(labels["pid"] == UNLABELLED):
+        raise InputError(
+            f"every pid of {place} is {UNLABELLED}, which stands for an unknown identity; save the "
+            "identities with the features"
+        )
+    return EmbeddingSet(features, **labels, key=_keys(columns, len(features), place))
+
+
+def write(path: str | pathlib.Path, embedded: EmbeddingSet) -> None:
+    """Saves embeddings: a `.npz` where the name ends so, else a folder. All of it or nothing.
+
+    Identities and cameras are left out where none is known.
+
+    Raises:
+        InputError: `path` exists or cannot be written, or a key is not text.
+    """
+    place = pathlib.Path(path)
+    check_target(place)
+    columns: dict[str, np.ndarray | Sequence[str]] = {
+        name: column
+        for name in LABELS
+        if np.any((column := np.asarray(getattr(embedded, name), np.int64)) != UNLABELLED)
+    }
+    features = np.asarray(embedded.features, np.float32)
+    if place.suffix == SUFFIX:
+        if any(embedded.key):
+            columns["key"] = embedded.key
+        arrays = {name: np.asarray(column) for name, column in columns.items()}
+        with atomic.replacing(place) as part, part.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, features=features, **arrays)
+    else:
+        # The keys always: without any column the number of rows would be lost.
+        _write_folder(place, features, {**columns, "key": embedded.key})
+
+
+def check_target(path: str | pathlib.Path) -> None:
+    """Raises InputError where `write` would: before hours of embedding, not after them."""
+    place = pathlib.Path(path)
+    if place.exists():
+        raise InputError(f"{place} exists; delete it, or write to another name")
+    if not place.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {place.parent} for {place}; make it first")
+
+
+def _read_npz(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    names, arrays = [], {}
+    try:
+        with path.open("rb") as stream:
+            opened = np.load(stream, allow_pickle=False)
+            if not isinstance(opened, np.ndarray):
+                names = opened.files
+                wanted = [name for name in ("features", *LABELS, "key") if name in names]
+                arrays = {name: opened[name] for name in wanted}
+    except NUMPY_ERRORS as error:
+        raise _unreadable(path, error) from error
+    if "features" not in arrays:
+        raise InputError(
+            f"{path} has no array 'features' (it has {', '.join(names) or 'none with a name'}); "
+            f"{EXPECTED}"
+        )
+    return arrays.pop("features"), arrays
+
+
+def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    for name in (FEATURES_FILE, INDEX_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"the folder {folder} has no {name}; {EXPECTED}")
+    path = folder / FEATURES_FILE
+    try:
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        path = folder / INDEX_FILE
+        table = pyarrow.parquet.read_table(path)
+    except (*NUMPY_ERRORS, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+    columns = {}
+    for name in (*LABELS, "key"):
+        if name in table.column_names:
+            column = table.column(name)
+            if column.null_count:
+                raise InputError(
+                    f"the column {name} of {path} has {column.null_count} empty places; fill "
+                    f"them, or leave the column out ({UNLABELLED} stands for an unknown number)"
+                )
+            columns[name] = column.to_numpy()
+    columns.setdefault("key", np.full(table.num_rows, ""))  # so that the lengths are compared
+    return features, columns
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
+    reason = str(error) or type(error).__name__
+    return InputError(
+        f"{path} cannot be read ({reason}); it is damaged or not what its name says; {EXPECTED}"
+    )
+
+
+def _integers(
+    columns: Mapping[str, np.ndarray], name: str, num_rows: int, path: pathlib.Path, needed: bool
+) -> np.ndarray:
+    if name not in columns:
+        if needed:
+            raise InputError(
+                f"{path} has no {name}; identities and cameras are needed here: save pid [N] and "
+                "camera [N] beside the features"
+            )
+        return np.full(num_rows, UNLABELLED, np.int64)
+    column = columns[name]
+    if column.shape != (num_rows,) or not np.issubdtype(column.dtype, np.integer):
+        raise InputError(
+            f"{name} of {path} has shape {column.shape} and type {column.dtype}; expected "
+            f"{num_rows} integers, one for each row of the features"
+        )
+    return column.astype(np.int64)
+
+
+def _keys(columns: Mapping[str, np.ndarray], num_rows: int, path: pathlib.Path) -> tuple[str, ...]:
+    if "key" not in columns:
+        return ("",) * num_rows
+    column = columns["key"]
+    if column.shape != (num_rows,) or column.dtype.kind not in "UO":
+        raise InputError(
+            f"key of {path} has shape {column.shape} and type {column.dtype}; expected {num_rows} "
+            "strings, one for each row of the features"
+        )
+    return tuple(map(str, column.tolist()))
+
+
+def _write_folder(
+    folder: pathlib.Path, features: np.ndarray, columns: Mapping[str, np.ndarray | Sequence[str]]
+) -> None:
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        part.mkdir(exist_ok=True)
+        np.save(part / FEATURES_FILE, features)
+        rows = pa.table({name: pa.array(column) for name, column in columns.items()})
+        pyarrow.parquet.write_table(rows, part / INDEX_FILE)
+        part.replace(folder)
+    except UnicodeEncodeError as error:
+        raise InputError(f"a file name is not UTF-8 ({error}); rename the file") from error
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
