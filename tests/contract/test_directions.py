@@ -12,6 +12,7 @@ FORBIDDEN = {
     "luperson_jax/losses": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
     "luperson_jax/augment": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
     "luperson_jax/retrieval": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
+    "luperson_jax/clustering": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
     "luperson_jax/models": ("luperson_jax.tasks", "luperson_jax.train", "luperson_jax.losses"),
     "luperson_jax/tasks": ("flax", "luperson_jax.train", "luperson_jax.evaluate"),
     "luperson_jax/convert/families": ("numpy", "jax", "luperson_jax.tasks", "luperson_jax.models"),

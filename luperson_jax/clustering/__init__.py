@@ -1,0 +1,1 @@
+"""Grouping images that no one has labelled."""
