@@ -303,14 +303,16 @@ def warp(
     image: Float[Array, "h w 3"],
     matrix: Float[Array, "2 3"],
     interpolation: Literal["nearest", "bilinear"],
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Float[Array, "h w 3"]:
-    """Reads every output pixel at `matrix @ (x, y, 1)`; 0 where that lies outside.
+    """Reads every output pixel at `matrix @ (x, y, 1)`; `fill` where that lies outside.
 
     Args:
         image: values 0..255.
         matrix: output to input positions, see `inverse_affine`.
         interpolation: "nearest" (torchvision's default) or "bilinear"; within half a pixel of the
             border the latter repeats the border.
+        fill: red, green and blue.
     """
     height, width = image.shape[:2]
     x = jnp.arange(width, dtype=jnp.float32)[None, :] + 0.5
@@ -335,7 +337,7 @@ def warp(
         lower = read(top + 1.0, left) * (1.0 - right_share)
         lower += read(top + 1.0, left + 1.0) * right_share
         moved = upper * (1.0 - low_share) + lower * low_share
-    return jnp.where(inside[:, :, None], moved, 0.0)
+    return jnp.where(inside[:, :, None], moved, jnp.array(fill, jnp.float32)[None, None, :])
 
 
 def random_affine(

@@ -2,8 +2,12 @@
 
 A recipe is data: which operations, how strong, how often. The order is fixed:
 
-    crop (or resize), flip, pad and crop, affine, jitter, grayscale, blur,
+    AutoAugment, crop (or resize), flip, pad and crop, affine, jitter, grayscale, blur, AugMix,
     erase in 0..255, normalize, erase in normalized values.
+
+AutoAugment sees the canvas: a picture that has been resized already, where its publications apply
+it to the original. The two differ in what a shear or rotation does to a squeezed picture, and in a
+histogram of fewer pixels.
 
 Pre-training recipes are published with the flip after the blur. A mirror commutes with jitter,
 grayscale and blur, so the result is the same; up here it reads pixels that are in memory anyhow,
@@ -20,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from data_pipeline.errors import InputError, suggest
+from luperson_jax.augment.augmix import REID_OPERATIONS, AugMix, random_augmix
 from luperson_jax.augment.color import (
     Blur,
     Jitter,
@@ -38,8 +43,9 @@ from luperson_jax.augment.geometry import (
     random_resized_crop,
     resize,
 )
+from luperson_jax.augment.operations import Color
+from luperson_jax.augment.policy import AutoAugment, random_policy
 
-Color = tuple[float, float, float]
 Found = TypeVar("Found")
 
 
@@ -55,6 +61,7 @@ class Recipe:
     """What is done to a picture; None or 0 leaves an operation out at no cost.
 
     Attributes:
+        auto_augment: learned pairs of operations.
         crop: random resized crop; None resizes the whole canvas.
         interpolation: filter of that plain resize.
         pad: zeros on every side before a crop of the old size, in output pixels.
@@ -63,9 +70,11 @@ class Recipe:
         grayscale: probability of losing the color.
         blur: Gaussian blur.
         flip: probability of mirroring left and right.
+        augmix: mixture with random chains of operations.
         erase: random erasing.
     """
 
+    auto_augment: AutoAugment | None = None
     crop: Crop | None = None
     interpolation: Interpolation = "bicubic"
     pad: int = 0
@@ -74,7 +83,14 @@ class Recipe:
     grayscale: float = 0.0
     blur: Blur | None = None
     flip: float = 0.0
+    augmix: AugMix | None = None
     erase: Erase | None = None
+
+
+def _of_levels(mean: Color, std: Color) -> Statistics:
+    """From gray levels 0..255."""
+    red, green, blue, *deviations = (level / 255.0 for level in (*mean, *std))
+    return Statistics((red, green, blue), (deviations[0], deviations[1], deviations[2]))
 
 
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -90,6 +106,12 @@ STATISTICS: Mapping[str, Statistics] = MappingProxyType(
         # Called "imagenet" in LUPerson's code; not the statistics of ImageNet.
         "lup_imagenet": Statistics((0.3430, 0.3080, 0.3220), (0.2520, 0.2400, 0.2430)),
         "imagenet": _IMAGENET,
+        # What LUPerson's fine-tuning sets for its own weights. The deviation of red looks like a
+        # slip (0.2660 * 255 is 67.83); it stays, because fine-tuned models were trained with it.
+        # For LUPerson-NL and ImageNet the numbers there are those of the entries above.
+        "lup_finetune": _of_levels((89.896, 79.200, 80.073), (63.872, 64.305, 63.839)),
+        # For weights pre-trained on CUHK03, Market-1501, DukeMTMC and MSMT17.
+        "cmdm": _of_levels((83.022, 77.974, 80.642), (66.372, 63.468, 60.974)),
         # The strong baselines (BoT, AGW, SBS) and MGN from ImageNet weights.
         "bot": _IMAGENET,
     }
@@ -151,6 +173,19 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         # Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification",
         # 2019; black boxes as LUPerson fine-tunes.
         "finetune": _FINETUNE,
+        # The same with the additions that FastReID knows: He et al., "FastReID: A PyTorch Toolbox
+        # for General Instance Re-identification", 2020. SBS has AutoAugment, with the one fixed
+        # probability that was published; its own baselines fill boxes with ImageNet's mean color.
+        "finetune-mean": dataclasses.replace(
+            _WEAK, erase=Erase(space="raw", fill=(123.675, 116.28, 103.53))
+        ),
+        "finetune-auto": dataclasses.replace(_FINETUNE, auto_augment=AutoAugment(probability=0.1)),
+        "finetune-augmix": dataclasses.replace(
+            _FINETUNE, augmix=AugMix(severity=1.0, operations=REID_OPERATIONS)
+        ),
+        "finetune+cj": dataclasses.replace(
+            _FINETUNE, jitter=Jitter(0.15, 0.15, 0.1, 0.1, probability=0.8)
+        ),
         # Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", 2022: its
         # code fills normalized pictures with a mean of raw values, which is not quite neutral.
         "cluster": dataclasses.replace(_WEAK, erase=Erase(fill=_IMAGENET.mean)),
@@ -229,7 +264,9 @@ def _augment_one(
     std: Color,
 ) -> Array:
     # One key an operation, used or not: recipes that differ in one operation share all others.
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 10)
+    if recipe.auto_augment is not None:
+        image = random_policy(keys[8], image.astype(jnp.float32), recipe.auto_augment)
     if recipe.crop is not None:
         image = random_resized_crop(keys[0], image, size, output_size, recipe.crop)
     else:
@@ -246,6 +283,8 @@ def _augment_one(
         image = random_grayscale(keys[5], image, recipe.grayscale)
     if recipe.blur is not None:
         image = random_blur(keys[6], image, recipe.blur)
+    if recipe.augmix is not None:
+        image = random_augmix(keys[9], image, recipe.augmix)
     if recipe.erase is not None and recipe.erase.space == "raw":
         image = random_erase(keys[7], image, recipe.erase)
     image = normalize(image, mean, std)

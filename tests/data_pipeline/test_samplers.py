@@ -119,6 +119,38 @@ def test_pk_resamples_with_replacement():
     assert np.mean(distinct == 1) == pytest.approx(1 / 8, abs=0.06)
 
 
+@pytest.mark.parametrize("sampler", PK)
+def test_an_identity_of_one_image_gives_copies_of_it(sampler):
+    table = table_of([0, 1, 2, 2, 2, 2, 2, 2], [0, 1, 0, 1, 2, 0, 1, 2])
+    groups = np.concatenate([sampler(table, 8, 4, 0, e) for e in range(30)]).reshape(-1, 4)
+    for pid in (0, 1):
+        mine = groups[table.pid[groups[:, 0]] == pid]
+        assert len(mine) > 5
+        assert (mine == pid).all()
+    assert all(len(set(group)) == 4 for group in groups[table.pid[groups[:, 0]] == 2])
+
+
+def test_pk_camera_pass_takes_each_identity_once():
+    # A pass is 3 batches of 2 of the 6 identities; the 24 images make an epoch of 3 batches.
+    table = table_of(np.repeat(np.arange(6), 4))
+    for epoch in range(20):
+        pid = table.pid[samplers.pk_camera(table, 8, 4, 0, epoch)]
+        assert sorted(pid[:, ::4].ravel()) == list(range(6))
+
+
+@pytest.mark.parametrize("num_instances", [4, 7, 16])
+def test_pk_camera_shares_a_group_equally_among_cameras(num_instances):
+    # 16 images in each of 3 cameras, so that no camera runs out.
+    table = table_of(np.repeat(np.arange(4), 48), np.tile(np.arange(3), 64))
+    rows = np.concatenate(
+        [samplers.pk_camera(table, 2 * num_instances, num_instances, 0, e) for e in range(5)]
+    )
+    for group in rows.reshape(-1, num_instances):
+        counts = np.bincount(table.camera[group], minlength=3)
+        assert counts.max() - counts.min() <= 1
+        assert len(set(group)) == num_instances
+
+
 def test_pk_camera_uses_as_many_cameras_as_it_can():
     table = uneven_table()
     groups = np.concatenate([samplers.pk_camera(table, 8, 4, 0, e) for e in range(5)]).reshape(

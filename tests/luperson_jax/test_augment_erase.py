@@ -80,3 +80,35 @@ def test_nothing_is_erased_where_no_box_fits():
     views = jax.jit(jax.vmap(lambda key: erase.random_erase(key, image, law)))(keys)
     # A picture one pixel wide has no strictly narrower box but the empty one.
     np.testing.assert_array_equal(views, np.ones((50, 4, 1, 3)))
+
+
+def test_raw_boxes_equal_a_numpy_twin_draw_for_draw():
+    # LUPerson's fine-tuning: black boxes in 0..255, the first of a hundred tries that is strictly
+    # smaller than the picture both ways. A wide picture makes tries fail.
+    law = erase.Erase(probability=0.7, space="raw", fill=(0.0, 0.0, 0.0))
+    height, width = 8, 40
+    image = np.random.default_rng(3).integers(1, 256, (height, width, 3)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(4), 300)
+
+    @jax.jit
+    @jax.vmap
+    def both(key):
+        tries, place = jax.random.split(key)
+        draws = jax.random.uniform(tries, (2, 100)), jax.random.uniform(place, (3,))
+        return *draws, erase.random_erase(key, jnp.asarray(image), law)
+
+    attempts = []
+    for shares, (chance, down, right), view in zip(*map(np.asarray, both(keys)), strict=True):
+        expected = image.copy()
+        if chance < 0.7:
+            for attempt in range(100):
+                area = (0.02 + shares[0, attempt] * 0.38) * height * width
+                aspect = 0.3 + shares[1, attempt] * (1 / 0.3 - 0.3)
+                h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+                if h < height and w < width:
+                    top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
+                    expected[top : top + h, left : left + w] = 0.0
+                    attempts.append(attempt)
+                    break
+        np.testing.assert_array_equal(view, expected)
+    assert attempts.count(0) < len(attempts)

@@ -11,6 +11,10 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from luperson_jax.augment import recipes
+from luperson_jax.augment.augmix import REID_OPERATIONS, AugMix
+from luperson_jax.augment.erase import Erase
+from luperson_jax.augment.operations import Operation
+from luperson_jax.augment.policy import AutoAugment
 
 LUP = recipes.STATISTICS["lup"]
 # name: (jitter strength, gray probability, blur probability, greatest erased area)
@@ -76,6 +80,63 @@ def test_finetune_and_weak():
     assert (finetune.erase.space, finetune.erase.fill) == ("raw", (0.0, 0.0, 0.0))
 
 
+def test_additions_to_finetune_change_one_thing():
+    finetune = recipes.recipe("finetune")
+    auto, augmix, jitter, mean = (
+        recipes.recipe(name)
+        for name in ("finetune-auto", "finetune-augmix", "finetune+cj", "finetune-mean")
+    )
+    assert dataclasses.replace(auto, auto_augment=None) == finetune
+    assert auto.auto_augment == AutoAugment(probability=0.1)
+    assert dataclasses.replace(augmix, augmix=None) == finetune
+    assert augmix.augmix is not None
+    assert (augmix.augmix.width, augmix.augmix.depth, augmix.augmix.severity) == (3, (1, 3), 1.0)
+    assert augmix.augmix.operations == REID_OPERATIONS
+    assert dataclasses.replace(jitter, jitter=None) == finetune
+    assert jitter.jitter is not None
+    assert dataclasses.astuple(jitter.jitter) == (0.15, 0.15, 0.1, 0.1, 0.8)
+    assert mean.erase is not None
+    assert finetune.erase is not None
+    assert dataclasses.replace(mean.erase, fill=finetune.erase.fill) == finetune.erase
+    np.testing.assert_allclose(
+        np.divide(mean.erase.fill, 255), recipes.STATISTICS["imagenet"].mean, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("imagenet", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+        ("lup_finetune", (89.896, 79.200, 80.073), (63.872, 64.305, 63.839)),
+        ("lmdb_200_20", (88.026, 78.285, 79.407), (67.142, 63.750, 63.240)),
+        ("lmdb_300_30", (88.306, 78.464, 79.560), (67.524, 64.056, 63.546)),
+        ("cmdm", (83.022, 77.974, 80.642), (66.372, 63.468, 60.974)),
+    ],
+)
+def test_statistics_of_fine_tuning_to_the_digits_printed(name, mean, std):
+    found = recipes.statistics(name)
+    np.testing.assert_allclose(np.multiply(found.mean, 255), mean, atol=0.00051)
+    np.testing.assert_allclose(np.multiply(found.std, 255), std, atol=0.00051)
+
+
+def test_auto_augment_comes_first_and_augmix_before_erasing():
+    # Inverted after the padding, the zeros at the border would turn white; with the mixture after
+    # the erasing, its stretched levels would brighten the boxes.
+    inverted = (((Operation.INVERT, 1.0, 0), (Operation.EQUALIZE, 0.0, 0)),)
+    law = recipes.Recipe(
+        auto_augment=AutoAugment(policy=inverted),
+        pad=3,
+        augmix=AugMix(width=1, depth=(1, 1), operations=(Operation.AUTO_CONTRAST,)),
+        erase=Erase(probability=1.0, space="raw", fill=(7.0, 7.0, 7.0)),
+    )
+    images = jnp.full((8, 24, 12, 3), 255, jnp.uint8)
+    keys = recipes.sample_keys(jax.random.key(1), 8)
+    size = jnp.full((8, 2), 24, jnp.int32)
+    raw = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+    view = jax.jit(lambda k, i, s: recipes.apply(law, k, i, s, (24, 12), *raw))(keys, images, size)
+    assert {round(float(level), 3) for level in np.unique(view)} == {0.0, 7.0}
+
+
 @pytest.mark.parametrize("lookup", [recipes.recipe, recipes.statistics])
 def test_unknown_names_are_told_the_nearest(lookup):
     wrong, near = {
@@ -115,7 +176,14 @@ def test_a_view_depends_on_its_key_picture_and_size_alone(name):
     assert not np.allclose(repeated[0], repeated[1])
 
 
-@pytest.mark.parametrize(("name", "outside"), [("ori-cj+sre", 0.0), ("finetune", -np.divide(*LUP))])
+@pytest.mark.parametrize(
+    ("name", "outside"),
+    [
+        ("ori-cj+sre", 0.0),
+        ("finetune", -np.divide(*LUP)),
+        ("finetune-mean", np.subtract(recipes.STATISTICS["imagenet"].mean, LUP.mean) / LUP.std),
+    ],
+)
 def test_erased_pixels_are_the_mean_color_or_black(name, outside):
     images, size = batch(32)
     keys = recipes.sample_keys(jax.random.key(1), 32)
