@@ -4,12 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-
-def _masked_mean(values: Float[Array, "b"], mask: Bool[Array, "b"] | None) -> Float[Array, ""]:
-    if mask is None:
-        return jnp.mean(values)
-    # `where` and not a product: a padded row may hold nan.
-    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1)
+from luperson_jax.losses.masked import masked_mean
 
 
 def smoothed_cross_entropy(
@@ -24,7 +19,9 @@ def smoothed_cross_entropy(
     The target is 1 - epsilon for the true class and epsilon / (C - 1) for each other one. Szegedy
     et al. spread epsilon over all C classes instead; re-identification code (Luo et al., "Bag of
     Tricks and a Strong Baseline for Deep Person Re-Identification", 2019, as implemented in
-    FastReID) spares the true class, and learning rates were tuned with that.
+    FastReID) spares the true class, and learning rates were tuned with that. FastReID divides by
+    the number of rows whose loss is not 0, which is this mean wherever epsilon > 0: no row can
+    cost less than the entropy of its target.
 
     Args:
         logits: [b, c], c >= 2; any float type, computed in float32.
@@ -41,7 +38,7 @@ def smoothed_cross_entropy(
     true_class = jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
     other = epsilon / (num_classes - 1)
     losses = -(1 - epsilon - other) * true_class - other * jnp.sum(log_probability, axis=1)
-    return _masked_mean(losses, mask)
+    return masked_mean(losses, mask)
 
 
 def topk_accuracy(
@@ -71,7 +68,7 @@ def topk_accuracy(
     # The true class itself is not behind itself, hence <= k. Counting what is not behind, instead
     # of what is ahead, makes nan lose: every comparison with it is false.
     hits = jnp.sum(~behind, axis=1) <= k
-    return _masked_mean(hits.astype(jnp.float32), mask)
+    return masked_mean(hits.astype(jnp.float32), mask)
 
 
 def accuracy(

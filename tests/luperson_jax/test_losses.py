@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipeline.errors import InputError
-from luperson_jax.losses import classification, contrastive, metric
+from luperson_jax.losses import classification, contrastive
 
 FAR = 1e4
 
@@ -33,6 +32,19 @@ def test_cross_entropy_equals_the_target_written_out():
     expected = -(target * np.log(exponents / exponents.sum(1, keepdims=True))).sum(1).mean()
     loss = classification.smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_no_row_is_free_where_the_target_is_soft():
+    # Hence a mean over the rows whose loss is not 0 is the mean.
+    target = np.full((3, 5), 0.1 / 4)
+    labels = np.array([0, 3, 4])
+    target[np.arange(3), labels] = 0.9
+    entropy = -(target * np.log(target)).sum(1).mean()
+    best = np.log(target).astype(np.float32)
+    sure = 1e4 * (target > 0.5).astype(np.float32)
+    for logits, cost in ((best, entropy), (best + 700, entropy), (sure, 1000), (-sure, 9001.4)):
+        loss = classification.smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(labels))
+        np.testing.assert_allclose(loss, cost, rtol=1e-3)
 
 
 def test_padding_changes_neither_loss_nor_gradient_nor_accuracy():
@@ -71,110 +83,6 @@ def test_topk_accuracy_equals_a_stable_sort():
 def test_a_model_without_opinion_or_with_nan_is_not_right():
     assert classification.accuracy(jnp.zeros((10, 10)), jnp.arange(10)) == pytest.approx(0.1)
     assert classification.accuracy(jnp.full((4, 10), jnp.nan), jnp.arange(4)) == 0
-
-
-# Distances and triplets
-
-
-@pytest.mark.parametrize("name", metric.METRICS)
-def test_distances_equal_the_definition(name):
-    x, y = _random(4, 5, 7), _random(5, 3, 7)
-    if name == "cosine":
-        unit_x, unit_y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
-        expected = 1 - unit_x @ unit_y.T
-    else:
-        expected = np.linalg.norm(x[:, None] - y[None], axis=2)
-        expected = expected**2 if name == "sqeuclidean" else expected
-    result = metric.pairwise_distances(jnp.asarray(x), jnp.asarray(y), name)
-    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", metric.METRICS)
-def test_distance_of_equal_and_of_zero_rows_has_a_finite_gradient(name):
-    x = jnp.array([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])
-    gradient = jax.jit(jax.grad(lambda x: metric.pairwise_distances(x, x, name).sum()))(x)
-    assert np.isfinite(gradient).all()
-
-
-def test_half_precision_features_are_compared_in_float32():
-    x = jnp.asarray(_random(6, 4, 8)).astype(jnp.bfloat16)
-    result = metric.pairwise_distances(x, x, "euclidean")
-    assert result.dtype == jnp.float32
-    exact = np.asarray(x, np.float32)
-    expected = np.linalg.norm(exact[:, None] - exact[None], axis=2)
-    np.testing.assert_allclose(result, np.maximum(expected, 1e-6), rtol=1e-4, atol=2e-3)
-
-
-def test_unknown_metric_is_named():
-    with pytest.raises(InputError, match=r"manhattan.*euclidean"):
-        metric.pairwise_distances(jnp.zeros((1, 1)), jnp.zeros((1, 1)), "manhattan")
-
-
-def _triplet_twin(features, labels, margin):
-    losses = []
-    for anchor in range(len(labels)):
-        distance = [math.dist(features[anchor], other) for other in features]
-        positive = max(d for d, y in zip(distance, labels, strict=True) if y == labels[anchor])
-        negative = min(d for d, y in zip(distance, labels, strict=True) if y != labels[anchor])
-        gap = positive - negative
-        losses.append(math.log1p(math.exp(gap)) if margin is None else max(gap + margin, 0))
-    return np.mean(losses)
-
-
-@pytest.mark.parametrize("margin", [0.3, 0.0, 4.0, None])
-def test_triplet_equals_the_loop_over_anchors(margin):
-    features, labels = _random(7, 12, 5), np.repeat([3, -1, 9], [4, 6, 2])
-    loss, _ = metric.batch_hard_triplet(jnp.asarray(features), jnp.asarray(labels), margin=margin)
-    np.testing.assert_allclose(loss, _triplet_twin(features, labels, margin), rtol=1e-5)
-
-
-def test_triplet_metrics_on_a_line():
-    features = jnp.array([[0.0], [1.0], [3.0], [7.0]])
-    labels = jnp.array([0, 0, 1, 1])
-    loss, metrics = metric.batch_hard_triplet(features, labels, margin=1.5)
-    # hardest positive 1 1 4 4, hardest negative 3 2 2 6: gaps -2 -1 2 -2
-    np.testing.assert_allclose(loss, (0.5 + 3.5) / 4, rtol=1e-5)
-    np.testing.assert_allclose(metrics["active_triplets"], 0.5)
-    np.testing.assert_allclose(metrics["hardest_positive"], 2.5, rtol=1e-5)
-    np.testing.assert_allclose(metrics["hardest_negative"], 3.25, rtol=1e-5)
-
-
-def test_an_identity_with_one_picture_is_only_pushed_away():
-    features, labels = jnp.array([[0.0], [1.0]]), jnp.array([0, 1])
-    loss, metrics = metric.batch_hard_triplet(features, labels, margin=3.0)
-    np.testing.assert_allclose(loss, 2.0, rtol=1e-5)
-    np.testing.assert_allclose(metrics["hardest_positive"], 1e-6, rtol=1e-3)
-
-
-@pytest.mark.parametrize("margin", [0.3, None])
-def test_triplet_without_negatives_is_zero_with_zero_gradient(margin):
-    def loss(features):
-        return metric.batch_hard_triplet(features, jnp.zeros(4, jnp.int32), margin=margin)
-
-    gradient_of_loss = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (value, metrics), gradient = gradient_of_loss(jnp.asarray(_random(8, 4, 3)))
-    assert value == 0
-    assert set(map(float, metrics.values())) == {0.0}
-    np.testing.assert_array_equal(gradient, 0)
-
-
-def test_padding_is_neither_anchor_nor_candidate():
-    features, labels = jnp.asarray(_random(9, 6, 3)), jnp.array([0, 0, 1, 1, 2, 2])
-    padded = jnp.concatenate([features, jnp.zeros((2, 3)), jnp.full((1, 3), FAR)])
-    padded_labels = jnp.concatenate([labels, jnp.array([-1, 0, 1])])
-    mask = jnp.arange(9) < 6
-
-    def loss(x, y, m):
-        return metric.batch_hard_triplet(x, y, mask=m)
-
-    gradient_of_loss = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    (value, metrics), gradient = gradient_of_loss(features, labels, None)
-    (masked, masked_metrics), masked_gradient = gradient_of_loss(padded, padded_labels, mask)
-    np.testing.assert_allclose(masked, value, rtol=1e-6)
-    np.testing.assert_allclose(masked_gradient[:6], gradient, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(masked_gradient[6:], 0)
-    for name, number in metrics.items():
-        np.testing.assert_allclose(masked_metrics[name], number, rtol=1e-6, err_msg=name)
 
 
 # MoCo

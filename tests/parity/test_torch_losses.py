@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax.losses import classification, contrastive, margins, metric
+from luperson_jax.losses import center, classification, contrastive, margins, metric
 
 torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
 functional = torch.nn.functional
@@ -84,29 +84,6 @@ def test_moco_loss():
     _assert_same(ours, theirs, _random(6, 6, 8), key, queue)
 
 
-@pytest.mark.parametrize("margin", [0.3, None])
-def test_triplet(margin):
-    labels = np.repeat(np.arange(4), 3)
-    same = torch.tensor(labels[:, None] == labels[None, :])
-
-    def theirs(features):
-        squared = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        distance = squared.clamp(min=1e-12).sqrt()
-        positive = torch.where(same, distance, -torch.inf).amax(1)
-        negative = torch.where(same, torch.inf, distance).amin(1)
-        if margin is None:
-            return functional.soft_margin_loss(negative - positive, torch.ones_like(positive))
-        return functional.margin_ranking_loss(
-            negative, positive, torch.ones_like(positive), margin=margin
-        )
-
-    _assert_same(
-        lambda x: metric.batch_hard_triplet(x, jnp.asarray(labels), margin=margin)[0],
-        theirs,
-        _random(7, 12, 5),
-    )
-
-
 def _torch_margin(kind, cosine, margin):
     """What the scale multiplies, for the true class and for another."""
     constant = cosine.detach()
@@ -142,3 +119,75 @@ def test_margin_classifiers(kind, scale):
         return functional.cross_entropy(logits, torch.tensor(CLASSES), label_smoothing=0.1 * 5 / 4)
 
     _assert_same(ours, theirs, features, kernel, gradients=2)
+
+
+IDENTITIES = np.array([3, 3, 3, -1, -1, 9, 9, 5])  # 5 has one picture
+SAME = torch.tensor(IDENTITIES[:, None] == IDENTITIES[None, :])
+
+
+def _torch_distances(features):
+    difference = features[:, None] - features[None]
+    return difference.square().sum(2).clamp(min=1e-12).sqrt()
+
+
+def _torch_triplet(mining, features, margin):
+    distance = _torch_distances(features)
+    if mining == "hard":
+        positive = torch.where(SAME, distance, -torch.inf).amax(1)
+        negative = torch.where(SAME, torch.inf, distance).amin(1)
+    else:
+        weights = torch.where(SAME, distance, -torch.inf).softmax(1)
+        positive = (weights * distance).sum(1)
+        weights = torch.where(SAME, -torch.inf, -distance).softmax(1)
+        negative = (weights * distance).sum(1)
+    order = torch.ones_like(positive)
+    if margin is None:
+        return functional.soft_margin_loss(negative - positive, order)
+    return functional.margin_ranking_loss(negative, positive, order, margin=margin)
+
+
+@pytest.mark.parametrize("mining", ["hard", "weighted"])
+@pytest.mark.parametrize("margin", [0.3, None])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_triplet(mining, margin, normalize):
+    loss = metric.batch_hard_triplet if mining == "hard" else metric.weighted_triplet
+
+    def ours(features):
+        return loss(features, jnp.asarray(IDENTITIES), margin=margin, normalize=normalize)[0]
+
+    def theirs(features):
+        features = functional.normalize(features, dim=1) if normalize else features
+        return _torch_triplet(mining, features, margin)
+
+    _assert_same(ours, theirs, _random(7, 8, 5))
+
+
+@pytest.mark.parametrize(("margin", "gamma"), [(0.25, 128.0), (0.4, 8.0)])
+def test_circle_loss(margin, gamma):
+    def theirs(features):
+        features = functional.normalize(features, dim=1)
+        similarity = features @ features.T
+        constant = similarity.detach()
+        push = gamma * (constant + margin).clamp(min=0) * (similarity - margin)
+        pull = -gamma * (1 + margin - constant).clamp(min=0) * (similarity - 1 + margin)
+        positive = SAME & ~torch.eye(8, dtype=torch.bool)
+        losses = [
+            functional.softplus(p[s].logsumexp(0) + n[~t].logsumexp(0))
+            for p, n, s, t in zip(pull, push, positive, SAME, strict=True)
+            if s.any()
+        ]
+        return torch.stack(losses).mean()
+
+    def ours(features):
+        return metric.circle_loss(features, jnp.asarray(IDENTITIES), margin=margin, gamma=gamma)
+
+    _assert_same(ours, theirs, _random(10, 8, 5))
+
+
+def test_center_loss():
+    centers = _random(11, 5, 4)
+    _assert_same(
+        lambda x: center.center_loss(x, jnp.asarray(centers), jnp.asarray(CLASSES)),
+        lambda x: 0.5 * (x - torch.tensor(centers)[CLASSES]).square().sum(1).mean(),
+        _random(12, 6, 4),
+    )
