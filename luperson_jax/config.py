@@ -27,6 +27,7 @@ class ModelConfig:
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: int = 2
     ibn: bool = False
+    non_local: bool = False  # non-local blocks, as AGW and SBS have them
     pooling: Literal["avg", "max", "gem", "gem_learned"] = "avg"
     bn_group_size: int = 0  # images that share BatchNorm statistics; 0 = the whole batch
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 off the CPU

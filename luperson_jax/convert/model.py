@@ -24,8 +24,19 @@ from luperson_jax.structs import Tree
 FORMAT = "luperson_jax model 1"
 METADATA = "metadata"
 MOMENTUM = "momentum/"
-BACKBONES = (f"{NETWORK.params}/backbone/", f"{NETWORK.stats}/backbone/")
-CLASSIFIER = "params/classifier/kernel"
+CLASSIFIER = f"{NETWORK.params}/classifier/"
+"""How the paths of the classifiers over identities begin: one, or one a head of an MGN."""
+
+_TRUNK = re.compile(rf"({NETWORK.params}|{NETWORK.stats})/(?:backbone|b1)/(.+)")
+
+
+def backbone_path(path: str) -> str | None:
+    """The path in a lone backbone of a tensor of any network; None where it belongs to none.
+
+    The backbone of an MGN is its trunk with the first branch.
+    """
+    match = _TRUNK.fullmatch(path)
+    return f"{match[1]}/backbone/{match[2]}" if match else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Network:
     width: int
     stem: Literal["imagenet", "small"] = "imagenet"
     ibn: bool = False
+    non_local: bool = False
     last_stride: int = 2
     pooling: Literal["avg", "max", "gem", "gem_learned"] = "avg"
     extra_bn: bool = False
@@ -53,6 +65,7 @@ class Network:
 
     def __str__(self) -> str:
         parts = [f"{self.arch}{'-ibn' if self.ibn else ''} of width {self.width}"]
+        parts += ["non-local blocks"] if self.non_local else []
         parts += [f"pooling {self.pooling}"] if self.pooling != "avg" else []
         parts += ["extra BN"] if self.extra_bn else []
         parts += [f"embedding {self.embedding_dim}"] if self.embedding_dim else []
@@ -69,6 +82,7 @@ class Network:
             stem=self.stem,
             ibn=self.ibn,
             last_stride=self.last_stride,
+            non_local=self.non_local,
         )
         if self.kind == "backbone":
             return backbone
@@ -76,12 +90,13 @@ class Network:
             return models.MocoEncoder(
                 backbone, self.pooling, self.hidden, self.feature_dim, self.head
             )
-        return models.ReidNet(backbone, self.pooling, self.extra_bn, self.embedding_dim)
+        network = models.MGN if self.kind == "mgn" else models.ReidNet
+        return network(backbone, self.pooling, self.extra_bn, self.embedding_dim)
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor that a whole model has, by path."""
-        images = jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32)
+        images = jax.ShapeDtypeStruct((1, 96, 32, 3), jnp.float32)  # enough for three parts
         module = self.module()
         params, stats = jax.eval_shape(
             lambda images: models.init(module, jax.random.key(0), images), images
@@ -90,8 +105,10 @@ class Network:
             params, stats = {"backbone": params}, {"backbone": stats}
         if self.num_classes:
             width = self.embedding_dim or module.backbone.num_features
-            kernel = jax.ShapeDtypeStruct((width, self.num_classes), jnp.float32)
-            params = {**params, "classifier": {"kernel": kernel}}
+            classifier = {"kernel": jax.ShapeDtypeStruct((width, self.num_classes), jnp.float32)}
+            if self.kind == "mgn":
+                classifier = dict.fromkeys(models.MGN.heads, classifier)
+            params = {**params, "classifier": classifier}
         places = {NETWORK.params: params, NETWORK.stats: stats}
         if self.queue_size:
             places |= {KEY_NETWORK.params: params, KEY_NETWORK.stats: stats}
@@ -120,7 +137,8 @@ def describe(
     backbone = f"{NETWORK.params}/backbone"
     stem = shapes.get(f"{backbone}/conv1/kernel")
     blocks = [0, 0, 0, 0]
-    for path in shapes:
+    trunk = [one for path in shapes if (one := backbone_path(path))]
+    for path in trunk:
         if match := re.match(rf"{backbone}/layer([1-4])_(\d+)/", path):
             stage, index = int(match[1]) - 1, int(match[2])
             blocks[stage] = max(blocks[stage], index + 1)
@@ -132,7 +150,10 @@ def describe(
             f"{blocks} {'bottlenecks' if bottleneck else 'basic blocks'}; expected one of "
             f"{', '.join(models.ARCHITECTURES)}"
         )
-    reduction = shapes.get("params/neck/reduction/kernel", (0, 0))
+    neck, pool, extra_bn, classifier = "neck", "pool", "extra_bn", "classifier"
+    if kind == "mgn":  # its heads are alike
+        neck, pool, extra_bn, classifier = "b1_head", "b1_head/pool", "extra_bn_b1", "classifier/b1"
+    reduction = shapes.get(f"params/{neck}/reduction/kernel", (0, 0))
     first = shapes.get("params/head/fc_0/kernel", (0, 0))
     last = shapes.get("params/head/fc_2/kernel") or shapes.get("params/head/fc/kernel", (0, 128))
     return Network(
@@ -141,11 +162,12 @@ def describe(
         width=stem[-1],
         stem="imagenet" if stem[0] == 7 else "small",
         ibn=f"{backbone}/layer1_0/bn1/IN/scale" in shapes,
+        non_local=any(path.startswith(f"{backbone}/NL_") for path in trunk),
         last_stride=last_stride,
-        pooling="gem_learned" if "params/pool/p" in shapes else pooling,
-        extra_bn="params/extra_bn/scale" in shapes,
+        pooling="gem_learned" if f"params/{pool}/p" in shapes else pooling,
+        extra_bn=f"params/{extra_bn}/scale" in shapes,
         embedding_dim=reduction[1],
-        num_classes=shapes.get(CLASSIFIER, (0, 0))[1],
+        num_classes=shapes.get(f"params/{classifier}/kernel", (0, 0))[1],
         head="linear" if "params/head/fc/kernel" in shapes else "mlp",
         hidden=first[1],
         feature_dim=last[1],
@@ -202,18 +224,21 @@ class Model:
         )
 
     def backbone(self) -> "Model":
-        """The same without head, neck, classifier, key encoder, queue and momentum."""
-        tensors = {path: a for path, a in self.tensors.items() if path.startswith(BACKBONES)}
+        """The same without head, neck, classifier, key encoder, queue and momentum.
+
+        Of an MGN, the trunk with the first branch.
+        """
+        tensors = {one: a for path, a in self.tensors.items() if (one := backbone_path(path))}
         shapes = {path: array.shape for path, array in tensors.items()}
         network = describe(shapes, "backbone", self.network.last_stride)
-        absent = tuple(path for path in self.absent if path.startswith(BACKBONES))
+        absent = tuple(one for path in self.absent if (one := backbone_path(path)))
         return dataclasses.replace(
             self, tensors=tensors, network=network, absent=absent, momentum={}, sgd={}
         )
 
     def without_classifier(self) -> "Model":
         """The same without the classifier over identities."""
-        tensors = {path: array for path, array in self.tensors.items() if path != CLASSIFIER}
+        tensors = {path: a for path, a in self.tensors.items() if not path.startswith(CLASSIFIER)}
         network = dataclasses.replace(self.network, num_classes=0)
         return dataclasses.replace(self, tensors=tensors, network=network)
 

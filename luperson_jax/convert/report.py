@@ -64,7 +64,7 @@ class Report:
         ]
         lines += [f"left out     {count} {reason}" for reason, count in reasons.items()]
         lines += shorten(self.problems())
-        if model.network.kind == "reid" and model.network.pooling == "avg":
+        if model.network.kind in ("reid", "mgn") and model.network.pooling == "avg":
             lines.append(
                 "pooling      not in the file, so taken as avg; where it was another, say so in "
                 "model.pooling of the configuration"

@@ -1,7 +1,8 @@
 """Rules: torch key <-> tree path, with what happens to the array on the way. Data, both ways.
 
-A name in braces stands for a number: `layer{stage}.{block}.conv{n}.weight`. One table reads and
-writes a family of files. Where several rules name the same path, all are read and the first whose
+A name in braces stands for a number: `layer{stage}.{block}.conv{n}.weight`; where the two worlds
+count differently, `{block+1}` stands for the number after it. One table reads and writes a family
+of files. Where several rules name the same path, all are read and the first whose
 `needs` is met is written: those after it are older names of the same tensor.
 """
 
@@ -13,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["backbone", "moco", "reid"]
-"""A trunk alone, the encoders and the queue of MoCo, or a network with a BNNeck."""
+Kind = Literal["backbone", "moco", "reid", "mgn"]
+"""A trunk alone, the encoders and the queue of MoCo, a network with a BNNeck, or an MGN."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +99,23 @@ class Rule:
         return _translate(self.path, self.key, path)
 
 
+_NUMBER = re.compile(r"\{(\w+)(?:\+(\d+))?\}")
+
+
 @functools.cache
 def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", re.escape(pattern)))
+    escaped = re.escape(pattern)
+    return re.compile(re.sub(r"\\\{(\w+)(?:\\\+\d+)?\\\}", r"(?P<\1>\\d+)", escaped))
 
 
 def _translate(pattern: str, other: str, name: str) -> str | None:
     match = _expression(pattern).fullmatch(name)
-    return other.format(**match.groupdict()) if match else None
+    if match is None:
+        return None
+    numbers = {one[1]: int(match[one[1]]) - int(one[2] or 0) for one in _NUMBER.finditer(pattern)}
+    if min(numbers.values(), default=0) < 0:
+        return None
+    return _NUMBER.sub(lambda one: str(numbers[one[1]] + int(one[2] or 0)), other)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +158,28 @@ def linear(key: str, path: str, trees: Trees = NETWORK, *, bias: bool = True) ->
     return (kernel, Rule(f"{key}.bias", f"{trees.params}/{path}/bias")) if bias else (kernel,)
 
 
+def blocks(key: str, path: str, trees: Trees = NETWORK) -> tuple[Rule, ...]:
+    """Residual blocks of a ResNet, with or without IBN-a, at the given places."""
+    table: list[Rule] = []
+    for torch, ours in (("conv{n}", "conv{n}"), ("downsample.0", "downsample_0")):
+        kernel = f"{trees.params}/{path}/{ours}/kernel"
+        table.append(Rule(f"{key}.{torch}.weight", kernel, CONVOLUTION))
+    table += batch_norm(f"{key}.bn{{n}}", f"{path}/bn{{n}}", trees)
+    table += batch_norm(f"{key}.bn{{n}}.BN", f"{path}/bn{{n}}/BN", trees)
+    table += affine(f"{key}.bn{{n}}.IN", f"{path}/bn{{n}}/IN", trees)
+    return (*table, *batch_norm(f"{key}.downsample.1", f"{path}/downsample_1", trees))
+
+
+def non_local(key: str, path: str) -> tuple[Rule, ...]:
+    """Non-local blocks at the given places."""
+    table: list[Rule] = []
+    for torch, ours in (("g", "g"), ("theta", "theta"), ("phi", "phi"), ("W.0", "W_0")):
+        place = f"{NETWORK.params}/{path}/{ours}"
+        table.append(Rule(f"{key}.{torch}.weight", f"{place}/kernel", CONVOLUTION))
+        table.append(Rule(f"{key}.{torch}.bias", f"{place}/bias"))
+    return (*table, *batch_norm(f"{key}.W.1", f"{path}/W_1"))
+
+
 def resnet(
     prefix: str = "",
     trees: Trees = NETWORK,
@@ -168,14 +200,7 @@ def resnet(
         *batch_norm(f"{prefix}{stem[1]}", "backbone/bn1", trees),
     ]
     for number, stage in enumerate(stages, start=1):
-        key, path = f"{prefix}{stage}.{{block}}", f"backbone/layer{number}_{{block}}"
-        for torch, ours in (("conv{n}", "conv{n}"), ("downsample.0", "downsample_0")):
-            kernel = f"{trees.params}/{path}/{ours}/kernel"
-            table.append(Rule(f"{key}.{torch}.weight", kernel, CONVOLUTION))
-        table += batch_norm(f"{key}.bn{{n}}", f"{path}/bn{{n}}", trees)
-        table += batch_norm(f"{key}.bn{{n}}.BN", f"{path}/bn{{n}}/BN", trees)
-        table += affine(f"{key}.bn{{n}}.IN", f"{path}/bn{{n}}/IN", trees)
-        table += batch_norm(f"{key}.downsample.1", f"{path}/downsample_1", trees)
+        table += blocks(f"{prefix}{stage}.{{block}}", f"backbone/layer{number}_{{block}}", trees)
     return tuple(table)
 
 
@@ -196,6 +221,7 @@ class Family:
         last_stride: of the network that the file comes from.
         wrapper: entry of the top-level dict under which the code base keeps the tensors.
         prefix: before every name that it writes.
+        pixels: the statistics lie among the tensors, as `pixel_mean` and `pixel_std` in 0..255.
     """
 
     name: str
@@ -210,6 +236,7 @@ class Family:
     last_stride: int = 2
     wrapper: str = ""
     prefix: str = ""
+    pixels: bool = False
 
     @functools.cached_property
     def trunk(self) -> tuple[str, ...]:

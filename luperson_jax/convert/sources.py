@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from data_pipeline.errors import InputError
@@ -17,7 +18,6 @@ from luperson_jax.convert.rules import Kind
 
 OURS = "luperson_jax"
 TASK_KINDS: dict[str, Kind] = {"moco": "moco", "identify": "reid"}
-"""Which network a task trains. Of any other, the backbone is what can leave its workdir."""
 
 FACTS = ("epoch", "arch", "best_mAP", "iteration")
 
@@ -51,6 +51,12 @@ def open_model(path: pathlib.Path, **options: Any) -> tuple[Source | None, Model
     return source, model, report
 
 
+def kind_of(task: Mapping[str, Any]) -> Kind:
+    """Which network the settings of a task train. Where it has no form of its own as a model, the
+    backbone is what can leave the workdir."""
+    return "mgn" if task.get("head") == "mgn" else TASK_KINDS.get(task["name"], "backbone")
+
+
 def _number(value: Any) -> Any:
     """A number that safetensors keeps as text."""
     return int(value) if isinstance(value, str) and value.isdigit() else value
@@ -73,7 +79,7 @@ def from_workdir(folder: pathlib.Path) -> Model:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; a workdir has one") from error
     tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
-    kind = TASK_KINDS.get(recipe["task"]["name"], "backbone")
+    kind = kind_of(recipe["task"])
     settings = recipe["model"]
     network = describe(
         {path: array.shape for path, array in tensors.items()},

@@ -6,11 +6,12 @@ from typing import Any
 from data_pipeline.errors import InputError, shorten
 from luperson_jax import trees
 from luperson_jax.convert.model import CLASSIFIER, Model
+from luperson_jax.convert.rules import NETWORK
 from luperson_jax.structs import Tree
 
-_BACKBONE = re.compile(r"(?:params|extra/(?:\w+_)?(?:params|stats))/backbone/")
-_COPY = re.compile(r"extra/\w+_(params|stats)/")
-_ORIGINAL = {"params": "params/", "stats": "extra/stats/"}
+_PLACE = re.compile(r"(?:extra/(?:\w+_)?)?(params|stats)/(?:backbone|b[123])/(.+)")
+_ORIGINAL = {"params": NETWORK.params, "stats": NETWORK.stats}
+_NON_LOCAL = "/backbone/NL_"
 
 
 def take_backbone(target: Tree, model: Model) -> tuple[Tree, list[str]]:
@@ -19,23 +20,38 @@ def take_backbone(target: Tree, model: Model) -> tuple[Tree, list[str]]:
     Args:
         target: `{"params": ..., "extra": ...}` of the run that starts. Its trunk lies at
             `params/backbone` and `extra/stats/backbone`; a copy of the network, such as a key
-            encoder, at `extra/<name>_params` and `extra/<name>_stats`, gets the same.
-        model: the one to start from.
+            encoder, at `extra/<name>_params` and `extra/<name>_stats`, gets the same. Each branch
+            of an MGN, `b1` to `b3`, gets the end of the trunk.
+        model: the one to start from; its `backbone` counts.
 
     Returns:
         The filled target, and lines for the log: how much was filled, and what stays random.
+        Non-local blocks that the model lacks stay as they are: they start as the identity.
 
     Raises:
-        InputError: a tensor of the trunk is missing or has another shape. Nothing is ever left
-            at its random value in silence.
+        InputError: a tensor of the trunk is missing or has another shape, or the model has
+            non-local blocks and the target none. Nothing is ever left at its random value in
+            silence.
     """
+    model = model.backbone()
     wanted = trees.by_name(target)
+    matches = {path: match for path in wanted if (match := _PLACE.fullmatch(path))}
     sources = {
-        path: _COPY.sub(lambda match: _ORIGINAL[match[1]], path)
-        for path in wanted
-        if _BACKBONE.match(path)
+        path: f"{_ORIGINAL[match[1]]}/backbone/{match[2]}" for path, match in matches.items()
     }
+    new = [path for path in sources if _NON_LOCAL in path]
+    if model.network.non_local and not new:
+        raise InputError(
+            f"the weights are a {model.network}, which needs a network with them; set "
+            "model.non_local to True"
+        )
+    if not model.network.non_local:
+        sources = {path: source for path, source in sources.items() if path not in new}
     filled, lines = _fill(wanted, sources, model, "backbone tensors")
+    if any(path.startswith(f"{NETWORK.params}/b1/") for path in sources):
+        lines.append("its end fills each of the branches b1, b2 and b3")
+    if new and not model.network.non_local:
+        lines.append(f"non-local blocks start as the identity ({len(new)} tensors)")
     return trees.nest(filled), lines
 
 
@@ -62,7 +78,7 @@ def _fill(
     filled, random, problems = dict(wanted), [], []
     for path, source in sources.items():
         array = model.tensors.get(source)
-        skipped = source == CLASSIFIER and not model.network.num_classes
+        skipped = source.startswith(CLASSIFIER) and not model.network.num_classes
         if array is None and (skipped or source in model.absent):
             random.append(path)
         elif array is None:
@@ -73,7 +89,7 @@ def _fill(
         else:
             filled[path] = array
     if problems:
-        skip = CLASSIFIER in sources and any(CLASSIFIER in line for line in problems)
+        skip = any(CLASSIFIER in line for line in problems)
         hint = "; --skip-classifier leaves the classifier of other identities out" if skip else ""
         raise InputError(
             f"only {len(sources) - len(problems)} of {len(sources)} {what} can be filled from "

@@ -12,17 +12,27 @@ from luperson_jax.augment import recipes
 from luperson_jax.augment.recipes import Statistics
 from luperson_jax.convert import momentum
 from luperson_jax.convert.families import FAMILIES, FOREIGN
-from luperson_jax.convert.model import BACKBONES, CLASSIFIER, Model, Network, describe
+from luperson_jax.convert.model import CLASSIFIER, Model, Network, backbone_path, describe
 from luperson_jax.convert.report import Report, Shape
 from luperson_jax.convert.rules import COUNTER, Family
 
 AUTO = "auto"
 NUM_SHOWN_KEYS = 6
 NOT_ASKED = "not asked for"
-WRITES = {"backbone": ("luperson",), "moco": ("moco",), "reid": ("fastreid", "cluster_contrast")}
+WRITES = {
+    "backbone": ("luperson",),
+    "moco": ("moco",),
+    "reid": ("fastreid", "cluster_contrast"),
+    "mgn": ("mgn",),
+}
 """The families that take a whole network of ours. All others take its backbone."""
 
-KINDS = {"backbone": "a backbone", "moco": "the encoders of MoCo", "reid": "a re-ID network"}
+KINDS = {
+    "backbone": "a backbone",
+    "moco": "the encoders of MoCo",
+    "reid": "a re-ID network",
+    "mgn": "an MGN",
+}
 
 
 def family_named(name: str) -> Family:
@@ -93,17 +103,17 @@ def from_torch(
     """
     chosen = detect(tensors, family)
     found, unknown, left_out, transforms = _apply(chosen, tensors)
-    dropped = [
-        path
-        for path in found
-        if (only_backbone and not path.startswith(BACKBONES))
-        or (skip_classifier and path == CLASSIFIER)
-    ]
-    left_out += [(path, NOT_ASKED) for path in dropped]
+    kept = {path: path for path in found}
+    if only_backbone:
+        kept = {path: one for path in found if (one := backbone_path(path))}
+    elif skip_classifier:
+        kept = {path: path for path in found if not path.startswith(CLASSIFIER)}
+    left_out += [(path, NOT_ASKED) for path in found if path not in kept]
     if only_backbone:
         left_out += [(key, NOT_ASKED) for key in unknown if not key.startswith(chosen.trunk)]
         unknown = [key for key in unknown if key.startswith(chosen.trunk)]
-    found = {path: array for path, array in found.items() if path not in dropped}
+    transforms = {kept[path]: name for path, name in transforms.items() if path in kept}
+    found = {kept[path]: array for path, array in found.items() if path in kept}
     shapes = {path: array.shape for path, array in found.items()}
     kind = "backbone" if only_backbone else chosen.network
     network = describe(shapes, kind, chosen.last_stride)
@@ -246,7 +256,7 @@ def _account(
 def _incomplete(report: Report, network: Network) -> str:
     filled = f"{len(report.matched)} of {report.required} tensors of that network"
     more = f"{len(report.unknown)} tensors of the file have no place in it"
-    trunk = any(path.startswith(BACKBONES) for path in report.missing)
+    trunk = any(backbone_path(path) for path in report.missing)
     hint = "" if trunk or network.kind == "backbone" else "; --only-backbone takes the trunk alone"
     return (
         f"the file is {report.title} ({network}); it fills {filled}, and {more}:\n  "
@@ -282,7 +292,7 @@ def _statistics(family: Family, tensors: Mapping[str, np.ndarray]) -> Statistics
 
 def _pixels(family: Family, statistics: Statistics | None) -> dict[str, np.ndarray]:
     """FastReID keeps the statistics in the model, in 0..255."""
-    if family.name != "fastreid" or statistics is None:
+    if not family.pixels or statistics is None:
         return {}
     return {
         f"pixel_{name}": (np.array(values) * 255).astype(np.float32).reshape(1, 3, 1, 1)

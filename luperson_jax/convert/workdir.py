@@ -9,7 +9,7 @@ from luperson_jax import checkpoint, config, sharding, tasks, train
 from luperson_jax.augment import recipes
 from luperson_jax.convert import momentum
 from luperson_jax.convert.model import Model
-from luperson_jax.convert.sources import TASK_KINDS
+from luperson_jax.convert.sources import kind_of
 from luperson_jax.convert.transfer import take_all
 from luperson_jax.convert.translate import KINDS
 from luperson_jax.structs import Tree
@@ -34,7 +34,7 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     """
     if any(folder.glob("checkpoints/[0-9]*")):
         raise InputError(f"{folder} holds checkpoints already; give another folder")
-    if TASK_KINDS.get(recipe.task.name) != model.network.kind:
+    if kind_of(config.to_dict(recipe)["task"]) != model.network.kind:
         raise InputError(
             f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
             f"{recipe.task.name!r}; expected a configuration of the same method. To train from "

@@ -10,17 +10,20 @@ import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from luperson_jax.models import mgn
 from luperson_jax.models.baseline import MocoEncoder, ReidNet
 from luperson_jax.models.heads import BNNeck, ProjectionHead
-from luperson_jax.models.norm import GroupedBatchNorm
+from luperson_jax.models.mgn import MGN
+from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
 from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet, smallest_architecture
 from luperson_jax.structs import Tree
 
 __all__ = [
     "ARCHITECTURES",
+    "MGN",
     "MISFIT",
     "POOLING_KINDS",
     "BNNeck",
@@ -51,17 +54,20 @@ def init(
     """Draws the parameters of a network.
 
     Args:
-        module: ResNet, MocoEncoder or ReidNet.
+        module: ResNet, MocoEncoder, ReidNet or MGN.
         key: random key; equal keys give equal parameters.
         images: [B, H, W, 3] float32. Only its shape matters, and B may be 1.
 
     Returns:
         params and stats (running statistics), nested dicts of float32 arrays. The forward pass
-        that finds the shapes is traced and never executed.
+        that finds the shapes is traced and never executed. The branches of an MGN are equal.
     """
     shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
     variables = module.lazy_init(key, shape, train=False)
-    return variables["params"], variables.get("batch_stats", {})
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    if isinstance(module, MGN):
+        params = mgn.copy_branches(params)
+    return params, stats
 
 
 def apply(
@@ -71,7 +77,7 @@ def apply(
     images: Float[Array, "b h w 3"],
     *,
     train: bool,
-    frozen: bool | Bool[Array, ""] = False,
+    frozen: Flag = False,
 ) -> tuple[Any, Tree]:
     """Runs a network.
 
@@ -81,8 +87,8 @@ def apply(
         stats: its running statistics.
         images: [B, H, W, 3] float32, normalized RGB.
         train: False = normalize with the running statistics.
-        frozen: in training, where True the backbone normalizes with its running statistics and
-            keeps them. May be traced.
+        frozen: in training, where True the network's `frozen_parts` (all of a backbone)
+            normalize with their running statistics and keep them. May be traced.
 
     Returns:
         the outputs of the module, and the updated statistics (`stats` itself if not `train`).

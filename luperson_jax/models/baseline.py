@@ -1,13 +1,20 @@
-"""The two whole networks: the encoder of MoCo and the baseline of re-ID."""
+"""The encoder of MoCo and the baseline of re-ID."""
+
+from collections.abc import Collection
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from luperson_jax.models.heads import BNNeck, HeadKind, ProjectionHead
-from luperson_jax.models.norm import GroupedBatchNorm
+from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
 from luperson_jax.models.resnet import ResNet
+
+
+def frozen_in(part: str, frozen_parts: Collection[str], frozen: Flag) -> Flag:
+    """What `frozen` means to a part of a network."""
+    return frozen if part in frozen_parts else False
 
 
 class MocoEncoder(nn.Module):
@@ -37,7 +44,7 @@ class MocoEncoder(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: bool | Bool[Array, ""] = False,
+        frozen: Flag = False,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b feature_dim"]]:
         """Encodes images [B, H, W, 3], normalized RGB.
 
@@ -54,11 +61,17 @@ class MocoEncoder(nn.Module):
 class ReidNet(nn.Module):
     """Backbone, pooling and BNNeck: BoT and its descendants, without the classifier.
 
+    BoT pools by the average; AGW has a backbone with non-local blocks and the generalized mean of
+    exponent 3; SBS the same and learns the exponent.
+
     Subtrees `backbone`, `neck`, `extra_bn` if there is one, `pool` if it is learned. All batch
     normalizations use the `bn_group_size` of the backbone.
 
     Source: H. Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person
-    Re-identification", 2019, arXiv 1903.07071; the extra normalization is LUPerson's.
+    Re-identification", 2019, arXiv 1903.07071; M. Ye et al., "Deep Learning for Person
+    Re-identification: A Survey and Outlook" (AGW), 2021, arXiv 2001.04193; L. He et al.,
+    "FastReID: A PyTorch Toolbox for General Instance Re-identification" (SBS), 2020,
+    arXiv 2006.02631; the extra normalization is LUPerson's.
 
     Attributes:
         backbone: the network before the pooling.
@@ -66,12 +79,14 @@ class ReidNet(nn.Module):
         extra_bn: a batch normalization on the feature map before the pooling, as LUPerson does
             for unsupervised weights.
         embedding_dim: features after the neck; 0 = as many as the backbone gives.
+        frozen_parts: subtrees whose batch normalizations `frozen` reaches.
     """
 
     backbone: ResNet
     pooling: PoolingKind = "avg"
     extra_bn: bool = False
     embedding_dim: int = 0
+    frozen_parts: tuple[str, ...] = ("backbone",)
 
     @nn.compact
     def __call__(
@@ -79,25 +94,30 @@ class ReidNet(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: bool | Bool[Array, ""] = False,
+        frozen: Flag = False,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b e"]]:
         """Embeds images [B, H, W, 3], normalized RGB.
 
         Args:
             images: the batch.
             train: normalize with the statistics of the batch.
-            frozen: where True, the backbone normalizes with its running statistics; the extra
-                normalization and the neck are never frozen. Stopping the backbone's parameters is
-                the optimizer's part.
+            frozen: where True, the parts in `frozen_parts` normalize with their running statistics
+                and keep them. Stopping their parameters is the optimizer's part.
 
         Returns:
             the pooled feature before the neck [B, D] and the one after it [B, embedding_dim or D],
             float32. Both serve training; search and evaluation use the second.
         """
-        feature_map = self.backbone(images, train=train, frozen=frozen).astype(jnp.float32)
+        stopped = {
+            part: frozen_in(part, self.frozen_parts, frozen)
+            for part in ("backbone", "extra_bn", "neck")
+        }
+        feature_map = self.backbone(images, train=train, frozen=stopped["backbone"])
+        feature_map = feature_map.astype(jnp.float32)
         group_size = self.backbone.bn_group_size
         if self.extra_bn:
-            feature_map = GroupedBatchNorm(group_size, name="extra_bn")(feature_map, train=train)
+            extra_bn = GroupedBatchNorm(group_size, name="extra_bn")
+            feature_map = extra_bn(feature_map, train=train, frozen=stopped["extra_bn"])
         before = Pooling(self.pooling, name="pool")(feature_map)
-        after = BNNeck(self.embedding_dim, group_size, name="neck")(before, train=train)
-        return before, after
+        neck = BNNeck(self.embedding_dim, group_size, name="neck")
+        return before, neck(before, train=train, frozen=stopped["neck"])

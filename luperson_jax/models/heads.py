@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from luperson_jax.models.norm import GroupedBatchNorm
-from luperson_jax.models.resnet import kaiming_normal
+from luperson_jax.models.convolution import kaiming_normal, torch_uniform
+from luperson_jax.models.norm import Flag, GroupedBatchNorm
+from luperson_jax.models.pooling import Pooling, PoolingKind
 
 HeadKind = Literal["mlp", "linear"]
 
@@ -16,8 +17,7 @@ HeadKind = Literal["mlp", "linear"]
 class TorchLinear(nn.Module):
     """Linear layer with bias and the initial values of `torch.nn.Linear`.
 
-    Kernel (in, out) and bias (out) are uniform in +-1/sqrt(in): PyTorch's Kaiming-uniform with
-    a = sqrt(5) is just that bound.
+    Kernel (in, out) and bias (out) are uniform in +-1/sqrt(in).
     """
 
     features: int
@@ -25,13 +25,9 @@ class TorchLinear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b features"]:
         """Maps `x` [B, D] float32 to [B, features] float32."""
-        bound = x.shape[-1] ** -0.5
-
-        def uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: type) -> Array:
-            return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-        kernel = self.param("kernel", uniform, (x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", uniform, (self.features,), jnp.float32)
+        start = torch_uniform(x.shape[-1])
+        kernel = self.param("kernel", start, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", start, (self.features,), jnp.float32)
         return x @ kernel + bias[None]
 
 
@@ -85,14 +81,54 @@ class BNNeck(nn.Module):
     bn_group_size: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"], *, train: bool) -> Float[Array, "b e"]:
-        """Maps the pooled feature [B, D] float32 to [B, embedding_dim or D] float32."""
-        if self.embedding_dim:
-            reduction = nn.Dense(
-                self.embedding_dim, use_bias=False, kernel_init=kaiming_normal, name="reduction"
-            )
-            x = reduction(x)
-        norm = GroupedBatchNorm(
-            self.bn_group_size, freeze_bias=True, scale_init=_near_one, name="bn"
+    def __call__(
+        self, x: Float[Array, "b d"], *, train: bool, frozen: Flag = False
+    ) -> Float[Array, "b e"]:
+        """Maps the pooled feature [B, D] float32 to [B, embedding_dim or D] float32; see
+        `GroupedBatchNorm` for `train` and `frozen`."""
+        return _reduce_and_normalize(
+            x, self.embedding_dim, self.bn_group_size, train=train, frozen=frozen
         )
-        return norm(x, train=train)
+
+
+class EmbeddingHead(nn.Module):
+    """Pooling and BNNeck of one part of a person: MGN has eight of these.
+
+    Subtrees `bn`, `reduction` where there is one, and `pool` where it is learned.
+    Source: L. He et al., "FastReID: A PyTorch Toolbox for General Instance Re-identification",
+    2020, arXiv 2006.02631.
+
+    Attributes:
+        pooling: kind of pooling.
+        embedding_dim: features after the reduction; 0 = no reduction.
+        bn_group_size: images that share batch statistics; 0 = the whole batch.
+    """
+
+    pooling: PoolingKind = "avg"
+    embedding_dim: int = 0
+    bn_group_size: int = 0
+
+    @nn.compact
+    def __call__(
+        self, feature_map: Float[Array, "b h w d"], *, train: bool, frozen: Flag = False
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b e"]]:
+        """Pools a map [B, h, w, D]; see `GroupedBatchNorm` for `train` and `frozen`.
+
+        Returns:
+            the pooled feature [B, D] and the one after the neck [B, embedding_dim or D], float32.
+        """
+        before = Pooling(self.pooling, name="pool")(feature_map)
+        after = _reduce_and_normalize(
+            before, self.embedding_dim, self.bn_group_size, train=train, frozen=frozen
+        )
+        return before, after
+
+
+def _reduce_and_normalize(
+    x: Array, embedding_dim: int, bn_group_size: int, *, train: bool, frozen: Flag
+) -> Array:
+    """The neck, with its subtrees in the module that calls."""
+    if embedding_dim:
+        x = nn.Dense(embedding_dim, use_bias=False, kernel_init=kaiming_normal, name="reduction")(x)
+    norm = GroupedBatchNorm(bn_group_size, freeze_bias=True, scale_init=_near_one, name="bn")
+    return norm(x, train=train, frozen=frozen)

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Bool, Float
 
+Flag = bool | Bool[Array, ""]
+"""A truth that may be traced."""
+
 
 class GroupedBatchNorm(nn.Module):
     """Batch normalization over groups of consecutive images, with PyTorch's running statistics.
@@ -43,7 +46,7 @@ class GroupedBatchNorm(nn.Module):
         x: Float[Array, "b *space c"],
         *,
         train: bool,
-        frozen: bool | Bool[Array, ""] = False,
+        frozen: Flag = False,
     ) -> Float[Array, "b *space c"]:
         """Normalizes `x`.
 
@@ -158,7 +161,7 @@ class InstanceBatchNorm(nn.Module):
         x: Float[Array, "b h w c"],
         *,
         train: bool,
-        frozen: bool | Bool[Array, ""] = False,
+        frozen: Flag = False,
     ) -> Float[Array, "b h w c"]:
         """Normalizes `x`; see `GroupedBatchNorm` for `train` and `frozen`."""
         half = x.shape[-1] // 2

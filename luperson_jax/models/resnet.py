@@ -3,7 +3,8 @@
 The parameter tree is a public file format. Its names are torchvision's, an index joined by `_`:
 `conv1`, `bn1`, `layer1_0/{conv1,bn1,conv2,bn2,conv3,bn3,downsample_0,downsample_1}`. Convolutions
 hold `kernel` (height, width, in, out), normalizations `scale` and `bias`; `batch_stats` has
-`mean` and `var` at the same paths.
+`mean` and `var` at the same paths. Non-local blocks are
+`NL_2_0/{g,theta,phi,W_0,W_1}` and so on, by stage and number.
 
 Source: K. He et al., "Deep Residual Learning for Image Recognition", 2016, arXiv 1512.03385; the
 stride of a bottleneck stands on its 3x3 convolution, as in torchvision.
@@ -17,77 +18,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from luperson_jax.models.norm import GroupedBatchNorm, InstanceBatchNorm
-
-Form = Literal["auto", "matmul", "convolution"]
-SMALL_MAP = 32
-"""Pixels. On maps of this size a product of patches beats XLA's convolution on a CPU, gradients
-included; on larger ones the copies of the patches cost more than they save."""
-
-Flag = bool | Bool[Array, ""]
-
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-class Conv(nn.Module):
-    """Convolution without bias, padded by `kernel_size // 2` on every side.
-
-    The padding is explicit because "SAME" pads only below and right at stride 2, unlike PyTorch.
-
-    Attributes:
-        features: output channels.
-        kernel_size: height and width of the kernel, odd.
-        stride: step in both directions.
-        compute_dtype: input and kernel are cast to it; the kernel is stored as float32.
-        form: how the kernel is applied; see `ResNet`.
-    """
-
-    features: int
-    kernel_size: int
-    stride: int = 1
-    compute_dtype: DTypeLike = jnp.float32
-    form: Form = "auto"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 features"]:
-        """Convolves `x`; the result is of `compute_dtype`."""
-        size, stride = self.kernel_size, self.stride
-        shape = (size, size, x.shape[-1], self.features)
-        kernel = self.param("kernel", kaiming_normal, shape, jnp.float32)
-        kernel = kernel.astype(self.compute_dtype)
-        x = x.astype(self.compute_dtype)
-        small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
-        if small and _as_matmul(self.form):
-            return _patches(x, size, stride) @ kernel.reshape(-1, self.features)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(stride, stride),
-            padding=((size // 2, size // 2), (size // 2, size // 2)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-
-def _patches(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b h2 w2 patch"]:
-    """The input of every output pixel: size * size shifted copies of `x`, one after the other."""
-    _, height, width, _ = x.shape
-    around = (size // 2, size // 2)
-    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-    shifted = [
-        x[:, top : top + height : stride, left : left + width : stride]
-        for top in range(size)
-        for left in range(size)
-    ]
-    return jnp.concatenate(shifted, axis=-1)
-
-
-def _as_matmul(form: Form) -> bool:
-    assert form in ("auto", "matmul", "convolution"), form
-    if form == "auto":
-        return jax.default_backend() == "cpu"
-    return form == "matmul"
+from luperson_jax.models.convolution import Conv, Form
+from luperson_jax.models.nonlocal_block import NonLocalBlock
+from luperson_jax.models.norm import Flag, GroupedBatchNorm, InstanceBatchNorm
 
 
 class BasicBlock(nn.Module):
@@ -154,6 +89,14 @@ _LAYOUT: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 
+_NUM_NON_LOCAL: dict[int, tuple[int, int, int, int]] = {
+    18: (0, 1, 1, 0),
+    34: (0, 2, 3, 0),
+    50: (0, 2, 3, 0),
+    101: (0, 2, 9, 0),
+    152: (0, 4, 12, 0),
+}
+
 ARCHITECTURES = tuple(f"resnet{depth}" for depth in _LAYOUT)
 
 
@@ -188,6 +131,10 @@ class ResNet(nn.Module):
             are computed. "matmul": a product of patches and kernel; on CPU a few times faster than
             XLA's convolution. "convolution": the plain form; which of the two is faster on GPU and
             TPU is not measured. "auto": matmul on CPU, convolution elsewhere.
+        non_local: a non-local block after each of the last blocks of `layer2` and `layer3`: 2 and 3
+            of them at depth 50, 2 and 9 at 101, 4 and 12 at 152, as FastReID and LUPerson place
+            them. Those have none in shallower networks; here depth 34, which has the stages of
+            depth 50, gets the same, and depth 18 one in either stage.
     """
 
     depth: int = 50
@@ -198,47 +145,80 @@ class ResNet(nn.Module):
     compute_dtype: DTypeLike = jnp.float32
     stem: Literal["imagenet", "small"] = "imagenet"
     form: Form = "auto"
+    non_local: bool = False
 
     @property
     def num_features(self) -> int:
         """Channels of the feature map: 2048 for ResNet-50 at width 64."""
         return 8 * self.width * _LAYOUT[self.depth][0].expansion
 
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the blocks from the first to the last: `layer1_0` to `layer4_2`."""
+        return tuple(
+            f"layer{stage}_{index}"
+            for stage, number in enumerate(_LAYOUT[self.depth][1], start=1)
+            for index in range(number)
+        )
+
     @nn.compact
     def __call__(
         self,
-        images: Float[Array, "b height width 3"],
+        images: Float[Array, "b height width channels"],
         *,
         train: bool,
         frozen: Flag = False,
+        first: str = "",
+        last: str = "",
     ) -> Float[Array, "b h w c"]:
-        """Computes the feature map.
+        """Computes the feature map, or a section of the network.
 
         Args:
-            images: [B, H, W, 3] normalized RGB.
+            images: [B, H, W, 3] normalized RGB; with `first` the map that goes into that block.
             train: normalize with the statistics of the batch and update the running ones.
             frozen: where True, training normalizes with the running statistics and leaves them.
+            first: name of the first block to run; empty = from the stem.
+            last: name of the last block to run; empty = to the end.
 
         Returns:
             [B, H/32, W/32, num_features] of `compute_dtype`, not negative; H/16 where
-            `last_stride` is 1, and 4 times that with the small stem.
+            `last_stride` is 1, and 4 times that with the small stem. With `last`, the map after
+            that block.
         """
-        block, num_blocks = _LAYOUT[self.depth]
         conv = functools.partial(Conv, compute_dtype=self.compute_dtype, form=self.form)
         norm = functools.partial(GroupedBatchNorm, self.bn_group_size)
-        half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size)
+        mode = {"train": train, "frozen": frozen}
+        names = self.block_names
+        begin = names.index(first) if first else 0
+        end = names.index(last) + 1 if last else len(names)
+        x = images if first else self._stem(images, conv, norm, mode)
+        for name in names[begin:end]:
+            x = self._block(name, x, conv, norm, mode)
+        return x
 
-        x = self._stem(images, conv, norm, {"train": train, "frozen": frozen})
-        for stage, stride in enumerate((1, 2, 2, self.last_stride)):
-            for index in range(num_blocks[stage]):
-                x = block(
-                    features=self.width * 2**stage,
-                    stride=stride if index == 0 else 1,
-                    conv=conv,
-                    norm=norm,
-                    first_norm=half_instance if self.ibn and stage < 3 else norm,
-                    name=f"layer{stage + 1}_{index}",
-                )(x, train=train, frozen=frozen)
+    def _block(
+        self,
+        name: str,
+        x: Array,
+        conv: Callable[..., nn.Module],
+        norm: Callable[..., nn.Module],
+        mode: dict[str, Any],
+    ) -> Array:
+        """The block of that name, and the non-local one that follows it."""
+        block, num_blocks = _LAYOUT[self.depth]
+        stage, index = map(int, name.removeprefix("layer").split("_"))
+        half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size)
+        x = block(
+            features=self.width * 2 ** (stage - 1),
+            stride=(1, 2, 2, self.last_stride)[stage - 1] if index == 0 else 1,
+            conv=conv,
+            norm=norm,
+            first_norm=half_instance if self.ibn and stage < 4 else norm,
+            name=name,
+        )(x, **mode)
+        number = index - num_blocks[stage - 1] + _NUM_NON_LOCAL[self.depth][stage - 1]
+        if self.non_local and number >= 0:
+            x = NonLocalBlock(conv, norm, name=f"NL_{stage}_{number}")(x, **mode)
         return x
 
     def _stem(

@@ -123,6 +123,7 @@ def make_backbone(recipe: Recipe) -> models.ResNet:
         stem=model.stem,
         last_stride=model.last_stride,
         ibn=model.ibn,
+        non_local=model.non_local,
         bn_group_size=model.bn_group_size,
         compute_dtype=chosen or model.compute_dtype,
     )

@@ -17,6 +17,19 @@ MOCO_V1 = dataclasses.replace(MOCO, head="linear", hidden=0)
 BOT = Network("reid", "resnet18", 4, last_stride=1, extra_bn=True, num_classes=5)
 REDUCED = dataclasses.replace(BOT, embedding_dim=7, pooling="gem_learned")
 IBN = Network("reid", "resnet50", 4, ibn=True, last_stride=1, pooling="gem_learned")
+AGW = dataclasses.replace(BOT, extra_bn=False, non_local=True)
+SBS = Network("reid", "resnet50", 4, non_local=True, last_stride=1, pooling="gem_learned")
+MGN = Network(
+    "mgn",
+    "resnet18",
+    4,
+    last_stride=1,
+    pooling="gem_learned",
+    extra_bn=True,
+    embedding_dim=6,
+    num_classes=5,
+)
+MGN_IBN = Network("mgn", "resnet50", 4, ibn=True, last_stride=1)
 
 WHOLE = [
     ("luperson", BACKBONE),
@@ -25,6 +38,10 @@ WHOLE = [
     ("moco", MOCO_V1),
     ("fastreid", BOT),
     ("fastreid", REDUCED),
+    ("fastreid", AGW),
+    ("fastreid", SBS),
+    ("mgn", MGN),
+    ("mgn", MGN_IBN),
     ("cluster_contrast", IBN),
 ]
 
@@ -96,6 +113,48 @@ SPELLED = {
             "heads.classifier.weight": ("params/classifier/kernel", (5, 7)),
         },
     ),
+    "fastreid, non-local": (
+        AGW,
+        {
+            "backbone.NL_2.0.theta.weight": (
+                "params/backbone/NL_2_0/theta/kernel",
+                (4, 8, 1, 1),
+            ),
+            "backbone.NL_2.0.g.bias": ("params/backbone/NL_2_0/g/bias", (4,)),
+            "backbone.NL_3.0.W.0.weight": ("params/backbone/NL_3_0/W_0/kernel", (16, 8, 1, 1)),
+            "backbone.NL_3.0.W.1.running_var": ("extra/stats/backbone/NL_3_0/W_1/var", (16,)),
+        },
+    ),
+    "mgn": (
+        MGN_IBN,
+        {
+            "backbone.0.weight": ("params/backbone/conv1/kernel", (4, 3, 7, 7)),
+            "backbone.1.bias": ("params/backbone/bn1/bias", (4,)),
+            "backbone.4.2.conv1.weight": ("params/backbone/layer1_2/conv1/kernel", (4, 16, 1, 1)),
+            "backbone.6.bn1.IN.weight": ("params/backbone/layer3_0/bn1/IN/scale", (8,)),
+            "backbone.6.downsample.1.running_mean": (
+                "extra/stats/backbone/layer3_0/downsample_1/mean",
+                (64,),
+            ),
+            "b1.0.0.conv2.weight": ("params/b1/layer3_1/conv2/kernel", (16, 16, 3, 3)),
+            "b3.0.4.bn3.running_var": ("extra/stats/b3/layer3_5/bn3/var", (64,)),
+            "b2.1.0.downsample.0.weight": (
+                "params/b2/layer4_0/downsample_0/kernel",
+                (128, 64, 1, 1),
+            ),
+            "b22_head.bottleneck.0.weight": ("params/b22_head/bn/scale", (128,)),
+        },
+    ),
+    "mgn, with all parts": (
+        MGN,
+        {
+            "b33_head.pool_layer.p": ("params/b33_head/pool/p", (1,)),
+            "b21_head.bottleneck.0.weight": ("params/b21_head/reduction/kernel", (6, 32, 1, 1)),
+            "b1_head.bottleneck.1.running_mean": ("extra/stats/b1_head/bn/mean", (6,)),
+            "b32_head.classifier.weight": ("params/classifier/b32/kernel", (5, 6)),
+            "heads_extra_bn_b2.weight": ("params/extra_bn_b2/scale", (32,)),
+        },
+    ),
     "cluster_contrast": (
         IBN,
         {
@@ -111,14 +170,16 @@ SPELLED = {
 }
 
 
-@pytest.mark.parametrize("family", SPELLED)
-def test_names_and_shapes_of_the_reference_files(family):
-    network, spelled = SPELLED[family]
-    tensors = torch_of(family, network)
-    for key, (path, shape) in spelled.items():
+@pytest.mark.parametrize("name", SPELLED)
+def test_names_and_shapes_of_the_reference_files(name):
+    network, spelled = SPELLED[name]
+    tensors = torch_of(name.partition(",")[0], network)
+    for number, (key, (_, shape)) in enumerate(spelled.items()):
         assert tensors[key].shape == shape, key
-        tensors[key] = np.full_like(tensors[key], 7)
-        assert np.all(translate.from_torch(tensors)[0].tensors[path] == 7), key
+        tensors[key] = np.full_like(tensors[key], number)
+    found = translate.from_torch(tensors)[0].tensors
+    for number, (path, _) in enumerate(spelled.values()):
+        assert np.all(found[path] == number), path
 
 
 def test_axes_of_a_convolution_and_a_linear_layer():
@@ -149,6 +210,55 @@ def test_older_names_of_fastreid():
     )
 
 
+def test_older_names_of_mgn():
+    tensors = torch_of("mgn", MGN)
+    names = {"_head.bottleneck.1": "_head.bnneck", "_head.classifier": "_head"}
+    older = tensors
+    for old, new in names.items():
+        older = {name.replace(old, new): array for name, array in older.items()}
+    assert len(older.keys() - tensors.keys()) == 8 * 6
+    model, report = translate.from_torch(older)
+    assert report.complete
+    again = translate.to_torch(model)[1]
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
+def test_the_backbone_of_an_mgn_is_its_first_branch():
+    tensors = torch_of("mgn", MGN)
+    model, report = translate.from_torch(tensors, only_backbone=True)
+    assert report.complete
+    assert model.network == dataclasses.replace(BACKBONE, last_stride=1)
+    whole = translate.from_torch(tensors)[0]
+    for path, array in whole.backbone().tensors.items():
+        np.testing.assert_array_equal(model.tensors[path], array, err_msg=path)
+    flat = translate.to_torch(whole, "luperson")[1]
+    for key, name in {
+        "conv1.weight": "backbone.0.weight",
+        "layer3.0.bn1.weight": "backbone.6.bn1.weight",
+        "layer3.1.conv2.weight": "b1.0.0.conv2.weight",
+        "layer4.1.bn2.running_var": "b1.1.1.bn2.running_var",
+    }.items():
+        np.testing.assert_array_equal(flat[key], tensors[name])
+    back = translate.named(model, translate.family_named("mgn"))
+    assert translate.num_identical(back, tensors) == (len(model.tensors), len(model.tensors))
+    assert all(not key.startswith(("b2", "b3")) and "head" not in key for key in back)
+
+
+def test_an_mgn_without_its_classifiers():
+    tensors = torch_of("mgn", MGN)
+    model, report = translate.from_torch(tensors, skip_classifier=True)
+    assert report.complete
+    assert model.network == dataclasses.replace(MGN, num_classes=0)
+    assert sum(reason == "not asked for" for _, reason in report.left_out) == 8
+    missing = {key: a for key, a in tensors.items() if key != "b31_head.classifier.weight"}
+    with pytest.raises(InputError, match=r"missing +params/classifier/b31/kernel"):
+        translate.from_torch(missing)
+    more = tensors | {"b4_head.bottleneck.1.bias": np.ones(6, np.float32)}
+    with pytest.raises(InputError, match=r"unknown +params/b4_head/bn/bias"):
+        translate.from_torch(more)
+
+
 def test_both_names_of_one_tensor_are_an_error():
     tensors = torch_of("fastreid", BOT)
     tensors["heads.bnneck.weight"] = tensors["heads.bottleneck.0.weight"]
@@ -156,8 +266,9 @@ def test_both_names_of_one_tensor_are_an_error():
         translate.from_torch(tensors)
 
 
-def test_the_pixel_statistics_of_a_fastreid_file_travel():
-    tensors = torch_of("fastreid", BOT)
+@pytest.mark.parametrize(("family", "network"), [("fastreid", BOT), ("mgn", MGN)])
+def test_the_pixel_statistics_of_a_fastreid_file_travel(family, network):
+    tensors = torch_of(family, network)
     tensors["pixel_mean"] = np.array([123.675, 116.28, 103.53], np.float32).reshape(1, 3, 1, 1)
     tensors["pixel_std"] = np.array([58.395, 57.12, 57.375], np.float32).reshape(1, 3, 1, 1)
     model, _ = translate.from_torch(tensors)
@@ -281,7 +392,6 @@ def test_a_network_goes_only_where_it_has_a_place():
 
 
 FOREIGN_KEYS = {
-    "mgn": ["backbone.0.weight", "b1.0.0.conv1.weight", "b1_head.bottleneck.0.weight"],
     "mobilenet_v1_slim": ["MobilenetV1/Conv2d_0/weights"],
     "resnet_v1_slim": ["resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"],
     "moco_v3": ["base_encoder.conv1.weight", "momentum_encoder.conv1.weight"],
@@ -302,14 +412,14 @@ def test_a_network_that_is_not_here_is_named(foreign):
 @pytest.mark.parametrize(
     ("family", "key", "words"),
     [
-        ("fastreid", "backbone.NL_2.0.theta.weight", "non-local"),
         ("fastreid", "backbone.layer1.0.se.fc1.weight", "squeeze"),
+        ("mgn", "b2.0.0.se.fc1.weight", "squeeze"),
         ("cluster_contrast", "base.1.BN_T.weight", "DSBN"),
         ("cluster_contrast", "feat.weight", "embedding layer"),
     ],
 )
 def test_a_variant_that_is_not_here_is_refused_with_its_reason(family, key, words):
-    tensors = torch_of(family, SPELLED[family][0]) | {key: np.ones(2, np.float32)}
+    tensors = torch_of(family, dict(WHOLE)[family]) | {key: np.ones(2, np.float32)}
     with pytest.raises(InputError, match=words):
         translate.from_torch(tensors)
 

@@ -12,7 +12,7 @@ from luperson_jax.augment import recipes
 from luperson_jax.convert import model as model_file
 from luperson_jax.convert import transfer
 from luperson_jax.convert.model import Model
-from tests.luperson_jax.test_convert_families import BACKBONE, BOT, MOCO, model_of
+from tests.luperson_jax.test_convert_families import AGW, BACKBONE, BOT, MGN, MOCO, model_of
 
 
 @pytest.fixture
@@ -94,6 +94,54 @@ def test_a_key_encoder_starts_as_the_network_itself(model):
             assert array.any()
             np.testing.assert_array_equal(array, pairs[1][path])
     assert not filled["extra"]["key_params"]["head"]["fc_0"]["kernel"].any()
+
+
+@pytest.mark.parametrize("source", ["a backbone", "the encoders of MoCo", "an MGN"])
+def test_every_branch_of_an_mgn_starts_as_the_end_of_the_trunk(source):
+    model = model_of(MGN if source == "an MGN" else MOCO)
+    model = model.backbone() if source == "a backbone" else model
+    filled, lines = transfer.take_backbone(target_of(MGN), model)
+    assert lines == [  # 65 as far as layer3_0, and 3 times 35 behind it
+        "170 of 170 backbone tensors filled",
+        "its end fills each of the branches b1, b2 and b3",
+    ]
+    wanted = model.backbone().tensors
+    for path, array in trees.by_name(filled).items():
+        place, _, rest = path.removeprefix("extra/").partition("/")
+        part, _, name = rest.partition("/")
+        if part in ("backbone", "b1", "b2", "b3"):
+            source_path = f"{'extra/' if place == 'stats' else ''}{place}/backbone/{name}"
+            np.testing.assert_array_equal(array, wanted[source_path], err_msg=path)
+            assert array.any(), path
+        else:
+            assert not array.any(), path
+
+
+def test_non_local_blocks_stay_as_they_start(model):
+    filled, lines = transfer.take_backbone(target_of(AGW), model)
+    assert lines == [
+        "100 of 100 backbone tensors filled",
+        "non-local blocks start as the identity (24 tensors)",
+    ]
+    assert not any(
+        leaf.any() for leaf in trees.by_name(filled["params"]["backbone"]["NL_2_0"]).values()
+    )
+    np.testing.assert_array_equal(
+        filled["params"]["backbone"]["layer4_1"]["bn2"]["scale"],
+        model.tensors["params/backbone/layer4_1/bn2/scale"],
+    )
+
+
+def test_non_local_blocks_are_not_lost(model):
+    agw = model_of(AGW)
+    filled, lines = transfer.take_backbone(target_of(AGW), agw)
+    assert lines == ["124 of 124 backbone tensors filled"]
+    path = "params/backbone/NL_3_0/W_0/kernel"
+    np.testing.assert_array_equal(trees.by_name(filled)[path], agw.tensors[path])
+    with pytest.raises(
+        InputError, match=r"non-local blocks, which needs.*model\.non_local to True"
+    ):
+        transfer.take_backbone(target_of(BOT), agw)
 
 
 @pytest.mark.parametrize(

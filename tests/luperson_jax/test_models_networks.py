@@ -52,7 +52,8 @@ def training_step(module):
             outputs, updated = models.apply(
                 module, params, stats, images, train=True, frozen=frozen
             )
-            return sum(jnp.mean(jnp.sin(3 * part)) for part in outputs), (outputs, updated)
+            parts = (jnp.mean(jnp.sin(3 * part)) for part in jax.tree.leaves(outputs))
+            return sum(parts), (outputs, updated)
 
         gradient, (outputs, updated) = jax.grad(loss, has_aux=True)(params)
         return gradient, outputs, updated
@@ -146,6 +147,19 @@ def test_freezing_reaches_the_backbone_alone(images):
     )
     pooled = models.Pooling("gem").apply({}, features)
     np.testing.assert_allclose(outputs[0], pooled, rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_parts_are_a_choice(images):
+    """One compiled step serves both phases; the parts are fixed when it is built."""
+    module = REID.clone(frozen_parts=("extra_bn", "neck"))
+    params, stats = draw(module, images)
+    _, outputs, updated = training_step(module)(params, stats, images, True)
+    assert all(changed(updated["backbone"], stats["backbone"]))
+    for part in ("extra_bn", "neck"):
+        jax.tree.map(np.testing.assert_array_equal, updated[part], stats[part])
+    neck = {"params": params["neck"], "batch_stats": stats["neck"]}
+    expected = models.BNNeck(6).apply(neck, outputs[0], train=False)
+    np.testing.assert_allclose(outputs[1], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("group_size", [0, 4])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import models
-from luperson_jax.models.resnet import SMALL_MAP, Conv
+from luperson_jax.models.convolution import SMALL_MAP, Conv
 
 # torchvision's published counts with a classifier of 1000 classes, and its input width.
 TORCHVISION_PARAMETERS = {

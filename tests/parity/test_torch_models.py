@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import models
-from luperson_jax.models.resnet import Conv
+from luperson_jax.models.convolution import Conv
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 nn = torch.nn

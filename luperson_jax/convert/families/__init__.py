@@ -1,14 +1,14 @@
 """Every family of files, the more particular before the more general: the first match counts."""
 
 from luperson_jax.convert.families.cluster_contrast import CLUSTER_CONTRAST
-from luperson_jax.convert.families.fastreid import FASTREID
+from luperson_jax.convert.families.fastreid import FASTREID, MGN
 from luperson_jax.convert.families.foreign import FOREIGN
 from luperson_jax.convert.families.moco import MOCO, PNL, SIMCLR
 from luperson_jax.convert.families.torchvision import LUPERSON, TORCHVISION
 
 FAMILIES = {
     family.name: family
-    for family in (PNL, MOCO, SIMCLR, CLUSTER_CONTRAST, FASTREID, TORCHVISION, LUPERSON)
+    for family in (PNL, MOCO, SIMCLR, CLUSTER_CONTRAST, MGN, FASTREID, TORCHVISION, LUPERSON)
 }
 """By the name that `--from` and `--to` take."""
 

@@ -10,9 +10,6 @@ def _foreign(name: str, title: str, *signature: str, reason: str = _NO_NETWORK) 
 
 
 FOREIGN = (
-    _foreign(
-        "mgn", "an MGN of FastReID or LUPerson", r"^b1\.0\.0\.conv1\.", r"^backbone\.0\.weight$"
-    ),
     _foreign("mobilenet_v1_slim", "a TensorFlow-slim MobileNet-v1", r"^MobilenetV1/"),
     _foreign(
         "resnet_v1_slim",
