@@ -91,9 +91,14 @@ class RankingReport:
         mAP: mean average precision over the valid queries, 0..1.
         mINP: mean inverse negative penalty (relevant images / rank of the last of them).
         cmc: [K] share of valid queries with a match among the first k+1.
-        ap: [Q] average precision of each query, nan where the query has no match.
+        ap: [Q] average precision of each query: the mean of the precision at every match. nan where
+            the query has no match, or 0 where such queries were to be counted.
         num_valid_queries: queries with at least one match.
         num_queries: all of them.
+        inp: [Q] inverse negative penalty of each query; nan or 0 as `ap`.
+        first_rank: [Q] rank of the first match, from 1; 0 where the query has none.
+        ap_trapezoid: [Q] average precision by the trapezoid rule, as MARS reports it: each match
+            counts with the mean of the precision at it and just before it. Never above `ap`.
     """
 
     mAP: float
@@ -102,3 +107,11 @@ class RankingReport:
     ap: np.ndarray
     num_valid_queries: int
     num_queries: int
+    inp: np.ndarray
+    first_rank: np.ndarray
+    ap_trapezoid: np.ndarray
+
+    @property
+    def mAP_trapezoid(self) -> float:
+        """Mean of `ap_trapezoid` over the queries that count."""
+        return float(np.nanmean(self.ap_trapezoid))

@@ -63,7 +63,10 @@ class HostRows:
         return self.shape[0]
 
     def span(self, start: int, size: int) -> Float[np.ndarray, "size d"]:
-        """float32 copy of the `size` rows from `start` on, zeros where there are none."""
+        """The `size` rows from `start` on, zeros where there are none; perhaps a view."""
+        for part, first in zip(self.parts, self.starts, strict=False):
+            if first <= start and start + size <= first + len(part):
+                return np.ascontiguousarray(part[start - first : start - first + size], np.float32)
         block = np.zeros((size, self.shape[1]), np.float32)
         for part, first in zip(self.parts, self.starts, strict=False):
             low, high = max(start, first), min(start + size, first + len(part))
@@ -72,7 +75,7 @@ class HostRows:
         return block
 
     def take(self, rows: np.ndarray, size: int) -> Float[np.ndarray, "size d"]:
-        """float32 copy of the given rows, in their order, filled up with zeros to `size` rows."""
+        """The given rows in their order, filled up with zeros to `size` rows."""
         block = np.zeros((size, self.shape[1]), np.float32)
         owner = np.searchsorted(self.starts, rows, side="right") - 1
         for number, part in enumerate(self.parts):
@@ -92,6 +95,11 @@ def local_mesh() -> Mesh:
     return sharding.make_mesh(jax.local_devices())
 
 
+def cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """The rows in pieces of at most `size`."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 def query_blocks(
     query: HostRows, rows: np.ndarray, size: int, metric: str, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, Prepared]]:
@@ -100,8 +108,7 @@ def query_blocks(
     Yields:
         The rows of a piece, and the piece padded to `size` rows.
     """
-    for start in range(0, len(rows), size):
-        piece = rows[start : start + size]
+    for piece in cut(rows, size):
         block = jax.device_put(query.take(piece, size), sharding.replicated(mesh))
         yield piece, prepare(block, metric=metric, mesh=mesh, over=EVERYWHERE)
 
@@ -176,4 +183,28 @@ def distance_tile(
         mesh=mesh,
         in_specs=(EVERYWHERE, ROWS),
         out_specs=COLUMNS,
+    )(query, gallery)
+
+
+@functools.partial(jax.jit, static_argnames=("metric", "mesh"))
+def paired_tiles(
+    query: Prepared, gallery: Prepared, *, metric: str, mesh: Mesh
+) -> Float[Array, "t g"]:
+    """Tiles of other queries on every device: those of its own block with its own gallery block.
+
+    Args:
+        query: [t * devices, D], cut over the devices.
+        gallery: [g * devices, D], cut over the devices.
+        metric: "cosine" or "euclidean".
+        mesh: of the devices.
+
+    Returns:
+        [t * devices, g] float32, its rows cut over the devices; bit for bit what `distance_tile`
+        says of the same pairs.
+    """
+    return jax.shard_map(
+        functools.partial(distances, metric=metric),
+        mesh=mesh,
+        in_specs=(ROWS, ROWS),
+        out_specs=ROWS,
     )(query, gallery)

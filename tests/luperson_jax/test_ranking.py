@@ -1,39 +1,55 @@
 import dataclasses
-import functools
 import re
 
-import jax
 import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.losses.metric import pairwise_distances
-from luperson_jax.retrieval import ranking
+from luperson_jax.retrieval import counting, inputs, plans, ranking, tiles
 from luperson_jax.structs import EmbeddingSet, RankingReport
+from tests.tile_distances import tile_distances
 
 
 def _twin(distance, query_pid, query_camera, gallery_pid, gallery_camera, max_rank=50):
     """The protocol as it is told: sort, remove, look at the hits."""
-    ap, inp, first = [], [], []
+    ap, trapezoid, inp, first = [], [], [], []
     for row, pid, camera in zip(distance, query_pid, query_camera, strict=True):
         order = np.argsort(row, kind="stable")
         kept = order[~((gallery_pid[order] == pid) & (gallery_camera[order] == camera))]
-        ranks = np.flatnonzero(gallery_pid[kept] == pid) + 1
-        ap.append(np.nan)
+        hits = gallery_pid[kept] == pid
+        ranks = np.flatnonzero(hits) + 1
+        for values in (ap, trapezoid, inp):
+            values.append(np.nan)
+        first.append(0)
         if len(ranks):
-            ap[-1] = np.mean([(ranks <= rank).sum() / rank for rank in ranks])
-            inp.append(len(ranks) / ranks[-1])
-            first.append(ranks[0])
-    cmc = [np.mean(np.array(first) <= place) for place in range(1, max_rank + 1)]
+            precision = [1.0, *(np.cumsum(hits) / np.arange(1, len(hits) + 1))]
+            ap[-1] = np.mean([precision[rank] for rank in ranks])
+            trapezoid[-1] = np.mean([(precision[r - 1] + precision[r]) / 2 for r in ranks])
+            inp[-1] = len(ranks) / ranks[-1]
+            first[-1] = ranks[0]
+    found = [rank for rank in first if rank]
+    cmc = [np.mean(np.array(found) <= place) for place in range(1, max_rank + 1)]
     return RankingReport(
-        float(np.nanmean(ap)), float(np.mean(inp)), np.array(cmc), np.array(ap), len(first), len(ap)
+        float(np.nanmean(ap)),
+        float(np.nanmean(inp)),
+        np.array(cmc),
+        np.array(ap),
+        len(found),
+        len(ap),
+        np.array(inp),
+        np.array(first),
+        np.array(trapezoid),
     )
 
 
 def _assert_equal(report, expected, tolerance=1e-12):
     assert report.num_valid_queries == expected.num_valid_queries
     assert report.num_queries == expected.num_queries
-    np.testing.assert_allclose(report.ap, expected.ap, atol=tolerance)
+    np.testing.assert_array_equal(report.first_rank, expected.first_rank)
+    for name in ("ap", "inp", "ap_trapezoid"):
+        np.testing.assert_allclose(
+            getattr(report, name), getattr(expected, name), atol=tolerance, err_msg=name
+        )
     np.testing.assert_allclose(report.cmc, expected.cmc, atol=tolerance)
     np.testing.assert_allclose(report.mAP, expected.mAP, atol=tolerance)
     np.testing.assert_allclose(report.mINP, expected.mINP, atol=tolerance)
@@ -66,20 +82,14 @@ def _arrays(query, gallery):
     return query.pid, query.camera, gallery.pid, gallery.camera
 
 
-@functools.cache
-def _jitted(metric):
-    return jax.jit(functools.partial(pairwise_distances, metric=metric))
-
-
 def _distances(query, gallery, metric):
-    """Compiled as a whole, like those of the ranking: single operations round differently."""
-    return np.asarray(_jitted(metric)(query.features, gallery.features))
+    return tile_distances(query.features, gallery.features, metric)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of 7 queries: several of them, and a last one that is not full."""
-    monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", 7)
+    monkeypatch.setattr(tiles, "CPU_TILE", tiles.TileShape(7, 16))
 
 
 # Against the protocol written out
@@ -97,7 +107,7 @@ def test_ranks_and_ties_equal_a_stable_sort(levels):
         _assert_equal(ranking.rank_distances(distance, *labels), expected)
 
 
-@pytest.mark.parametrize("metric", ranking.METRICS)
+@pytest.mark.parametrize("metric", inputs.METRICS)
 def test_embeddings_rank_like_their_distances(metric):
     query, gallery = _sets(3)
     expected = _twin(_distances(query, gallery, metric), *_arrays(query, gallery))
@@ -121,20 +131,28 @@ def test_tile_size_does_not_change_the_report(monkeypatch):
     generator = np.random.default_rng(5)
     distance, labels = generator.random((30, 90)), _labels(5)
     whole = ranking.rank_distances(distance, *labels)
-    for queries, elements in ((1, 2**24), (4, 2**24), (64, 2 * 90), (64, 10)):
-        monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", queries)
-        monkeypatch.setattr(ranking, "MAX_TILE_ELEMENTS", elements)
-        _assert_equal(ranking.rank_distances(distance, *labels), whole)
+    monkeypatch.setattr(counting, "MATCHES_AT_ONCE", 3)
+    for queries, gallery, elements in ((1, 64, 2**24), (4, 7, 2 * 90), (64, 1024, 10)):
+        monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", elements)
+        tile = tiles.TileShape(queries, gallery)
+        report = ranking.rank_rows(lambda rows: distance[rows], *labels, tile=tile)
+        _assert_equal(report, whole)
 
 
-def test_tiles_hold_every_row_and_never_more_elements_than_allowed():
-    rows = np.arange(1000)
-    for num_gallery in (1, 10**5, 10**6, 10**9):
-        tiles = ranking._tiles(rows, num_gallery)
-        assert len({len(tile) for tile in tiles}) == 1
-        size = len(tiles[0])
-        assert size == 1 or size * num_gallery <= ranking.MAX_TILE_ELEMENTS
-        np.testing.assert_array_equal(np.unique(np.concatenate(tiles)), rows)
+def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", 4 * 90)
+    distance, labels = np.random.default_rng(7).random((30, 90)), _labels(7)
+    asked = []
+
+    def distances(rows):
+        asked.append(rows)
+        return distance[rows]
+
+    report = ranking.rank_rows(distances, *labels)
+    assert max(map(len, asked)) == 4
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(asked)), np.flatnonzero(~np.isnan(report.ap))
+    )
 
 
 def test_names_of_identities_and_cameras_do_not_matter():
@@ -195,29 +213,32 @@ def test_distances_that_differ_in_the_last_bit_are_no_tie():
 # Ranked lists
 
 
-@pytest.mark.parametrize("metric", ranking.METRICS)
+@pytest.mark.parametrize("metric", inputs.METRICS)
 def test_top_matches_are_the_head_of_the_ranking(metric):
     query, gallery = _sets(8)
     gallery.features[40:60] = gallery.features[20:40]  # exact ties
     top = ranking.top_matches(query, gallery, k=90, metric=metric)
-    for i, row in enumerate(_distances(query, gallery, metric)):
+    distance = _distances(query, gallery, metric)
+    known = ranking.top_matches(query, gallery, k=90, distances=lambda rows: distance[rows])
+    for i, row in enumerate(distance):
         order = np.argsort(row, kind="stable")
         own = (gallery.pid[order] == query.pid[i]) & (gallery.camera[order] == query.camera[i])
         kept, num_removed = order[~own], own.sum()
         padded = np.pad(kept, (0, num_removed), constant_values=-1)
         np.testing.assert_array_equal(top.rows[i], padded)
+        np.testing.assert_array_equal(known.rows[i], padded)
         far = np.pad(row[kept], (0, num_removed), constant_values=np.inf)
         np.testing.assert_array_equal(top.distance[i], far)
         hits = np.pad(gallery.pid[kept] == query.pid[i], (0, num_removed))
         np.testing.assert_array_equal(top.correct[i], hits)
 
 
-def test_lists_do_not_depend_on_the_tiles(monkeypatch):
+def test_lists_do_not_depend_on_the_tiles():
     # Whole numbers: their squared distances are exact in any order of summation.
     sets = [dataclasses.replace(x, features=np.round(x.features)) for x in _sets(15)]
     whole = ranking.top_matches(*sets, k=20, metric="euclidean")
-    monkeypatch.setattr(ranking, "MAX_TILE_QUERIES", 7)
-    tiled = ranking.top_matches(*sets, k=20, metric="euclidean")
+    tile = tiles.TileShape(7, 16)
+    tiled = ranking.top_matches(*sets, k=20, metric="euclidean", tile=tile)
     for name, column in whole._asdict().items():
         np.testing.assert_array_equal(getattr(tiled, name), column, err_msg=name)
 

@@ -1,5 +1,6 @@
 """Metrics one step late, the stop on NaN, and the figures of a ranking."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -45,8 +46,9 @@ def test_only_every_nth_step_and_the_last_are_written(tmp_path):
 
 def test_figures_of_a_ranking_count_ranks_from_one():
     cmc = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    ranking = RankingReport(0.5, 0.25, cmc, np.zeros(1), 1, 1)
+    one = np.ones(1)
+    ranking = RankingReport(0.5, 0.25, cmc, one, 1, 1, one, one, one)
     values = report.ranking_values(ranking)
     assert values == {"mAP": 0.5, "mINP": 0.25, "rank1": 0.1, "rank5": 0.5, "rank10": 1.0}
-    short = RankingReport(0.5, 0.25, cmc[:3], np.zeros(1), 1, 1)
+    short = dataclasses.replace(ranking, cmc=cmc[:3])
     assert report.ranking_values(short)["rank10"] == 0.3

@@ -8,22 +8,14 @@ from data_pipeline.errors import InputError
 from luperson_jax import sharding
 from luperson_jax.losses.metric import pairwise_distances
 from luperson_jax.retrieval import inputs, tiles
+from tests.tile_distances import tile_distances
 
 SHAPE = tiles.TileShape(16, 64)
 MESH = sharding.make_mesh(jax.devices()[:2])
 
 
 def all_distances(query, gallery, metric):
-    """[Q, N], put together from tiles."""
-    query, gallery = tiles.HostRows(query), tiles.HostRows(gallery)
-    distance = np.full((len(query), len(gallery)), np.nan, np.float32)
-    order = np.arange(len(query))
-    for start, right in tiles.gallery_blocks(gallery, SHAPE.gallery, metric, MESH):
-        for rows, left in tiles.query_blocks(query, order, SHAPE.queries, metric, MESH):
-            tile = np.asarray(tiles.distance_tile(left, right, metric=metric, mesh=MESH))
-            columns = slice(start, min(start + tile.shape[1], len(gallery)))
-            distance[rows, columns] = tile[: len(rows), : columns.stop - start]
-    return distance
+    return tile_distances(query, gallery, metric, SHAPE, MESH)
 
 
 # Rows on the host

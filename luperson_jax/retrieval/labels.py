@@ -1,0 +1,112 @@
+"""Who is compared with whom: removal rules and the matches of every query."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from luperson_jax.retrieval import inputs
+
+REMOVALS = ("same_identity_and_camera", "nothing", "same_camera")
+"""Gallery images that a query does not see. "same_identity_and_camera" is the rule of Market-1501;
+"same_camera" keeps the cameras of query and gallery apart (separate camera sets)."""
+NOBODYS = -1
+"""Group of gallery rows that no query sees."""
+NO_GROUP = -2
+"""Group of queries for which nothing is removed."""
+
+
+class Labels(NamedTuple):
+    """Identities and cameras as the ranking needs them.
+
+    Attributes:
+        identity: [Q] int64 number of the identity of every query.
+        query_group: [Q] int32. A gallery row of the same group is removed for the query.
+        gallery_group: [N] int32; `NOBODYS` is removed for all.
+        offsets: [Q + 1] int64; the matches of query i are `matches[offsets[i] : offsets[i + 1]]`.
+        matches: [M] int32 gallery rows, ascending for each query.
+    """
+
+    identity: np.ndarray
+    query_group: np.ndarray
+    gallery_group: np.ndarray
+    offsets: np.ndarray
+    matches: np.ndarray
+
+    @property
+    def num_matches(self) -> np.ndarray:
+        """[Q] matches of every query."""
+        return np.diff(self.offsets)
+
+
+def make_labels(
+    query_pid: np.ndarray,
+    query_camera: np.ndarray,
+    gallery_pid: np.ndarray,
+    gallery_camera: np.ndarray,
+    *,
+    sizes: tuple[int, int] | None = None,
+    removal: str = "same_identity_and_camera",
+    junk: np.ndarray | None = None,
+) -> Labels:
+    """Numbers identities and finds the matches of every query.
+
+    Args:
+        query_pid: [Q] identities, any integers.
+        query_camera: [Q] cameras, any integers.
+        gallery_pid: [N].
+        gallery_camera: [N].
+        sizes: Q and N as the features have them; by default those of the identities.
+        removal: one of `REMOVALS`.
+        junk: [N] bool, True for gallery rows that no query sees.
+
+    Raises:
+        InputError: columns that do not fit the features, or an unknown removal.
+    """
+    num_queries, num_gallery = sizes or (len(query_pid), len(gallery_pid))
+    inputs.check_column("query pid", query_pid, num_queries)
+    inputs.check_column("query camera", query_camera, num_queries)
+    inputs.check_column("gallery pid", gallery_pid, num_gallery)
+    inputs.check_column("gallery camera", gallery_camera, num_gallery)
+    if junk is not None and (junk.shape != (num_gallery,) or junk.dtype != bool):
+        raise InputError(
+            f"junk has shape {junk.shape} and type {junk.dtype}; expected {num_gallery} values "
+            "True or False, one for each gallery row"
+        )
+    pid, camera = _number(query_pid, gallery_pid), _number(query_camera, gallery_camera)
+    query_group, gallery_group = np.split(_groups(pid, camera, removal), [num_queries])
+    if removal == "nothing":
+        query_group = np.full_like(query_group, NO_GROUP)
+    if junk is not None:
+        gallery_group = np.where(junk, np.int32(NOBODYS), gallery_group)
+    identity, gallery_identity = np.split(pid, [num_queries])
+    query_of, rows = _same_identity(identity, gallery_identity)
+    group = gallery_group[rows]
+    seen = (group != query_group[query_of]) & (group != NOBODYS)
+    counts = np.bincount(query_of[seen], minlength=num_queries)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return Labels(identity, query_group, gallery_group, offsets, rows[seen].astype(np.int32))
+
+
+def _number(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    return np.unique(np.concatenate([query, gallery]), return_inverse=True)[1].astype(np.int64)
+
+
+def _groups(pid: np.ndarray, camera: np.ndarray, removal: str) -> np.ndarray:
+    if removal not in REMOVALS:
+        raise InputError(f"unknown removal {removal!r}; expected one of {', '.join(REMOVALS)}")
+    if removal == "same_camera":
+        return camera.astype(np.int32)
+    pairs = pid * (int(camera.max()) + 1) + camera
+    return np.unique(pairs, return_inverse=True)[1].astype(np.int32)
+
+
+def _same_identity(identity: np.ndarray, gallery_identity: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All pairs of a query and a gallery row with its identity, by query, then by row."""
+    order = np.argsort(gallery_identity, kind="stable")
+    ordered = gallery_identity[order]
+    first = np.searchsorted(ordered, identity, side="left")
+    length = np.searchsorted(ordered, identity, side="right") - first
+    query_of = np.repeat(np.arange(len(identity)), length)
+    within = np.arange(len(query_of)) - np.repeat(np.cumsum(length) - length, length)
+    return query_of, order[first[query_of] + within]
