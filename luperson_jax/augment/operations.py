@@ -70,10 +70,13 @@ def _luma_levels(image: Array) -> Array:
 
 def _smooth(image: Array) -> Array:
     """Pillow's SMOOTH: a mean of 3 x 3 pixels, the middle one five times; the border stays."""
-    inner = image[1:-1, 1:-1]
-    rows = image[:-2] + image[1:-1] + image[2:]
+    height, width = image.shape[:2]
+    padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    return image.at[1:-1, 1:-1].set(jnp.floor((box + 4.0 * inner) / 13.0 + 0.5))
+    row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    inner = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
+    return jnp.where(inner[:, :, None], jnp.floor((box + 4.0 * image) / 13.0 + 0.5), image)
 
 
 def _blend(other: Array, image: Array, factor: Array) -> Array:
@@ -162,7 +165,7 @@ def apply_operation(
     """Applies one operation, chosen by number.
 
     Args:
-        image: values 0..255, rounded to whole levels first; at least 3 x 3 pixels.
+        image: values 0..255, rounded to whole levels first.
         operation: an `Operation`.
         magnitude: in the unit of that operation, see there; with its sign.
         fill: red, green and blue of what comes in from outside.
@@ -174,13 +177,14 @@ def apply_operation(
     Source: Cubuk, Zoph, Mane, Vasudevan, Le, "AutoAugment: Learning Augmentation Policies from
         Data", 2019, arXiv:1805.09501, table of the operations.
     """
-    image = _geometric(jnp.round(image), operation, magnitude, fill)
+    # Every part reads the picture more than once; the barriers ask the compiler not to compute what
+    # comes before at each reading.
+    image = _geometric(jax.lax.optimization_barrier(jnp.round(image)), operation, magnitude, fill)
+    image = jax.lax.optimization_barrier(image)
     gray = operation == Operation.COLOR
     sharp = operation == Operation.SHARPNESS
     other = jnp.where(sharp, _smooth(image), jnp.where(gray, _luma_levels(image), image))
     image = _blend(other, image, jnp.where(gray | sharp, magnitude, 1.0))
-    # Both the count and the look-up read the picture: without the barrier the compiler would
-    # compute all that comes before for each of them.
     image = jax.lax.optimization_barrier(image)
     table = _level_table(image, operation, magnitude)
     level = image.astype(jnp.int32).reshape(-1, 3)
