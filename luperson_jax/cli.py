@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from absl import logging
 
 from data_pipeline.errors import InputError
-from luperson_jax.commands import data_check, data_make, data_pack, data_split
+from luperson_jax.commands import (
+    calibrate,
+    data_check,
+    data_make,
+    data_pack,
+    data_split,
+    embed,
+    evaluate,
+    metrics,
+    search,
+)
 from luperson_jax.convert import command as convert
 
 COMMANDS = {
@@ -18,6 +28,11 @@ COMMANDS = {
     ),
     "data pack": ("put the pictures of a data set into a few large files", data_pack),
     "data split": ("write lists of a part of a training set", data_split),
+    "evaluate": ("embed query and gallery with a workdir's network and rank", evaluate),
+    "metrics": ("mAP, mINP and CMC of saved embeddings", metrics),
+    "embed": ("features of your own pictures", embed),
+    "search": ("the nearest gallery pictures of query pictures", search),
+    "calibrate": ("the threshold for a wanted share of false accepts", calibrate),
     "convert": ("PyTorch checkpoints to ours and back", convert),
 }
 """Words for the help, and the module with `add_options(parser)` and `run(options)`."""

@@ -103,6 +103,23 @@ def write(path: str | pathlib.Path, embedded: EmbeddingSet) -> None:
         _write_folder(place, features, {**columns, "key": embedded.key})
 
 
+def is_saved(path: str | pathlib.Path) -> bool:
+    """Whether a path that exists names saved embeddings, and not pictures."""
+    place = pathlib.Path(path)
+    return (place / FEATURES_FILE).is_file() or (place.is_file() and place.suffix == SUFFIX)
+
+
+def join(sets: Sequence[EmbeddingSet]) -> EmbeddingSet:
+    """Several sets as one, which is copied to memory where there are more than one."""
+    if len(sets) == 1:
+        return sets[0]
+    features, pid, camera = (
+        np.concatenate([getattr(one, name) for one in sets])
+        for name in ("features", "pid", "camera")
+    )
+    return EmbeddingSet(features, pid, camera, tuple(key for one in sets for key in one.key))
+
+
 def check_target(path: str | pathlib.Path) -> None:
     """Raises InputError where `write` would: before hours of embedding, not after them."""
     place = pathlib.Path(path)

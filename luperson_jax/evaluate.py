@@ -54,15 +54,7 @@ class Evaluation:
         if not recipe.eval.dataset:
             return None
         sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
-        splits = datasets.load(
-            recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split
-        )
-        for part in ("query", "gallery"):
-            if not len(getattr(splits, part)):
-                raise InputError(
-                    f"{recipe.eval.dataset} at {recipe.eval.root!r} has no {part} images; "
-                    "eval.dataset must name a data set with identities"
-                )
+        splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
         return cls(recipe, task, mesh, splits)
 
     def measure(self, state: TrainState) -> Measurement:
@@ -89,6 +81,28 @@ class Evaluation:
             )
             (workdir / REPORT_FILE).write_text(page)
             reporter.say(f"results in {workdir / RESULTS_FILE}, report in {workdir / REPORT_FILE}")
+
+
+def load_splits(dataset: str, root: str, setting: str, split: int) -> Splits:
+    """Query and gallery to evaluate on.
+
+    Args:
+        dataset: a key of `datasets.DATASETS`.
+        root: its folder.
+        setting: what messages call the root.
+        split: which of the published divisions.
+
+    Raises:
+        InputError: no such data set, or one without query or gallery.
+    """
+    splits = datasets.load(dataset, root, setting, split)
+    for part in ("query", "gallery"):
+        if not len(getattr(splits, part)):
+            raise InputError(
+                f"{dataset} at {root!r} has no {part} images; name a data set with identities to "
+                "evaluate on"
+            )
+    return splits
 
 
 def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport:

@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data_pipeline import decode, storage
+from data_pipeline.errors import InputError
+from luperson_jax import plots
+from luperson_jax.plots import Shown
 from luperson_jax.report import METRICS_FILE, ranking_values
-from luperson_jax.retrieval import ranking
+from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 NUM_QUERIES = 12
@@ -28,6 +30,7 @@ table { border-collapse: collapse; margin: 1rem 0; }
 td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
 .list { display: flex; align-items: flex-end; gap: 6px; margin: 0 0 10px; }
 .list figure { margin: 0; text-align: center; font-size: 11px; color: #666; }
+.absent { height: 96px; width: 48px; border: 3px solid #999; }
 .list img { height: 96px; border: 3px solid #999; display: block; }
 .list .right img { border-color: #1a8f3c; }
 .list .wrong img { border-color: #c62828; }
@@ -55,21 +58,58 @@ def make(
     Returns:
         A whole page. Queries shown are spread from the worst average precision to the best.
     """
-    skipped = report.num_queries - report.num_valid_queries
     body = [
         _table({"": report}),
-        f"<p>{report.num_valid_queries} queries; {skipped} more have no match in the gallery "
-        "and are not counted.</p>",
-        f"<h2>Cumulative matching</h2>{_cmc_curves({'': report})}",
+        _counted(report),
+        f"<h2>Cumulative matching</h2>{plots.as_svg(plots.cmc({'': report}))}",
+        *_pairs(query, gallery, metric),
         "<h2>Curves</h2>",
         *_curves(pathlib.Path(workdir) / METRICS_FILE),
-        "<h2>Ranked lists</h2><p>Query at the left, then its nearest gallery images, nearest "
-        "first: <b style='color:#1a8f3c'>right</b> or <b style='color:#c62828'>wrong</b> "
-        "identity. Queries run from the lowest average precision (AP) to the highest; images of "
-        "the query's own camera and identity are left out.</p>",
-        *_ranked_lists(query, gallery, report, metric),
+        *_lists(query, gallery, report, metric),
     ]
     return _page(pathlib.Path(workdir).name, "".join(body))
+
+
+def make_of_sets(
+    title: str,
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    reports: Mapping[str, RankingReport],
+    *,
+    metric: str,
+) -> str:
+    """The report of two embedded sets as HTML text; `make` without a run.
+
+    Args:
+        title: of the page.
+        query: its keys name pictures, as far as they are known.
+        gallery: likewise.
+        reports: rankings of the two by name. Ranked lists are those of the metric, with the AP of
+            the first.
+        metric: "cosine" or "euclidean".
+    """
+    first = next(iter(reports.values()))
+    body = [
+        _table(reports),
+        _counted(first),
+        f"<h2>Cumulative matching</h2>{plots.as_svg(plots.cmc(reports))}",
+        *_pairs(query, gallery, metric),
+        *_lists(query, gallery, first, metric),
+    ]
+    return _page(title, "".join(body))
+
+
+def make_of_lists(title: str, lists: Sequence[Sequence[Shown]]) -> str:
+    """Ranked lists alone as HTML text.
+
+    Args:
+        title: of the page.
+        lists: a query and its nearest gallery pictures each, as for `plots.sheet`.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    return _page(title, "".join(map(_list, lists)))
 
 
 def make_overview(
@@ -84,7 +124,9 @@ def make_overview(
     """
     names = [html.escape(page.relative_to(folder).as_posix()) for page in pages]
     links = "".join(f"<li><a href='{name}'>{name}</a>" for name in names)
-    body = f"{_table(reports)}{_cmc_curves(reports)}<h2>Single runs</h2><ul>{links}</ul>"
+    body = (
+        f"{_table(reports)}{plots.as_svg(plots.cmc(reports))}<h2>Single runs</h2><ul>{links}</ul>"
+    )
     return _page("Runs compared", body)
 
 
@@ -102,18 +144,6 @@ def _table(reports: Mapping[str, RankingReport]) -> str:
         cells = "".join(f"<td>{100 * values[key]:.2f} %</td>" for key in FIGURES)
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
-
-
-def _cmc_curves(reports: Mapping[str, RankingReport]) -> str:
-    figure = Figure(figsize=(5, 3), layout="tight")
-    axes = figure.add_subplot()
-    for name, report in reports.items():
-        axes.plot(np.arange(1, len(report.cmc) + 1), 100 * report.cmc, label=name)
-    axes.set(xlabel="rank", ylabel="queries matched, %", ylim=(0, 101))
-    axes.grid(alpha=0.3)
-    if len(reports) > 1:
-        axes.legend(fontsize=8)
-    return _as_svg(figure)
 
 
 def _curves(path: pathlib.Path) -> list[str]:
@@ -137,7 +167,53 @@ def _curves(path: pathlib.Path) -> list[str]:
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-    return [_as_svg(figure)]
+    return [plots.as_svg(figure)]
+
+
+def _counted(report: RankingReport) -> str:
+    skipped = report.num_queries - report.num_valid_queries
+    return (
+        f"<p>{report.num_valid_queries} queries; {skipped} more have no match in the gallery "
+        "and are not counted.</p>"
+    )
+
+
+def _pairs(query: EmbeddingSet, gallery: EmbeddingSet, metric: str) -> list[str]:
+    """Same person or not: distances, ROC, and a few identities on a plane."""
+    head = "<h2>Same person or not</h2>"
+    try:
+        counts = verification.count_pairs(query, gallery, metric=metric)
+    except InputError as error:  # all pictures show one person
+        return [f"{head}<p>{html.escape(str(error))}</p>"]
+    roc = verification.curve(counts)
+    return [
+        f"{head}<p>{roc.num_same} pairs of the same person under different cameras, "
+        f"{roc.num_different} of different people. Accepting pairs up to a distance, from left to "
+        "right in the first picture, gives the second.</p>",
+        plots.as_svg(plots.distances(counts, metric)),
+        plots.as_svg(plots.roc({"": roc})),
+        "<h2>Identities</h2><p>Gallery pictures of a few people drawn by lot, near where their "
+        "features are similar (t-SNE). Distances between far groups mean nothing there.</p>",
+        plots.as_svg(plots.plane(gallery)),
+    ]
+
+
+def _lists(
+    query: EmbeddingSet, gallery: EmbeddingSet, report: RankingReport, metric: str
+) -> list[str]:
+    words = (
+        "<h2>Ranked lists</h2><p>Query at the left, then its nearest gallery images, nearest "
+        f"first: <b style='color:{plots.SAME}'>right</b> or "
+        f"<b style='color:{plots.DIFFERENT}'>wrong</b> identity. Queries run from the lowest "
+        "average precision (AP) to the highest; images of the query's own camera and identity are "
+        "left out.</p>"
+    )
+    if not (all(query.key) and all(gallery.key)):
+        return [words, "<p>The embeddings do not say where the pictures lie.</p>"]
+    try:
+        return [words, *_ranked_lists(query, gallery, report, metric)]
+    except InputError as error:  # embeddings outlive their pictures
+        return [words, f"<p>{html.escape(str(error))}</p>"]
 
 
 def _ranked_lists(
@@ -146,38 +222,32 @@ def _ranked_lists(
     order = np.argsort(report.ap, kind="stable")[: report.num_valid_queries]
     places = np.linspace(0, len(order) - 1, min(NUM_QUERIES, len(order))).round().astype(int)
     chosen = order[places]
-    few = EmbeddingSet(
-        query.features[chosen],
-        query.pid[chosen],
-        query.camera[chosen],
-        tuple(query.key[row] for row in chosen),
-    )
-    top = ranking.top_matches(few, gallery, k=NUM_SHOWN, metric=metric)
+    top = ranking.top_matches(query.take(chosen), gallery, k=NUM_SHOWN, metric=metric)
     lists = []
     for i, row in enumerate(chosen):
-        caption = f"AP {100 * report.ap[row]:.0f} %"
-        figures = [_figure(query.key[row], caption, "query")]
+        shown = [Shown(query.key[row], f"AP {100 * report.ap[row]:.0f} %", None)]
         for rank, (found, correct) in enumerate(zip(top.rows[i], top.correct[i], strict=True), 1):
             if found >= 0:
-                kind = "right" if correct else "wrong"
-                figures.append(_figure(gallery.key[found], str(rank), kind))
-        lists.append(f"<div class='list'>{''.join(figures)}</div>")
+                shown.append(Shown(gallery.key[found], str(rank), bool(correct)))
+        lists.append(_list(shown))
     return lists
 
 
-def _figure(path: str, caption: str, kind: str) -> str:
-    picture = Image.fromarray(decode.decode(storage.read(path), path))
-    width = max(round(picture.width * PICTURE_HEIGHT / picture.height), 1)
-    buffer = io.BytesIO()
-    picture.resize((width, PICTURE_HEIGHT)).save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    title = html.escape(pathlib.Path(path).name)
-    image = f"<img src='data:image/jpeg;base64,{data}' title='{title}' alt='{title}'>"
-    return f"<figure class='{kind}'>{image}{html.escape(caption)}</figure>"
+def _list(shown: Sequence[Shown]) -> str:
+    kinds = ["query", *({None: "", True: "right", False: "wrong"}[one.right] for one in shown[1:])]
+    figures = [_figure(one, kind) for one, kind in zip(shown, kinds, strict=True)]
+    return f"<div class='list'>{''.join(figures)}</div>"
 
 
-def _as_svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+def _figure(shown: Shown, kind: str) -> str:
+    title = html.escape(pathlib.Path(shown.key).name or "no file")
+    image = f"<div class='absent'>{title}</div>"
+    if shown.key:
+        picture = Image.fromarray(plots.read_picture(shown.key))
+        width = max(round(picture.width * PICTURE_HEIGHT / picture.height), 1)
+        buffer = io.BytesIO()
+        picture.resize((width, PICTURE_HEIGHT)).save(buffer, "JPEG", quality=85)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        image = f"<img src='data:image/jpeg;base64,{data}' title='{title}' alt='{title}'>"
+    caption = html.escape(shown.caption).replace("\n", "<br>")
+    return f"<figure class='{kind}'>{image}{caption}</figure>"

@@ -87,17 +87,9 @@ def check_workdir(
         folder: the workdir.
         may_change: settings, or whole groups, that may differ.
     """
-    path = folder / RECIPE_FILE
-    if not path.is_file() or not any(folder.glob("checkpoints/[0-9]*")):
+    if not (folder / RECIPE_FILE).is_file() or not any(folder.glob("checkpoints/[0-9]*")):
         return
-    try:
-        former = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
-    for name, off in FORMER_SETTINGS.items():
-        group, setting = name.split(".")
-        if former.get(group, {}).get(setting) == off:
-            del former[group][setting]
+    former = read(folder)
     for field in dataclasses.fields(Recipe):
         defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
         former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
@@ -107,6 +99,29 @@ def check_workdir(
             f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
             "give another --workdir, or the configuration that this one was started with"
         )
+
+
+def read(folder: pathlib.Path) -> dict[str, Any]:
+    """What a workdir's recipe file holds, without settings that are no more and were off.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = folder / RECIPE_FILE
+    try:
+        former = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(
+            f"{folder} is no workdir: cannot read {path} ({error.strerror}); give the folder of a "
+            "run"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
+    for name, off in FORMER_SETTINGS.items():
+        group, setting = name.split(".")
+        if former.get(group, {}).get(setting) == off:
+            del former[group][setting]
+    return former
 
 
 def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:

@@ -1,0 +1,55 @@
+"""Where the commands write: the console, JSON files, and checks before long work."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import rich.console
+
+from data_pipeline import atomic
+from data_pipeline.errors import InputError
+
+
+def say(*lines: Any) -> None:
+    """Lines, or tables, on the standard output."""
+    console = rich.console.Console(soft_wrap=True)
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def check_folder(path: str | pathlib.Path | None, option: str) -> None:
+    """Raises InputError where a file to be written later has no folder. None is welcome."""
+    if path is not None and not pathlib.Path(path).absolute().parent.is_dir():
+        raise InputError(
+            f"{option} is {path}, and there is no folder {pathlib.Path(path).parent}; make it first"
+        )
+
+
+def check_suffix(path: str | pathlib.Path | None, option: str, *suffixes: str) -> None:
+    """Raises InputError where a file to be written later has another ending. None is welcome."""
+    if path is not None and pathlib.Path(path).suffix not in suffixes:
+        raise InputError(
+            f"{option} is {path}; expected a name that ends in {' or '.join(suffixes)}"
+        )
+
+
+def make_folder(path: str | pathlib.Path) -> pathlib.Path:
+    """Makes one folder; InputError where the system refuses."""
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error}") from error
+    return folder
+
+
+def write_json(path: str | pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Writes values as JSON, whole or not at all."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_text(path: str | pathlib.Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with atomic.replacing(pathlib.Path(path)) as part:
+        part.write_text(text)

@@ -1,0 +1,159 @@
+"""`luperson search`: the nearest gallery pictures of query pictures, as a list and as a picture.
+
+QUERY and GALLERY are pictures (files, folders at any depth), which the network of a workdir embeds,
+or saved embeddings: .npz or a folder of `luperson embed`. Where identities and cameras are known on
+both sides, gallery pictures of the identity and camera of the query are passed over, as
+`luperson metrics` does, unless --keep-same-camera is given.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
+from luperson_jax import embeddings, html_report, plots
+from luperson_jax.commands import embed, output, ranked, runs
+from luperson_jax.plots import Shown
+from luperson_jax.retrieval import ranking
+from luperson_jax.structs import EmbeddingSet
+
+MAX_DRAWN = 40
+"""Queries on a sheet: a picture file of more of them is too tall to be opened."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("query", nargs="+", metavar="QUERY", help="pictures or saved embeddings")
+    parser.add_argument(
+        "--gallery",
+        required=True,
+        action="append",
+        help="pictures or saved embeddings; may be repeated",
+    )
+    parser.add_argument("--workdir", help="of the run whose network embeds pictures")
+    parser.add_argument("--top", type=int, default=10, help="length of the lists")
+    parser.add_argument("--keep-same-camera", action="store_true", help="pass nothing over")
+    parser.add_argument("--json", metavar="OUT", help="write the lists")
+    parser.add_argument("--out", metavar="SHEET", help="draw the lists: .png or .html")
+    embed.add_network_options(parser)
+    ranked.add_metric_option(parser)
+    ranked.add_rerank_options(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Searches, prints and draws.
+
+    Raises:
+        InputError: missing or unreadable pictures, embeddings or workdir.
+    """
+    for path, option in ((options.json, "--json"), (options.out, "--out")):
+        output.check_folder(path, option)
+    output.check_suffix(options.out, "--out", ".png", ".html")
+    query, gallery = _sets(options)
+    known = all(np.any(one.pid != UNLABELLED) for one in (query, gallery))
+    removal = "same_identity_and_camera" if known and not options.keep_same_camera else "nothing"
+    rows = ranked.reranked(query, [gallery], options).rows if options.rerank else None
+    top = ranking.top_matches(
+        query, gallery, k=options.top, metric=options.metric, distances=rows, removal=removal
+    )
+    output.say(*_lines(query, gallery, top))
+    if options.json:
+        output.write_json(options.json, {"queries": _values(query, gallery, top, known)})
+    if options.out:
+        lists = _shown(query, gallery, top, known)
+        if len(lists) > MAX_DRAWN:
+            output.say(f"{options.out} shows the first {MAX_DRAWN} of {len(lists)} queries")
+        _draw(lists[:MAX_DRAWN], pathlib.Path(options.out), options.metric)
+
+
+def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
+    """Query and gallery, each joined from saved embeddings or embedded from pictures."""
+    opened = None
+    sets = []
+    for name, places in (("QUERY", options.query), ("--gallery", options.gallery)):
+        saved = [embeddings.is_saved(place) for place in places]
+        if all(saved):
+            sets.append(
+                embeddings.join([embeddings.read(place, labelled=False) for place in places])
+            )
+            continue
+        if any(saved):
+            raise InputError(
+                f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
+            )
+        table = runs.table_of_pictures(places)
+        if not options.workdir:
+            raise InputError(
+                f"{name} is {', '.join(places)}: pictures need --workdir, the run whose network "
+                f"embeds them; saved embeddings end in {embeddings.SUFFIX} or are a folder with "
+                f"{embeddings.FEATURES_FILE}"
+            )
+        opened = opened or runs.open_workdir(options.workdir, embed.network_changes(options))
+        sets.append(opened.embed(table))
+    return sets[0], sets[1]
+
+
+def _name(one: EmbeddingSet, row: int) -> str:
+    return one.key[row] or f"row {row}"
+
+
+def _found(top: ranking.TopMatches, number: int) -> list[tuple[int, float, bool]]:
+    """Gallery row, distance and correctness of a query's list, without empty places."""
+    columns = (column[number].tolist() for column in top)
+    rows, correct, distance = columns
+    return [one for one in zip(rows, distance, correct, strict=True) if one[0] >= 0]
+
+
+def _lines(query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches) -> list[str]:
+    lines = []
+    for number in range(len(query.pid)):
+        lines.append(_name(query, number))
+        for rank, (row, distance, _) in enumerate(_found(top, number), 1):
+            lines.append(f"{rank:4}  {distance:.4f}  {_name(gallery, row)}")
+    return lines
+
+
+def _values(
+    query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches, known: bool
+) -> list[dict[str, object]]:
+    values = []
+    for number in range(len(query.pid)):
+        matches = [
+            {"rank": rank, "distance": distance, "key": gallery.key[row], "row": row}
+            | ({"same_identity": correct} if known else {})
+            for rank, (row, distance, correct) in enumerate(_found(top, number), 1)
+        ]
+        values.append({"key": query.key[number], "row": number, "matches": matches})
+    return values
+
+
+def _shown(
+    query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches, known: bool
+) -> list[list[Shown]]:
+    lists = []
+    for number in range(len(query.pid)):
+        shown = [Shown(query.key[number], _caption("query", query, number), None)]
+        for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
+            caption = _caption(f"{rank}: {distance:.3f}", gallery, row)
+            shown.append(Shown(gallery.key[row], caption, correct if known else None))
+        lists.append(shown)
+    return lists
+
+
+def _caption(words: str, one: EmbeddingSet, row: int) -> str:
+    if one.camera[row] != UNLABELLED:
+        return f"{words}\ncamera {one.camera[row]}"
+    name = pathlib.PurePath(_name(one, row)).stem
+    return f"{words}\n{name if len(name) <= 16 else name[:7] + '…' + name[-8:]}"
+
+
+def _draw(lists: Sequence[Sequence[Shown]], path: pathlib.Path, metric: str) -> None:
+    title = f"Nearest by {metric} distance"
+    if path.suffix == ".png":
+        plots.save(plots.sheet(lists, title), path)
+    else:
+        output.write_text(path, html_report.make_of_lists(title, lists))
+    output.say(f"drawn: {path}")
