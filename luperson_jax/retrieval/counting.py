@@ -222,9 +222,15 @@ def _count_all(
     mesh: Mesh,
 ) -> None:
     """Adds to the counts of a query block what is ahead of its matches in one tile."""
-    at_once = mesh.devices.flat[0].platform != "cpu"
+    at_once = _at_once(mesh)
     for number, chunk in enumerate(thresholds):
         counts[number] = _count(tile, chunk, labels, counts[number], mesh=mesh, at_once=at_once)
+
+
+def _at_once(mesh: Mesh) -> bool:
+    """Whether all columns of matches are counted together. A loop over them, and only as many as
+    there are, suits the cache of a CPU; on a GPU each turn of a loop would cost a call."""
+    return mesh.devices.flat[0].platform != "cpu"
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "at_once"), donate_argnames="counts")

@@ -29,7 +29,12 @@ def check_any_match(num_matches: np.ndarray) -> None:
 
 
 def make_report(
-    offsets: np.ndarray, ranks: np.ndarray, *, max_rank: int, count_unmatched: bool
+    offsets: np.ndarray,
+    ranks: np.ndarray,
+    *,
+    max_rank: int,
+    count_unmatched: bool = False,
+    every_match: bool = False,
 ) -> RankingReport:
     """The measures of a ranking.
 
@@ -39,6 +44,8 @@ def make_report(
         max_rank: length of the CMC.
         count_unmatched: whether a query without a match counts as one that finds nothing, instead
             of not at all.
+        every_match: whether the CMC is that of all shots: of each query it counts the share of its
+            matches with fewer than k wrong images before them, instead of the first match alone.
     """
     num_matches = np.diff(offsets)
     num_queries = len(num_matches)
@@ -59,8 +66,12 @@ def make_report(
     inp[valid] = precision[last]
     first_rank[valid] = ranks[first]
 
+    if every_match:
+        places, weights = ranks - hits + 1, 1 / num_matches[query_of]
+    else:
+        places, weights = ranks[first], np.ones(len(valid))
+    found = np.bincount(np.minimum(places, max_rank + 1), weights, minlength=max_rank + 2)
     counted = num_queries if count_unmatched else len(valid)
-    found = np.bincount(np.minimum(ranks[first], max_rank + 1), minlength=max_rank + 2)
     return RankingReport(
         mAP=float(ap.sum(where=~np.isnan(ap)) / counted),
         mINP=float(inp.sum(where=~np.isnan(inp)) / counted),

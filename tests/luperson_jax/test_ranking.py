@@ -6,53 +6,9 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import counting, inputs, plans, ranking, tiles
-from luperson_jax.structs import EmbeddingSet, RankingReport
+from luperson_jax.structs import EmbeddingSet
+from tests.ranking_twin import assert_same_report, written_out
 from tests.tile_distances import tile_distances
-
-
-def _twin(distance, query_pid, query_camera, gallery_pid, gallery_camera, max_rank=50):
-    """The protocol as it is told: sort, remove, look at the hits."""
-    ap, trapezoid, inp, first = [], [], [], []
-    for row, pid, camera in zip(distance, query_pid, query_camera, strict=True):
-        order = np.argsort(row, kind="stable")
-        kept = order[~((gallery_pid[order] == pid) & (gallery_camera[order] == camera))]
-        hits = gallery_pid[kept] == pid
-        ranks = np.flatnonzero(hits) + 1
-        for values in (ap, trapezoid, inp):
-            values.append(np.nan)
-        first.append(0)
-        if len(ranks):
-            precision = [1.0, *(np.cumsum(hits) / np.arange(1, len(hits) + 1))]
-            ap[-1] = np.mean([precision[rank] for rank in ranks])
-            trapezoid[-1] = np.mean([(precision[r - 1] + precision[r]) / 2 for r in ranks])
-            inp[-1] = len(ranks) / ranks[-1]
-            first[-1] = ranks[0]
-    found = [rank for rank in first if rank]
-    cmc = [np.mean(np.array(found) <= place) for place in range(1, max_rank + 1)]
-    return RankingReport(
-        float(np.nanmean(ap)),
-        float(np.nanmean(inp)),
-        np.array(cmc),
-        np.array(ap),
-        len(found),
-        len(ap),
-        np.array(inp),
-        np.array(first),
-        np.array(trapezoid),
-    )
-
-
-def _assert_equal(report, expected, tolerance=1e-12):
-    assert report.num_valid_queries == expected.num_valid_queries
-    assert report.num_queries == expected.num_queries
-    np.testing.assert_array_equal(report.first_rank, expected.first_rank)
-    for name in ("ap", "inp", "ap_trapezoid"):
-        np.testing.assert_allclose(
-            getattr(report, name), getattr(expected, name), atol=tolerance, err_msg=name
-        )
-    np.testing.assert_allclose(report.cmc, expected.cmc, atol=tolerance)
-    np.testing.assert_allclose(report.mAP, expected.mAP, atol=tolerance)
-    np.testing.assert_allclose(report.mINP, expected.mINP, atol=tolerance)
 
 
 def _labels(seed, num_queries=30, num_gallery=90, num_ids=12, num_cameras=3):
@@ -102,17 +58,17 @@ def test_ranks_and_ties_equal_a_stable_sort(levels):
     distance = (generator.integers(0, levels, (30, 90)) / levels).astype(np.float32)
     for num_cameras in (2, 6):
         labels = _labels(levels + num_cameras, num_cameras=num_cameras)
-        expected = _twin(distance, *labels)
+        expected = written_out(distance, *labels)
         assert 0 < expected.num_valid_queries < expected.num_queries
-        _assert_equal(ranking.rank_distances(distance, *labels), expected)
+        assert_same_report(ranking.rank_distances(distance, *labels), expected)
 
 
 @pytest.mark.parametrize("metric", inputs.METRICS)
 def test_embeddings_rank_like_their_distances(metric):
     query, gallery = _sets(3)
-    expected = _twin(_distances(query, gallery, metric), *_arrays(query, gallery))
+    expected = written_out(_distances(query, gallery, metric), *_arrays(query, gallery))
     assert 0.1 < expected.mAP < 0.9
-    _assert_equal(ranking.rank_embeddings(query, gallery, metric=metric), expected)
+    assert_same_report(ranking.rank_embeddings(query, gallery, metric=metric), expected)
 
 
 def test_scale_matters_to_the_euclidean_distance_only():
@@ -136,7 +92,7 @@ def test_tile_size_does_not_change_the_report(monkeypatch):
         monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", elements)
         tile = tiles.TileShape(queries, gallery)
         report = ranking.rank_rows(lambda rows: distance[rows], *labels, tile=tile)
-        _assert_equal(report, whole)
+        assert_same_report(report, whole)
 
 
 def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
@@ -158,7 +114,7 @@ def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
 def test_names_of_identities_and_cameras_do_not_matter():
     distance, labels = np.random.default_rng(6).random((30, 90)), _labels(6)
     renamed = [column * 10**12 - 5 for column in labels]
-    _assert_equal(
+    assert_same_report(
         ranking.rank_distances(distance, *renamed), ranking.rank_distances(distance, *labels)
     )
 

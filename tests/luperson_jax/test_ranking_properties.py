@@ -1,0 +1,132 @@
+"""What holds for galleries of any size, duplicates and all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luperson_jax import sharding
+from luperson_jax.retrieval import counting, labels, ranking, tiles
+from luperson_jax.structs import EmbeddingSet
+from tests.ranking_twin import assert_same_report, written_out
+from tests.tile_distances import tile_distances
+
+DIM = 8
+TILE = tiles.TileShape(8, 16)
+MESHES = [sharding.make_mesh(jax.devices()[:size]) for size in (1, 2)]
+
+few_examples = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@st.composite
+def problems(draw):
+    """Features, identities and cameras of both sides; most rows are there several times."""
+    num_queries = draw(st.integers(1, 20))
+    num_gallery = draw(st.integers(1, 70))
+    num_kinds = draw(st.sampled_from([1, 3, 40]))
+    num_cameras = draw(st.integers(2, 3))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = generator.standard_normal((num_kinds, DIM))
+    kinds[0] *= draw(st.sampled_from([0, 1]))
+    dtype = draw(st.sampled_from([np.float16, np.float32]))
+
+    def embed(num):
+        features = kinds[generator.integers(0, num_kinds, num)].astype(dtype)
+        pid = generator.integers(-1, 4, num)
+        return EmbeddingSet(features, pid, generator.integers(0, num_cameras, num), ("",) * num)
+
+    query, gallery = embed(num_queries), embed(num_gallery)
+    # One match at least: the last query in the gallery, before another camera.
+    query.pid[-1] = gallery.pid[-1]
+    query.camera[-1] = gallery.camera[-1] + 1
+    return query, gallery
+
+
+def columns(query, gallery):
+    return query.pid, query.camera, gallery.pid, gallery.camera
+
+
+def rank(query, gallery, **options):
+    sides = (query.features, query.pid, query.camera)
+    others = (gallery.features, gallery.pid, gallery.camera)
+    return ranking.rank(*sides, *others, tile=TILE, **options)
+
+
+@few_examples
+@given(problems(), st.sampled_from(["cosine", "euclidean"]), st.sampled_from(MESHES), st.data())
+def test_the_report_is_that_of_a_stable_sort(problem, metric, mesh, data):
+    query, gallery = problem
+    removal = data.draw(st.sampled_from(labels.REMOVALS))
+    share = data.draw(st.sampled_from([0, 0.3]))
+    junk = np.random.default_rng(0).random(len(gallery.pid)) < share
+    junk[-1] = False
+    distance = tile_distances(query.features, gallery.features, metric, TILE, mesh)
+    rule = {"removal": removal, "junk": junk}
+    expected = written_out(distance, *columns(query, gallery), **rule)
+    assert_same_report(rank(query, gallery, metric=metric, mesh=mesh, **rule), expected)
+
+
+@few_examples
+@given(problem=problems(), data=st.data())
+def test_several_galleries_are_one_and_may_be_files(problem, data, tmp_path):
+    query, gallery = problem
+    num = len(gallery.pid)
+    cuts = sorted(data.draw(st.lists(st.integers(1, num), max_size=3)))
+    parts = [part for part in np.split(gallery.features, cuts) if len(part)]
+    path = tmp_path / "part.npy"
+    np.save(path, parts[0])
+    parts[0] = np.load(path, mmap_mode="r")
+    assert isinstance(parts[0], np.memmap)
+    divided = EmbeddingSet(parts, gallery.pid, gallery.camera, gallery.key)
+    assert_same_report(rank(query, divided), rank(query, gallery), 0)
+
+
+@few_examples
+@given(problems(), st.sampled_from(["cosine", "euclidean"]))
+def test_devices_change_nothing(problem, metric):
+    one, two = (rank(*problem, metric=metric, mesh=mesh) for mesh in MESHES)
+    assert_same_report(two, one, 0)
+    lists = [
+        ranking.top_matches(*problem, k=5, metric=metric, tile=TILE, mesh=mesh) for mesh in MESHES
+    ]
+    for name, column in lists[0]._asdict().items():
+        np.testing.assert_array_equal(getattr(lists[1], name), column, err_msg=name)
+
+
+@few_examples
+@given(problems())
+def test_a_duplicate_ranks_behind_the_row_it_copies(problem):
+    query, gallery = problem
+    num = len(gallery.pid)
+    twice = EmbeddingSet(
+        np.concatenate([gallery.features] * 2),
+        np.concatenate([gallery.pid, np.full(num, 99)]),
+        np.concatenate([gallery.camera] * 2),
+        gallery.key * 2,
+    )
+    ranks = rank(query, gallery).first_rank
+    assert (rank(query, twice).first_rank[ranks == 1] == 1).all()
+
+
+@few_examples
+@given(problems())
+def test_both_ways_of_counting_agree(problem):
+    loop = rank(*problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_at_once", lambda mesh: True)
+        at_once = rank(*problem)
+    assert_same_report(at_once, loop, 0)
+
+
+def test_order_is_kept_by_integers_to_the_last_bit():
+    tiny = np.float32(1e-45)
+    values = np.array([-np.inf, -3, -tiny, -0.0, 0.0, tiny, 2 * tiny, 1, np.inf], np.float32)
+    keys = np.asarray(counting._ordered(jnp.asarray(values)))
+    np.testing.assert_array_equal(np.diff(keys.astype(np.int64)) > 0, [1, 1, 1, 0, 1, 1, 1, 1])

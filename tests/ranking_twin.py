@@ -1,0 +1,65 @@
+"""The ranking as it is told: sort, remove, look at the hits."""
+
+import numpy as np
+
+from luperson_jax.structs import RankingReport
+
+
+def written_out(
+    distance: np.ndarray,
+    query_pid: np.ndarray,
+    query_camera: np.ndarray,
+    gallery_pid: np.ndarray,
+    gallery_camera: np.ndarray,
+    max_rank: int = 50,
+    removal: str = "same_identity_and_camera",
+    junk: np.ndarray | None = None,
+) -> RankingReport:
+    """One query after the other, from the whole matrix."""
+    ap, trapezoid, inp, first = [], [], [], []
+    for row, pid, camera in zip(distance, query_pid, query_camera, strict=True):
+        removed = {
+            "same_identity_and_camera": (gallery_pid == pid) & (gallery_camera == camera),
+            "same_camera": gallery_camera == camera,
+            "nothing": np.zeros(len(row), bool),
+        }[removal]
+        if junk is not None:
+            removed = removed | junk
+        order = np.argsort(row, kind="stable")
+        kept = order[~removed[order]]
+        hits = gallery_pid[kept] == pid
+        ranks = np.flatnonzero(hits) + 1
+        for values in (ap, trapezoid, inp):
+            values.append(np.nan)
+        first.append(0)
+        if len(ranks):
+            precision = [1.0, *(np.cumsum(hits) / np.arange(1, len(hits) + 1))]
+            ap[-1] = np.mean([precision[rank] for rank in ranks])
+            trapezoid[-1] = np.mean([(precision[r - 1] + precision[r]) / 2 for r in ranks])
+            inp[-1] = len(ranks) / ranks[-1]
+            first[-1] = ranks[0]
+    found = [rank for rank in first if rank]
+    return RankingReport(
+        float(np.nanmean(ap)),
+        float(np.nanmean(inp)),
+        np.array([np.mean(np.array(found) <= place) for place in range(1, max_rank + 1)]),
+        np.array(ap),
+        len(found),
+        len(ap),
+        np.array(inp),
+        np.array(first),
+        np.array(trapezoid),
+    )
+
+
+def assert_same_report(
+    report: RankingReport, expected: RankingReport, tolerance: float = 1e-12
+) -> None:
+    """Equal but for the order of summation."""
+    assert report.num_valid_queries == expected.num_valid_queries
+    assert report.num_queries == expected.num_queries
+    np.testing.assert_array_equal(report.first_rank, expected.first_rank)
+    for name in ("ap", "inp", "ap_trapezoid", "cmc", "mAP", "mINP", "mAP_trapezoid"):
+        np.testing.assert_allclose(
+            getattr(report, name), getattr(expected, name), rtol=0, atol=tolerance, err_msg=name
+        )
