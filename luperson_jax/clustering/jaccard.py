@@ -25,7 +25,7 @@ MAX_DENSE_ROWS = 20_000
 
 @dataclasses.dataclass(frozen=True)
 class SparseJaccard:
-    """Jaccard distances below 1; every pair that is not listed has distance 1.
+    """Jaccard distances up to a largest one; every pair that is not listed counts as 1.
 
     The three arrays are those of a compressed sparse row matrix. They are no `scipy.sparse` matrix
     because there a distance of 0 and a missing entry are easily confused.
@@ -34,11 +34,13 @@ class SparseJaccard:
         indptr: [N + 1] the neighbors of row i are entries indptr[i] to indptr[i + 1].
         indices: [E] int32 the other row of every pair, ascending within a row.
         distance: [E] float32, 0 <= distance < 1; symmetric, and 0 up to rounding at i = j.
+        max_distance: pairs that are farther are not listed.
     """
 
     indptr: np.ndarray
     indices: np.ndarray
     distance: np.ndarray
+    max_distance: float = 1.0
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -47,7 +49,7 @@ class SparseJaccard:
         """Who is within eps of whom.
 
         Args:
-            eps: largest distance, 0 < eps < 1.
+            eps: largest distance, 0 < eps < 1, at most `max_distance`.
 
         Returns:
             [N, N] bool, symmetric, True on the diagonal.
@@ -59,11 +61,14 @@ class SparseJaccard:
             raise InputError(
                 f"eps is {eps}; expected a Jaccard distance above 0 and below 1, usually 0.4 to 0.7"
             )
+        if eps > self.max_distance:
+            raise InputError(
+                f"eps is {eps}, but pairs beyond max_distance = {self.max_distance} were not kept; "
+                "compute the distances with a larger max_distance"
+            )
         num_rows = len(self)
-        row = np.repeat(np.arange(num_rows), np.diff(self.indptr))
         near = self.distance <= eps
-        count = np.bincount(row[near], minlength=num_rows)
-        indptr = np.concatenate([[0], np.cumsum(count)])
+        indptr = np.concatenate([[0], np.cumsum(near, dtype=np.int64)])[self.indptr]
         column = self.indices[near]
         return sparse.csr_array((np.ones(len(column), bool), column, indptr), (num_rows, num_rows))
 
@@ -87,7 +92,12 @@ class SparseJaccard:
 
 
 def jaccard_distance(
-    features: np.ndarray, *, k1: int = 30, k2: int = 6, mesh: Mesh | None = None
+    features: np.ndarray,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    max_distance: float = 1.0,
+    mesh: Mesh | None = None,
 ) -> SparseJaccard:
     """Jaccard distance of the neighborhoods of all pairs of images.
 
@@ -95,17 +105,23 @@ def jaccard_distance(
         features: [N, D], in memory or memory-mapped; scaled to unit length here.
         k1: places of the lists of neighbors, the image itself included.
         k2: neighborhoods that are averaged, its own included; 1 for none, at most k1.
+        max_distance: 0..1; pairs farther than this are dropped as they are found. Among features
+            that are little trained nearly all pairs overlap a little, so that memory is bounded
+            only with the eps of the clustering here.
         mesh: for the search of neighbors, as in `retrieval.neighbors.nearest`.
 
     Returns:
         See `SparseJaccard`.
 
     Raises:
-        InputError: empty, misshapen or non-finite features, or k1 or k2 out of range.
+        InputError: empty, misshapen or non-finite features, or k1, k2 or max_distance out of
+            range.
     """
     neighbors.check_search({"clustering": features}, k1, "cosine", "k1")
     if not 1 <= k2 <= k1:
         raise InputError(f"k2 is {k2}; expected 1 to k1 = {k1}")
+    if not 0 < max_distance <= 1:
+        raise InputError(f"max_distance is {max_distance}; expected above 0 and at most 1")
     rows = HostRows(features)
     lists, _ = neighbors.nearest_and_farthest(rows, k1, self_first=True, mesh=mesh)
     sets = reciprocal.expanded_sets(lists.rows, k1, reciprocal.half_size(k1))
@@ -113,15 +129,22 @@ def jaccard_distance(
     # The squared Euclidean distance of unit vectors is twice their cosine distance.
     vectors = reciprocal.encode(sets, 2 * reciprocal.edge_distances(sets, lists, measure))
     vectors = reciprocal.average_over_neighbors(vectors, lists.rows, k2)
-    return _pairs_that_overlap(vectors)
+    return _pairs_within(vectors, max_distance)
 
 
-def _pairs_that_overlap(vectors: sparse.csr_array) -> SparseJaccard:
+def _pairs_within(vectors: sparse.csr_array, max_distance: float) -> SparseJaccard:
+    # The overlap at the largest distance, and a little less, as rounding must not lose a pair.
+    least = np.float32(0.9999 * 2 * (1 - max_distance) / (2 - max_distance))
     counts, indices, distances = [], [], []
     for _, overlap in reciprocal.overlaps(vectors, vectors.tocsc()):
-        row, column = np.nonzero(overlap)
+        flat = np.flatnonzero(overlap > least)
+        distance = reciprocal.jaccard_of_overlap(overlap.reshape(-1)[flat])
+        kept = distance <= max_distance
+        row, column = np.divmod(flat[kept], overlap.shape[1])
         counts.append(np.bincount(row, minlength=len(overlap)))
         indices.append(column.astype(np.int32))
-        distances.append(reciprocal.jaccard_of_overlap(overlap[row, column]))
+        distances.append(distance[kept])
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return SparseJaccard(indptr, np.concatenate(indices), np.concatenate(distances))
+    whole = np.concatenate(indices)
+    indices.clear()  # before the distances are joined: the lists may be the most of all memory
+    return SparseJaccard(indptr, whole, np.concatenate(distances), max_distance)

@@ -96,6 +96,19 @@ def test_the_graph_keeps_pairs_at_distance_zero_and_at_eps():
     assert pairs.graph(0.75).nnz == 10
 
 
+def test_pairs_beyond_the_largest_distance_are_dropped():
+    features = _features(2, 70, duplicates=True)
+    every = jaccard_distance(features, k1=10, k2=3)
+    for largest in (0.3, float(np.sort(every.distance)[len(every.distance) // 2])):
+        some = jaccard_distance(features, k1=10, k2=3, max_distance=largest)
+        dense = every.dense()
+        np.testing.assert_array_equal(some.dense(), np.where(dense <= largest, dense, 1))
+        assert 0 < len(some.distance) < len(every.distance)
+        np.testing.assert_array_equal(some.graph(largest).toarray(), dense <= largest)
+    with pytest.raises(InputError, match=r"eps is 0.9, but .* max_distance"):
+        some.graph(0.9)
+
+
 def _graph(distance, eps):
     return sparse.csr_array(distance <= eps)
 
@@ -137,6 +150,8 @@ def test_mistakes(monkeypatch):
         dbscan(pairs.graph(0.5), min_samples=0)
     with pytest.raises(InputError, match="k1 is 0"):
         jaccard_distance(features, k1=0)
+    with pytest.raises(InputError, match=r"max_distance is 0\.0"):
+        jaccard_distance(features, max_distance=0.0)
     with pytest.raises(InputError, match="k2 is 6; expected 1 to k1 = 5"):
         jaccard_distance(features, k1=5, k2=6)
     monkeypatch.setattr(jaccard, "MAX_DENSE_ROWS", 29)

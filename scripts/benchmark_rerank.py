@@ -1,0 +1,237 @@
+"""Seconds and memory of re-ranking and of the Jaccard distance with DBSCAN, beside plain numpy.
+
+    python scripts/benchmark_rerank.py --rerank 3368x15913 11659x82161 --cluster 32621 \
+        --json benchmark_rerank.json
+
+A size is queries x gallery for re-ranking and images for clustering. Every measurement runs in a
+process of its own, whose largest memory is counted from the moment when the features are there.
+The baseline is the method written down with matrices of all pairs and a loop over images; sets
+beyond --baseline_limit images are too large for it. Features are drawn as overlapping clusters.
+How cost grows is asked for by several sizes, several --k1 or several --dimensions.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import rich.console
+import rich.table
+import sklearn.cluster
+
+from luperson_jax.clustering.dbscan import dbscan
+from luperson_jax.clustering.jaccard import jaccard_distance
+from luperson_jax.retrieval.rerank import rerank
+
+IMAGES_PER_IDENTITY, NUM_CAMERAS, LATENT = 20, 6, 64
+NOISE = 0.8
+K2, LAMBDA, EPS, MIN_SAMPLES = 6, 0.3, 0.6, 4
+ROWS_AT_ONCE = 128
+BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Of the largest memory that the system reports."""
+
+
+def draw_features(num_rows: int, dimension: int) -> np.ndarray:
+    """[num_rows, dimension] unit rows: a center for each identity, a shift for each camera and
+    noise, in `LATENT` directions, so that neighborhoods overlap as those of a network's do."""
+    random = np.random.default_rng(0)
+    identities = random.integers(0, max(num_rows // IMAGES_PER_IDENTITY, 1), num_rows)
+    centers = random.standard_normal((identities.max() + 1, LATENT), dtype=np.float32)
+    shifts = 0.45 * random.standard_normal((NUM_CAMERAS, LATENT), dtype=np.float32)
+    spread = random.standard_normal((LATENT, dimension), dtype=np.float32)
+    features = np.empty((num_rows, dimension), np.float32)
+    for start in range(0, num_rows, 4096):
+        rows = slice(start, start + 4096)
+        identity = identities[rows]
+        latent = centers[identity] + shifts[random.integers(0, NUM_CAMERAS, len(identity))]
+        latent += NOISE * random.standard_normal(latent.shape, dtype=np.float32)
+        block = latent @ spread
+        features[rows] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return features
+
+
+# What is measured; each returns numbers by which two programs can be compared
+
+
+def run_rerank(features: np.ndarray, num_queries: int, k1: int) -> dict[str, float]:
+    """Distances of all queries to the whole gallery, a block at a time."""
+    query, gallery = features[:num_queries], features[num_queries:]
+    reranked = rerank(query, gallery, k1=k1, k2=K2, lambda_value=LAMBDA)
+    total = 0.0
+    for start in range(0, num_queries, ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, num_queries)
+        total += float(reranked.rows(np.arange(start, stop)).sum(dtype=np.float64))
+    return {"mean_distance": total / num_queries / len(gallery)}
+
+
+def run_cluster(features: np.ndarray, _: int, k1: int) -> dict[str, float]:
+    """Jaccard distance, graph and labels."""
+    pairs = jaccard_distance(features, k1=k1, k2=K2, max_distance=EPS)
+    labels = dbscan(pairs.graph(EPS), min_samples=MIN_SAMPLES)
+    return {"clusters": int(labels.max() + 1), "noise": int((labels < 0).sum())}
+
+
+def dense_vectors(order: np.ndarray, distance: np.ndarray, size: int, k1: int) -> np.ndarray:
+    """[N, N] encoded neighborhoods, image by image."""
+    num_rows = len(order)
+    vectors = np.zeros((num_rows, num_rows), np.float32)
+
+    def reciprocal(i: int, columns: int) -> np.ndarray:
+        forward = order[i, :columns]
+        return forward[(order[forward, :columns] == i).any(axis=1)]
+
+    for i in range(num_rows):
+        near = reciprocal(i, size)
+        members = near
+        for candidate in near:
+            others = reciprocal(candidate, round(k1 / 2) + 1)
+            if len(np.intersect1d(others, near)) > 2 / 3 * len(others):
+                members = np.append(members, others)
+        members = np.unique(members)
+        weight = np.exp(-distance[i, members])
+        vectors[i, members] = weight / weight.sum()
+    expanded = np.zeros_like(vectors)
+    for i in range(num_rows):
+        expanded[i] = vectors[order[i, :K2]].mean(axis=0)
+    return expanded
+
+
+def dense_jaccard(vectors: np.ndarray, num_queries: int) -> np.ndarray:
+    """[num_queries, N] distances, by the columns that hold an entry of the query."""
+    columns = [np.flatnonzero(vectors[:, j]) for j in range(len(vectors))]
+    jaccard = np.empty((num_queries, len(vectors)), np.float32)
+    for i in range(num_queries):
+        overlap = np.zeros(len(vectors), np.float32)
+        for j in np.flatnonzero(vectors[i]):
+            overlap[columns[j]] += np.minimum(vectors[i, j], vectors[columns[j], j])
+        jaccard[i] = 1 - overlap / (2 - overlap)
+    return np.maximum(jaccard, 0)
+
+
+def baseline_rerank(features: np.ndarray, num_queries: int, k1: int) -> dict[str, float]:
+    """`run_rerank` by matrices of all pairs."""
+    distance = (1 - features @ features.T) ** 2
+    distance /= distance.max(axis=1, keepdims=True)
+    order = np.argsort(distance, axis=1, kind="stable")
+    vectors = dense_vectors(order, distance, k1 + 1, k1)
+    final = (1 - LAMBDA) * dense_jaccard(vectors, num_queries) + LAMBDA * distance[:num_queries]
+    return {"mean_distance": float(final[:, num_queries:].mean(dtype=np.float64))}
+
+
+def baseline_cluster(features: np.ndarray, _: int, k1: int) -> dict[str, float]:
+    """`run_cluster` by matrices of all pairs."""
+    distance = 2 - 2 * features @ features.T
+    order = np.argsort(distance, axis=1, kind="stable")[:, :k1]
+    jaccard = dense_jaccard(dense_vectors(order, distance, k1, k1), len(features))
+    found = sklearn.cluster.DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed")
+    labels = found.fit(jaccard).labels_
+    return {"clusters": int(labels.max() + 1), "noise": int((labels < 0).sum())}
+
+
+PROGRAMS: dict[str, dict[str, Callable[[np.ndarray, int, int], dict[str, float]]]] = {
+    "rerank": {"luperson_jax": run_rerank, "numpy": baseline_rerank},
+    "cluster": {"luperson_jax": run_cluster, "numpy": baseline_cluster},
+}
+
+
+def measure(work: str, program: str, sizes: list[int], dimension: int, k1: int) -> dict[str, Any]:
+    """One measurement in this process, after a small one that loads what loads once. Compiling for
+    the full size is counted."""
+    run = PROGRAMS[work][program]
+    features = draw_features(sum(sizes), dimension)
+    small = min(len(features), 4 * k1)
+    run(features[:small], small // 4, k1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, worked = time.perf_counter(), time.process_time()
+    result = run(features, sizes[0], k1)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "work": work,
+        "program": program,
+        "sizes": sizes,
+        "dimension": dimension,
+        "k1": k1,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "gigabytes_above_features": (peak - before) * BYTES_PER_UNIT / 1e9,
+        "device": jax.devices()[0].device_kind if program != "numpy" else "host",
+        **result,
+    }
+
+
+def measure_apart(*arguments: Any) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--measure", json.dumps(arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the measurements."""
+    table = rich.table.Table()
+    for column in (
+        "work",
+        "program",
+        "images",
+        "D",
+        "k1",
+        "seconds",
+        "CPU s",
+        "GB above",
+        "result",
+    ):
+        table.add_column(column)
+    for row in rows:
+        result = {name: row[name] for name in ("mean_distance", "clusters", "noise") if name in row}
+        table.add_row(
+            row["work"],
+            row["program"],
+            " x ".join(map(str, row["sizes"])),
+            str(row["dimension"]),
+            str(row["k1"]),
+            f"{row['seconds']:.2f}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['gigabytes_above_features']:.2f}",
+            ", ".join(f"{name} {value:.6g}" for name, value in result.items()),
+        )
+    rich.console.Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rerank", nargs="*", default=["3368x15913"], metavar="QxG")
+    parser.add_argument("--cluster", nargs="*", type=int, default=[12936], metavar="N")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[2048])
+    parser.add_argument("--k1", type=int, nargs="+", help="20 to re-rank, 30 to cluster")
+    parser.add_argument("--baseline_limit", type=int, default=20_000)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        sys.stdout.write(json.dumps(measure(*json.loads(options.measure))))
+        return 0
+    jobs = [("rerank", [int(part) for part in size.split("x")], 20) for size in options.rerank]
+    jobs += [("cluster", [size], 30) for size in options.cluster]
+    rows = []
+    for (work, sizes, usual_k1), dimension in itertools.product(jobs, options.dimensions):
+        for k1, program in itertools.product(options.k1 or [usual_k1], PROGRAMS[work]):
+            if program != "numpy" or sum(sizes) <= options.baseline_limit:
+                rows.append(measure_apart(work, program, sizes, dimension, k1))
+                if options.json:
+                    options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    show(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
