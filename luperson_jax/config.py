@@ -53,6 +53,7 @@ class DataConfig:
     batch_size: int = 64  # images per step, over all devices
     sampler: Literal["shuffled", "pk", "pk_camera"] = "shuffled"
     num_instances: int = 4  # images per identity with the samplers pk and pk_camera
+    strided_groups: bool = False  # pk: a BatchNorm group holds every n-th image, not a run of them
     unreadable: Literal["error", "skip"] = "error"
     num_workers: int = 2
     worker_kind: Literal["threads", "processes"] = "threads"

@@ -44,6 +44,7 @@ MAY_CHANGE_IN_EVALUATION = (
     "data.batch_size",
     "data.sampler",
     "data.num_instances",
+    "data.strided_groups",
     "data.unreadable",
 )
 """Settings that may differ when a run is evaluated: its features do not depend on them, or, as with

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
 from data_pipeline import samplers
 from data_pipeline.records import Table
@@ -105,11 +106,20 @@ def make_sampler(recipe: Recipe) -> Sampler:
     if data.sampler == "shuffled":
         return functools.partial(_call, samplers.shuffled, (data.batch_size,), seed)
     draw = samplers.pk if data.sampler == "pk" else samplers.pk_camera
-    return functools.partial(_call, draw, (data.batch_size, data.num_instances), seed)
+    sampler = functools.partial(_call, draw, (data.batch_size, data.num_instances), seed)
+    if not (data.strided_groups and recipe.model.bn_group_size):
+        return sampler
+    return functools.partial(_strided, sampler, data.batch_size // recipe.model.bn_group_size)
 
 
 def _call(draw: Callable[..., Any], numbers: tuple[int, ...], seed: int, table: Table, epoch: int):
     return draw(table, *numbers, seed, epoch)
+
+
+def _strided(sampler: Sampler, num_groups: int, table: Table, epoch: int) -> np.ndarray:
+    """The rows of a sampler, so that a BatchNorm group holds every `num_groups`-th of a batch."""
+    rows = sampler(table, epoch)
+    return rows.reshape(len(rows), -1, num_groups).swapaxes(1, 2).reshape(rows.shape)
 
 
 def make_backbone(recipe: Recipe) -> models.ResNet:

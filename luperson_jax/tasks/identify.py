@@ -1,23 +1,37 @@
-"""Supervised re-identification with the BNNeck baseline.
+"""Supervised re-identification: BoT and its descendants (AGW, SBS, IDE), and LUPerson's MGN.
 
 Hao Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification", CVPR
-Workshops 2019, arXiv 1903.07071; Alexander Hermans et al., "In Defense of the Triplet Loss for
-Person Re-Identification", 2017, arXiv 1703.07737.
+Workshops 2019, arXiv 1903.07071; Mang Ye et al., "Deep Learning for Person Re-identification: A
+Survey and Outlook", 2021, arXiv 2001.04193 (AGW); Lingxiao He et al., "FastReID", 2020, arXiv
+2006.02631 (SBS); Guanshuo Wang et al., "Learning Discriminative Features with Multiple
+Granularities", 2018, arXiv 1804.01438, in the form that Fu et al., "Unsupervised Pre-training for
+Person Re-identification", 2021, arXiv 2012.03753, fine-tune (MGN).
+
+They differ in settings alone: what the network gives is a feature before and after the neck of
+each head. Every head has a classifier; groups of heads, joined, have a triplet loss.
 """
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import Table
 from luperson_jax import models, optim
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
-from luperson_jax.losses import classification, metric
+from luperson_jax.losses import classification, margins, metric
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
+
+ONE = "head"
+"""What the only head of the baseline is called."""
+
+Features = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,20 +39,27 @@ class IdentifyOptions:
     """Settings of the group `task`."""
 
     name: ClassVar[str] = "identify"
-    label_smoothing: float = 0.1
-    margin: float = 0.3  # 0 = soft margin
-    classification_weight: float = 1.0
-    triplet_weight: float = 1.0
-    triplet_feature: Literal["before", "after"] = "before"  # the neck
+    network: Literal["baseline", "mgn"] = "baseline"
     embedding_dim: int = 0  # width of the reduction before the neck; 0 = none
     extra_bn: bool = False  # BatchNorm on the feature map, for unsupervised backbones
+    classifier: margins.ClassifierKind = "linear"
+    classifier_scale: float = 64.0  # of the cosines; not of "linear"
+    classifier_margin: float = 0.35
+    label_smoothing: float = 0.1
+    classification_weight: float = 1.0
+    mining: Literal["hard", "weighted"] = "hard"  # how positives and negatives are chosen
+    margin: float = 0.3  # of the triplets; 0 = soft margin
+    triplet_weight: float = 1.0
+    triplet_feature: Literal["before", "after"] = "before"  # the neck
+    circle_weight: float = 0.0  # of the pairwise circle loss, on the features of the triplets
 
 
 @dataclasses.dataclass(frozen=True)
 class Identify(base.Task):
-    """Smoothed cross-entropy after the neck and batch-hard triplet before it.
+    """Cross-entropy of every head, averaged, and triplets of every group of heads, averaged.
 
-    `params` holds the network and `classifier` [D, C]; `extra` holds `stats`.
+    `params` holds the network and `classifier`: `kernel` [D, C], or one below the name of each
+    head of MGN. `extra` holds `stats`.
     """
 
     Options = IdentifyOptions
@@ -49,78 +70,161 @@ class Identify(base.Task):
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Identify":
         """See `Task.build`."""
-        if table is not None and table.num_ids < 2:
-            raise InputError(
-                f"training with identities needs at least 2 of them, the table of "
-                f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
-            )
-        options = recipe.task
-        if min(options.margin, options.embedding_dim) < 0 or not 0 <= options.label_smoothing < 1:
-            raise InputError(
-                f"task.margin={options.margin} and task.embedding_dim={options.embedding_dim} must "
-                f"not be negative, and task.label_smoothing={options.label_smoothing} lies in 0..1"
-            )
-        network = models.ReidNet(
-            backbone=base.make_backbone(recipe),
-            pooling=recipe.model.pooling,
-            extra_bn=options.extra_bn,
-            embedding_dim=options.embedding_dim,
-        )
+        _check(recipe, table)
         steps_per_epoch = len(table or ()) // recipe.data.batch_size
         return cls(
-            options,
-            network,
+            recipe.task,
+            _make_network(recipe),
             base.Views.build(recipe),
             base.make_sampler(recipe),
             freeze_steps=optim.num_frozen_steps(recipe.optim, steps_per_epoch),
         )
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads."""
+        return models.MGN.HEADS if self.options.network == "mgn" else (ONE,)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Heads whose features are joined for one triplet loss."""
+        return models.MGN.TRIPLET_GROUPS if self.options.network == "mgn" else ((ONE,),)
+
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
-        """See `Task.init`. The classifier starts at a deviation of 0.001."""
+        """See `Task.init`."""
         network_key, classifier_key = jax.random.split(key)
-        images = self.views.plain(example)
-        params, stats = models.init(self.network, network_key, images)
-        width = self.network.embedding_dim or self.network.backbone.num_features
-        classifier = 0.001 * jax.random.normal(classifier_key, (width, table.num_ids))
-        return {**params, "classifier": {"kernel": classifier}}, {"stats": stats}
+        params, stats = models.init(self.network, network_key, self.views.plain(example))
+        width, kind = self.network.num_features, self.options.classifier
+        keys = (
+            [classifier_key]
+            if self.heads == (ONE,)
+            else jax.random.split(classifier_key, len(self.heads))
+        )
+        classifier = {
+            name: {"kernel": margins.init_kernel(kind, key, width, table.num_ids)}
+            for name, key in zip(self.heads, keys, strict=True)
+        }
+        return {**params, "classifier": classifier.get(ONE, classifier)}, {"stats": stats}
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-        """Weighted sum of the two losses. A frozen backbone also keeps its BatchNorm statistics."""
+        """Weighted sum of the losses. Frozen parts also keep their BatchNorm statistics."""
         options = self.options
-        network = {name: tree for name, tree in params.items() if name != "classifier"}
         images = self.views.draw(recipes.sample_keys(key, len(batch.images)), batch)
         (before, after), stats = models.apply(
             self.network,
-            network,
+            _without_classifier(params),
             extra["stats"],
             images,
             train=True,
             frozen=step < self.freeze_steps if self.freeze_steps else False,
         )
-        logits = after @ params["classifier"]["kernel"]
-        identity = classification.smoothed_cross_entropy(
-            logits, batch.label, epsilon=options.label_smoothing, mask=batch.mask
+        identity, accuracy = self._classify(params["classifier"], _by_head(after), batch)
+        features = _by_head(before if options.triplet_feature == "before" else after)
+        joined = [jnp.concatenate([features[name] for name in group], 1) for group in self.groups]
+        metrics = {"cross_entropy": identity, "accuracy": accuracy}
+        loss = options.classification_weight * identity
+        if options.triplet_weight:
+            triplet, details = self._triplets(joined, batch)
+            loss = loss + options.triplet_weight * triplet
+            metrics |= {"triplet": triplet, **details}
+        if options.circle_weight:
+            circle = _mean(
+                [metric.circle_loss(one, batch.label, mask=batch.mask) for one in joined]
+            )
+            loss = loss + options.circle_weight * circle
+            metrics["circle"] = circle
+        return loss, ({"stats": stats}, {"loss": loss, **metrics})
+
+    def _classify(
+        self, classifier: Tree, after: Features, batch: Batch
+    ) -> tuple[jax.Array, jax.Array]:
+        """Cross-entropy and accuracy, averaged over the heads."""
+        options, losses, accuracies = self.options, [], []
+        kernels = {ONE: classifier} if self.heads == (ONE,) else classifier
+        for name in self.heads:
+            logits, plain = margins.classifier_logits(
+                options.classifier,
+                after[name],
+                kernels[name]["kernel"],
+                batch.label,
+                scale=options.classifier_scale,
+                margin=options.classifier_margin,
+            )
+            losses.append(
+                classification.smoothed_cross_entropy(
+                    logits, batch.label, epsilon=options.label_smoothing, mask=batch.mask
+                )
+            )
+            accuracies.append(classification.accuracy(plain, batch.label, mask=batch.mask))
+        return _mean(losses), _mean(accuracies)
+
+    def _triplets(
+        self, features: list[jax.Array], batch: Batch
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Triplet loss and its metrics, averaged over the groups."""
+        mine = (
+            metric.batch_hard_triplet if self.options.mining == "hard" else metric.weighted_triplet
         )
-        feature = before if options.triplet_feature == "before" else after
-        triplet, details = metric.batch_hard_triplet(
-            feature, batch.label, margin=options.margin or None, mask=batch.mask
-        )
-        loss = options.classification_weight * identity + options.triplet_weight * triplet
-        metrics = {
-            "loss": loss,
-            "cross_entropy": identity,
-            "triplet": triplet,
-            "accuracy": classification.accuracy(logits, batch.label, mask=batch.mask),
-            **details,
-        }
-        return loss, ({"stats": stats}, metrics)
+        margin = self.options.margin or None
+        results = [mine(one, batch.label, margin=margin, mask=batch.mask) for one in features]
+        details = {name: _mean([one[name] for _, one in results]) for name in results[0][1]}
+        return _mean([loss for loss, _ in results]), details
 
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-        """Features after the neck, not normalised."""
-        network = {name: tree for name, tree in params.items() if name != "classifier"}
+        """Features after the neck, those of all heads joined; not normalized."""
         (_, after), _ = models.apply(
-            self.network, network, extra["stats"], self.views.plain(batch), train=False
+            self.network,
+            _without_classifier(params),
+            extra["stats"],
+            self.views.plain(batch),
+            train=False,
         )
-        return after
+        features = _by_head(after)
+        return jnp.concatenate([features[name] for name in self.heads], axis=1)
+
+
+def _check(recipe: Recipe, table: Table | None) -> None:
+    options = recipe.task
+    if table is not None and table.num_ids < 2:
+        raise InputError(
+            f"training with identities needs at least 2 of them, the table of "
+            f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
+        )
+    if min(options.margin, options.embedding_dim) < 0 or not 0 <= options.label_smoothing < 1:
+        raise InputError(
+            f"task.margin={options.margin} and task.embedding_dim={options.embedding_dim} must "
+            f"not be negative, and task.label_smoothing={options.label_smoothing} lies in 0..1"
+        )
+    if options.classifier_scale <= 0 or options.classifier_margin < 0:
+        raise InputError(
+            f"task.classifier_scale={options.classifier_scale} must be positive and "
+            f"task.classifier_margin={options.classifier_margin} not negative"
+        )
+    if options.network == "mgn" and not options.embedding_dim:
+        raise InputError("MGN reduces every head; task.embedding_dim=0 must be positive (256)")
+
+
+def _make_network(recipe: Recipe) -> models.MGN | models.ReidNet:
+    options = recipe.task
+    parts = {
+        "backbone": base.make_backbone(recipe),
+        "pooling": recipe.model.pooling,
+        "extra_bn": options.extra_bn,
+        "embedding_dim": options.embedding_dim,
+        "frozen_parts": recipe.optim.freeze,
+    }
+    return models.MGN(**parts) if options.network == "mgn" else models.ReidNet(**parts)
+
+
+def _by_head(features: jax.Array | Features) -> Features:
+    return {ONE: features} if isinstance(features, jax.Array) else features
+
+
+def _without_classifier(params: Tree) -> Tree:
+    return {name: tree for name, tree in params.items() if name != "classifier"}
+
+
+def _mean(values: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, values) / len(values)

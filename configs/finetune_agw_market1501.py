@@ -1,0 +1,79 @@
+"""AGW: BoT with non-local blocks, generalized-mean pooling and weighted triplets, on Market-1501.
+
+Paper: Mang Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", 2021,
+    arXiv 2001.04193; the recipe is that of LUPerson's fast-reid.
+Command: python -m luperson_jax.main --config configs/finetune_agw_market1501.py \\
+    --workdir runs/agw_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
+    --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
+Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
+    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm.
+Hardware: one GPU; 202 steps an epoch, 24,240 steps.
+Expected: from supervised ImageNet weights 95.3 Rank-1, 88.2 mAP, 66.3 mINP
+    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+    Not measured by this program yet.
+"""
+
+from ml_collections import ConfigDict
+
+from luperson_jax import finetuning
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The run, group by group."""
+    config = ConfigDict()
+
+    config.model = ConfigDict()
+    config.model.last_stride = 1  # feature map 16x8 instead of 8x4
+    config.model.pooling = "gem"  # the exponent stays 3
+    config.model.non_local = True
+    config.model.bn_group_size = 64
+    config.model.compute_dtype = "auto"
+
+    config.task = ConfigDict()
+    config.task.name = "identify"
+    config.task.label_smoothing = 0.1
+    config.task.classifier = "linear"
+    config.task.mining = "weighted"
+    config.task.margin = 0.0  # soft margin
+    config.task.triplet_feature = "before"  # the neck
+
+    config.data = ConfigDict()
+    config.data.dataset = "market1501"
+    config.data.root = ""  # the folder that holds bounding_box_train
+    config.data.canvas = (256, 128)  # bicubic, on the host; pad and crop work on it
+    config.data.resize = "bicubic"
+    config.data.size = (256, 128)
+    config.data.batch_size = 64
+    config.data.sampler = "pk"
+    config.data.num_instances = 4  # K; P = 16 identities
+    config.data.unreadable = "error"
+    config.data.num_workers = 8
+    config.data.worker_kind = "threads"
+
+    config.augment = ConfigDict()
+    config.augment.recipe = "finetune"  # flip, pad 10 and crop, random erasing
+
+    config.optim = ConfigDict()
+    config.optim.optimizer = "adam"
+    config.optim.lr = 3.5e-4
+    config.optim.weight_decay = 5e-4  # L2, through Adam's moments
+    config.optim.schedule = "warmup_multistep"
+    config.optim.warmup_epochs = 10  # linear from warmup_factor, by step
+    config.optim.warmup_factor = 0.01
+    config.optim.milestones = (40, 90)  # epochs
+    config.optim.gamma = 0.1
+    config.optim.bias_lr_multiplier = 2.0
+
+    config.train = ConfigDict()
+    config.train.epochs = 120
+    config.train.seed = 0
+    config.train.log_every_steps = 50
+    config.train.checkpoint_every_epochs = 5
+    config.train.keep_checkpoints = 1
+
+    config.eval = ConfigDict()
+    config.eval.dataset = "market1501"
+    config.eval.root = ""
+    config.eval.every_epochs = 30
+    config.eval.batch_size = 128
+    return finetuning.apply(config, argument)
