@@ -11,6 +11,12 @@ SIZE = (32, 16)
 
 TINY_MODEL = {"arch": "resnet18", "width": 8, "compute_dtype": "float32"}
 
+SUPERVISED = {
+    "data": {"dataset": "market1501", "batch_size": 16, "sampler": "pk", "num_instances": 4},
+    "augment": {"recipe": "finetune"},
+    "optim": {"optimizer": "adam", "lr": 1e-3, "warmup_epochs": 1, "freeze_epochs": 0},
+}
+
 TINY = {
     "moco": {
         "task": {"name": "moco", "queue_size": 40, "feature_dim": 16, "momentum": 0.9},
@@ -22,18 +28,58 @@ TINY = {
     "identify": {
         "task": {"name": "identify", "extra_bn": True},
         "model": {**TINY_MODEL, "last_stride": 1, "bn_group_size": 8},
-        "data": {"dataset": "market1501", "batch_size": 16, "sampler": "pk", "num_instances": 4},
-        "augment": {"recipe": "finetune"},
+        **SUPERVISED,
         "optim": {
-            "optimizer": "adam",
-            "lr": 1e-3,
+            **SUPERVISED["optim"],
             "schedule": "warmup_multistep",
-            "warmup_epochs": 1,
             "milestones": (1,),
             "bias_lr_multiplier": 2.0,
         },
     },
+    "sbs": {
+        "task": {
+            "name": "identify",
+            "classifier": "circle",
+            "margin": 0.0,
+            "triplet_feature": "after",
+            "circle_weight": 0.1,
+        },
+        "model": {
+            **TINY_MODEL,
+            "last_stride": 1,
+            "pooling": "gem_learned",
+            "non_local": True,
+        },
+        **SUPERVISED,
+    },
+    "mgn": {
+        "task": {
+            "name": "identify",
+            "network": "mgn",
+            "embedding_dim": 16,
+            "extra_bn": True,
+            "classifier": "circle",
+            "mining": "weighted",
+            "margin": 0.0,
+            "triplet_feature": "after",
+        },
+        "model": {
+            **TINY_MODEL,
+            "stem": "small",
+            "last_stride": 1,
+            "pooling": "gem_learned",
+            "bn_group_size": 8,
+        },
+        **SUPERVISED,
+        "optim": {
+            **SUPERVISED["optim"],
+            "schedule": "flat_cosine",
+            "flat_epochs": 1,
+            "freeze": ("backbone", "b1", "b2", "b3"),
+        },
+    },
 }
+"""Small recipes; several of one method where its networks differ."""
 
 
 def tiny(name: str, root: Any, **changes: Any) -> config.Recipe:

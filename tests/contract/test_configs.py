@@ -13,6 +13,7 @@ from luperson_jax import config, optim, tasks, train
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]
+VARIANTS += [(ROOT / "configs" / "small.py", stage) for stage in ("pretrain", "mgn")]
 
 
 @pytest.mark.parametrize(
