@@ -83,18 +83,19 @@ class Identify(base.Task):
     @property
     def heads(self) -> tuple[str, ...]:
         """Names of the heads."""
-        return models.MGN.HEADS if self.options.network == "mgn" else (ONE,)
+        return models.MGN.heads if self.options.network == "mgn" else (ONE,)
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Heads whose features are joined for one triplet loss."""
-        return models.MGN.TRIPLET_GROUPS if self.options.network == "mgn" else ((ONE,),)
+        return models.MGN.triplet_groups if self.options.network == "mgn" else ((ONE,),)
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`."""
         network_key, classifier_key = jax.random.split(key)
         params, stats = models.init(self.network, network_key, self.views.plain(example))
-        width, kind = self.network.num_features, self.options.classifier
+        kind = self.options.classifier
+        width = self.options.embedding_dim or self.network.backbone.num_features
         keys = (
             [classifier_key]
             if self.heads == (ONE,)
