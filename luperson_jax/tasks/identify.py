@@ -24,7 +24,7 @@ from data_pipeline.records import Table
 from luperson_jax import models, optim
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
-from luperson_jax.losses import classification, margins, metric
+from luperson_jax.losses import center, classification, margins, metric
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
 
@@ -52,6 +52,8 @@ class IdentifyOptions:
     triplet_weight: float = 1.0
     triplet_feature: Literal["before", "after"] = "before"  # the neck
     circle_weight: float = 0.0  # of the pairwise circle loss, on the features of the triplets
+    center_weight: float = 0.0  # of the center loss, on those of all groups joined
+    center_alpha: float = 0.5  # how fast centers follow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Identify(base.Task):
     """Cross-entropy of every head, averaged, and triplets of every group of heads, averaged.
 
     `params` holds the network and `classifier`: `kernel` [D, C], or one below the name of each
-    head of MGN. `extra` holds `stats`.
+    head of MGN. `extra` holds `stats`, and `centers` [C, D] where there is a center loss.
     """
 
     Options = IdentifyOptions
@@ -105,7 +107,12 @@ class Identify(base.Task):
             name: {"kernel": margins.init_kernel(kind, key, width, table.num_ids)}
             for name, key in zip(self.heads, keys, strict=True)
         }
-        return {**params, "classifier": classifier.get(ONE, classifier)}, {"stats": stats}
+        extra = {"stats": stats}
+        if self.options.center_weight:
+            before = self.options.triplet_feature == "before"
+            each = self.network.backbone.num_features if before else width
+            extra["centers"] = jnp.zeros((table.num_ids, each * len(self.heads)), jnp.float32)
+        return {**params, "classifier": classifier.get(ONE, classifier)}, extra
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
@@ -124,19 +131,21 @@ class Identify(base.Task):
         identity, accuracy = self._classify(params["classifier"], _by_head(after), batch)
         features = _by_head(before if options.triplet_feature == "before" else after)
         joined = [jnp.concatenate([features[name] for name in group], 1) for group in self.groups]
-        metrics = {"cross_entropy": identity, "accuracy": accuracy}
-        loss = options.classification_weight * identity
-        if options.triplet_weight:
-            triplet, details = self._triplets(joined, batch)
-            loss = loss + options.triplet_weight * triplet
-            metrics |= {"triplet": triplet, **details}
-        if options.circle_weight:
-            circle = _mean(
-                [metric.circle_loss(one, batch.label, mask=batch.mask) for one in joined]
+        pairs, metrics = self._compare(joined, batch)
+        loss = options.classification_weight * identity + pairs
+        extra = {**extra, "stats": stats}
+        if options.center_weight:
+            whole = jnp.concatenate(joined, 1)
+            near = {"labels": batch.label, "mask": batch.mask}
+            metrics["center"] = center.center_loss(whole, extra["centers"], **near)
+            loss = loss + options.center_weight * metrics["center"]
+            extra["centers"] = center.move_centers(
+                extra["centers"], whole, alpha=options.center_alpha, **near
             )
-            loss = loss + options.circle_weight * circle
-            metrics["circle"] = circle
-        return loss, ({"stats": stats}, {"loss": loss, **metrics})
+        return loss, (
+            extra,
+            {"loss": loss, "cross_entropy": identity, "accuracy": accuracy, **metrics},
+        )
 
     def _classify(
         self, classifier: Tree, after: Features, batch: Batch
@@ -161,17 +170,25 @@ class Identify(base.Task):
             accuracies.append(classification.accuracy(plain, batch.label, mask=batch.mask))
         return _mean(losses), _mean(accuracies)
 
-    def _triplets(
+    def _compare(
         self, features: list[jax.Array], batch: Batch
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Triplet loss and its metrics, averaged over the groups."""
-        mine = (
-            metric.batch_hard_triplet if self.options.mining == "hard" else metric.weighted_triplet
-        )
-        margin = self.options.margin or None
-        results = [mine(one, batch.label, margin=margin, mask=batch.mask) for one in features]
-        details = {name: _mean([one[name] for _, one in results]) for name in results[0][1]}
-        return _mean([loss for loss, _ in results]), details
+        """Weighted losses over pairs, and their metrics, each averaged over the groups."""
+        options, total, metrics = self.options, jnp.zeros((), jnp.float32), {}
+        if options.triplet_weight:
+            mine = metric.batch_hard_triplet if options.mining == "hard" else metric.weighted_triplet
+            results = [
+                mine(one, batch.label, margin=options.margin or None, mask=batch.mask)
+                for one in features
+            ]
+            metrics = {name: _mean([one[name] for _, one in results]) for name in results[0][1]}
+            metrics["triplet"] = _mean([loss for loss, _ in results])
+            total = total + options.triplet_weight * metrics["triplet"]
+        if options.circle_weight:
+            losses = [metric.circle_loss(one, batch.label, mask=batch.mask) for one in features]
+            metrics["circle"] = _mean(losses)
+            total = total + options.circle_weight * metrics["circle"]
+        return total, metrics
 
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
         """Features after the neck, those of all heads joined; not normalized."""
