@@ -98,11 +98,7 @@ class Identify(base.Task):
         params, stats = models.init(self.network, network_key, self.views.plain(example))
         kind = self.options.classifier
         width = self.options.embedding_dim or self.network.backbone.num_features
-        keys = (
-            [classifier_key]
-            if self.heads == (ONE,)
-            else jax.random.split(classifier_key, len(self.heads))
-        )
+        keys = jax.random.split(classifier_key, len(self.heads))
         classifier = {
             name: {"kernel": margins.init_kernel(kind, key, width, table.num_ids)}
             for name, key in zip(self.heads, keys, strict=True)
@@ -176,7 +172,9 @@ class Identify(base.Task):
         """Weighted losses over pairs, and their metrics, each averaged over the groups."""
         options, total, metrics = self.options, jnp.zeros((), jnp.float32), {}
         if options.triplet_weight:
-            mine = metric.batch_hard_triplet if options.mining == "hard" else metric.weighted_triplet
+            mine = (
+                metric.batch_hard_triplet if options.mining == "hard" else metric.weighted_triplet
+            )
             results = [
                 mine(one, batch.label, margin=options.margin or None, mask=batch.mask)
                 for one in features
