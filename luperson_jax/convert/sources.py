@@ -54,7 +54,7 @@ def open_model(path: pathlib.Path, **options: Any) -> tuple[Source | None, Model
 def kind_of(task: Mapping[str, Any]) -> Kind:
     """Which network the settings of a task train. Where it has no form of its own as a model, the
     backbone is what can leave the workdir."""
-    return "mgn" if task.get("head") == "mgn" else TASK_KINDS.get(task["name"], "backbone")
+    return "mgn" if task.get("network") == "mgn" else TASK_KINDS.get(task["name"], "backbone")
 
 
 def _number(value: Any) -> Any:

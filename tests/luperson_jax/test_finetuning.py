@@ -55,7 +55,7 @@ def test_splits_become_subsets():
     assert (recipe.data.subset, recipe.data.ratio, recipe.data.repeat) == ("images", 0.3, 2)
 
 
-@pytest.mark.parametrize(("method", "data"), itertools.product(METHODS, SETS))
+@pytest.mark.parametrize(("method", "data"), list(itertools.product(METHODS, SETS)))
 def test_recipes_are_those_of_the_reference(method, data):
     recipe = recipe_of(method, data)
     model, task, optim = recipe.model, recipe.task, recipe.optim
