@@ -92,13 +92,15 @@ def apply(config: ConfigDict, argument: str) -> ConfigDict:
     """
     arguments = parse(argument)
     weights = WEIGHTS[arguments.init]
-    config.model.arch = f"resnet{arguments.depth}"
-    config.task.extra_bn = weights.extra_bn
-    config.augment.statistics = weights.statistics
-    config.data.subset = SPLITS[arguments.split]
-    config.data.ratio = arguments.ratio
-    config.data.repeat = arguments.repeat
-    config.train.init_from = (
-        "" if arguments.init == "scratch" else f"weights/{arguments.init}_r{arguments.depth}.npz"
-    )
+    place = f"weights/{arguments.init}_r{arguments.depth}.npz"
+    chosen = {
+        "model.arch": f"resnet{arguments.depth}",
+        "task.extra_bn": weights.extra_bn,
+        "augment.statistics": weights.statistics,
+        "data.subset": SPLITS[arguments.split],
+        "data.ratio": arguments.ratio,
+        "data.repeat": arguments.repeat,
+        "train.init_from": "" if arguments.init == "scratch" else place,
+    }
+    config.update_from_flattened_dict(chosen)
     return config
