@@ -309,9 +309,9 @@ MEMBERS = np.array([2, 0, 2, 2, 3])
 
 
 def _padded(value):
-    """Five rows and two of padding, their identities, and the mask."""
-    rows = np.concatenate([ROWS, np.full((2, 3), value, np.float32)])
-    return jnp.asarray(rows), jnp.asarray(np.append(MEMBERS, [-1, 9])), jnp.arange(7) < 5
+    """Five rows and three of padding, their identities, and the mask."""
+    rows = np.concatenate([ROWS, np.full((3, 3), value, np.float32)])
+    return jnp.asarray(rows), jnp.asarray(np.append(MEMBERS, [-1, 9, 0])), jnp.arange(8) < 5
 
 
 @functools.cache
