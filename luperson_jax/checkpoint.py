@@ -62,6 +62,14 @@ class Checkpoints:
         """The saved step with the highest eval mAP; None where none was evaluated."""
         return self._manager.best_step() if self.steps() else None
 
+    def best(self) -> tuple[int, dict[str, float]] | None:
+        """The step with the highest eval mAP and the figures it was saved with; None where none
+        was evaluated. Waits for the save under way."""
+        self._manager.wait_until_finished()
+        step = self.best_step()
+        figures = None if step is None else self._manager.metrics(step)
+        return (step, dict(figures)) if step is not None and figures else None
+
     def restore(self, target: Tree, step: int | None = None) -> tuple[int, Tree] | None:
         """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
 

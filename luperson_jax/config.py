@@ -105,6 +105,9 @@ class TrainConfig:
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int = 0  # 0 = at the ends of epochs only
     keep_checkpoints: int = 2  # the newest ones; the best one by eval mAP is kept besides
+    average: Literal["", "ema", "swa"] = ""  # of the weights and statistics, kept beside them
+    ema_decay: float = 0.999  # what an exponential average keeps of itself; less at the start
+    swa_start_epoch: int = 0  # epochs before the first whose end is averaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +121,8 @@ class EvalConfig:
     batch_size: int = 64
     metric: Literal["cosine", "euclidean"] = "cosine"
     checkpoint: Literal["last", "best"] = "last"  # what --mode eval reads
+    weights: Literal["online", "average"] = "online"  # average: that of train.average
+    flip: bool = False  # mean of the features of a picture and of its mirror image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +166,8 @@ AT_LEAST = {
     "train.checkpoint_every_epochs": 1,
     "train.checkpoint_every_steps": 0,
     "train.keep_checkpoints": 1,
+    "train.ema_decay": 0,
+    "train.swa_start_epoch": 0,
     "eval.every_epochs": 0,
     "eval.batch_size": 1,
     "eval.split": 0,
@@ -291,6 +298,7 @@ def _check_numbers(recipe: Recipe) -> None:
             "change one of the two (0 makes the whole batch one group)"
         )
     _check_schedule(recipe.optim, recipe.train.epochs)
+    _check_average(recipe.train)
 
 
 def _check_schedule(optim: OptimConfig, epochs: int) -> None:
@@ -304,4 +312,14 @@ def _check_schedule(optim: OptimConfig, epochs: int) -> None:
         raise InputError(
             f"optim.freeze_epochs={optim.freeze_epochs} with an empty optim.freeze; name the parts "
             "to freeze, as ('backbone',), or set optim.freeze_epochs to 0"
+        )
+
+
+def _check_average(train: TrainConfig) -> None:
+    if train.ema_decay >= 1:
+        raise InputError(f"train.ema_decay={train.ema_decay} must be from 0 to below 1")
+    if train.average == "swa" and train.swa_start_epoch >= train.epochs:
+        raise InputError(
+            f"train.swa_start_epoch={train.swa_start_epoch} must be less than "
+            f"train.epochs={train.epochs}, or nothing is averaged"
         )

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
@@ -14,8 +15,8 @@ from data_pipeline import datasets, samplers
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
-from luperson_jax import checkpoint, config, html_report, models, recipe_file, sharding
-from luperson_jax.report import Reporter, ranking_table, ranking_values
+from luperson_jax import averaging, checkpoint, config, html_report, models, recipe_file, sharding
+from luperson_jax.report import Figures, Reporter, ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
@@ -32,6 +33,12 @@ class Measurement:
     query: EmbeddingSet
     gallery: EmbeddingSet
     ranking: RankingReport
+
+
+BEST_IS_OPTIMISTIC = (
+    "best: chosen by mAP on this query and gallery, so its figures are optimistic; "
+    "compare runs by their last step"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,28 +66,59 @@ class Evaluation:
 
     def measure(self, state: TrainState) -> Measurement:
         """Embeds query and gallery with the network of `state` and ranks them."""
+        settings = self.recipe.eval
+        if settings.weights == "average":
+            state = averaging.averaged(state)
         query, gallery = (
-            embed_table(self.task, state, table, self.recipe, self.mesh)
+            embed_table(self.task, state, table, self.recipe, self.mesh, flip=settings.flip)
             for table in (self.splits.query, self.splits.gallery)
         )
-        report = ranking.rank_embeddings(query, gallery, metric=self.recipe.eval.metric)
+        report = ranking.rank_embeddings(query, gallery, metric=settings.metric)
         return Measurement(int(state.step), query, gallery, report)
 
-    def publish(self, measured: Measurement, workdir: pathlib.Path, reporter: Reporter) -> None:
-        """Says the figures and writes `results.json` and `report.html` to the workdir."""
-        title = f"{self.recipe.eval.dataset}, {self.recipe.eval.metric} distance"
-        reporter.say(ranking_table({f"step {measured.step}": measured.ranking}, title))
+    def publish(
+        self,
+        measured: Measurement,
+        workdir: pathlib.Path,
+        reporter: Reporter,
+        best: tuple[int, dict[str, float]] | None = None,
+    ) -> None:
+        """Says the figures and writes `results.json` and `report.html` to the workdir.
+
+        Args:
+            measured: the evaluation.
+            workdir: the run's.
+            reporter: the run's.
+            best: after a training with several evaluations, step and figures of the best one.
+        """
+        rows: dict[str, Figures] = {f"step {measured.step}": measured.ranking}
+        notes = []
+        if best is not None:
+            rows = {f"last, step {measured.step}": measured.ranking}
+            rows[f"best, step {best[0]}"] = best[1]
+            notes = [BEST_IS_OPTIMISTIC]
+        reporter.say(ranking_table(rows, self._title()))
+        for note in notes:
+            reporter.say(note)
         if jax.process_index() == 0:
-            write_results(workdir / RESULTS_FILE, measured)
+            write_results(workdir / RESULTS_FILE, measured, best)
             page = html_report.make(
                 workdir,
                 measured.query,
                 measured.gallery,
                 measured.ranking,
                 metric=self.recipe.eval.metric,
+                figures=rows,
+                notes=notes,
             )
             (workdir / REPORT_FILE).write_text(page)
             reporter.say(f"results in {workdir / RESULTS_FILE}, report in {workdir / REPORT_FILE}")
+
+    def _title(self) -> str:
+        settings = self.recipe.eval
+        title = f"{settings.dataset}, {settings.metric} distance"
+        title += ", averaged weights" if settings.weights == "average" else ""
+        return title + (", with mirror images" if settings.flip else "")
 
 
 def load_splits(dataset: str, root: str, setting: str, split: int) -> Splits:
@@ -135,7 +173,11 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
 
 
 def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
-    """What embedding needs of a workdir's checkpoint: parameters, `extra` and the step."""
+    """What embedding needs of a workdir's checkpoint: parameters, `extra` and the step.
+
+    Raises:
+        InputError: no such checkpoint, or it lacks the average that `eval.weights` asks for.
+    """
     saved = checkpoint.Checkpoints(workdir, read_only=True)
     best = recipe.eval.checkpoint == "best"
     step = saved.best_step() if best else None
@@ -146,17 +188,26 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
         )
     step, tree = saved.read(step)
     saved.close()
+    if recipe.eval.weights == "average":
+        tree = averaging.of_checkpoint(tree, workdir)
     placed = sharding.put_replicated({name: tree[name] for name in ("params", "extra")}, mesh)
     return TrainState(np.int32(step), placed["params"], placed["extra"], {}, tree["key"])
 
 
 def embed_table(
-    task: Task, state: TrainState, table: Table, recipe: config.Recipe, mesh: Mesh
+    task: Task,
+    state: TrainState,
+    table: Table,
+    recipe: config.Recipe,
+    mesh: Mesh,
+    *,
+    flip: bool = False,
 ) -> EmbeddingSet:
     """Features of every row of a table, in its order, on every process.
 
     Pictures are brought straight to the size that the network sees, by the filter that the
-    published evaluations use.
+    published evaluations use. With `flip` a feature is the mean of those of the picture and of its
+    mirror image, before the metric normalizes it.
     """
     options = LoaderOptions(
         canvas=recipe.data.size,
@@ -179,22 +230,29 @@ def embed_table(
     ):
         for arrays in loader:
             batch = sharding.put_batch(arrays, mesh)
-            parts.append(_embed(task, state.params, state.extra, batch))
+            parts.append(_embed(task, flip, state.params, state.extra, batch))
     features = np.concatenate([np.asarray(part) for part in parts])[: len(table)]
     return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _embed(task: Task, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _embed(task: Task, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     features = task.embed(params, extra, batch)
+    if flip:
+        mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=3))
+        features = (features + task.embed(params, extra, mirrored)) / 2
     return jax.lax.with_sharding_constraint(features, PartitionSpec())
 
 
-def write_results(path: pathlib.Path, measured: Measurement) -> None:
-    """The figures of an evaluation as JSON."""
+def write_results(
+    path: pathlib.Path, measured: Measurement, best: tuple[int, dict[str, float]] | None = None
+) -> None:
+    """The figures of an evaluation as JSON; below `best` those of the best one of the run."""
     report = measured.ranking
     values: dict[str, Any] = {"step": measured.step, **ranking_values(report)}
     values["cmc"] = [float(value) for value in report.cmc]
     values["num_queries"] = report.num_queries
     values["num_valid_queries"] = report.num_valid_queries
+    if best is not None:
+        values["best"] = {"step": best[0], **best[1]}
     path.write_text(json.dumps(values, indent=2) + "\n")

@@ -14,7 +14,7 @@ from PIL import Image
 from data_pipeline.errors import InputError
 from luperson_jax import plots
 from luperson_jax.plots import Shown
-from luperson_jax.report import METRICS_FILE, ranking_values
+from luperson_jax.report import METRICS_FILE, Figures, ranking_values
 from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -22,7 +22,7 @@ NUM_QUERIES = 12
 NUM_SHOWN = 8
 PICTURE_HEIGHT = 96
 HIDDEN_CURVES = ("train/images_per_second",)
-FIGURES = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
+TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
@@ -45,6 +45,8 @@ def make(
     report: RankingReport,
     *,
     metric: str,
+    figures: Mapping[str, Figures],
+    notes: Sequence[str] = (),
 ) -> str:
     """The report of a run as HTML text.
 
@@ -54,12 +56,15 @@ def make(
         gallery: embedded gallery.
         report: the ranking of the two.
         metric: the metric that the ranking used.
+        figures: rows of the table of figures, by name.
+        notes: what the reader must know of them.
 
     Returns:
         A whole page. Queries shown are spread from the worst average precision to the best.
     """
     body = [
-        _table({"": report}),
+        _table(figures),
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
         _counted(report),
         f"<h2>Cumulative matching</h2>{plots.as_svg(plots.cmc({'': report}))}",
         *_pairs(query, gallery, metric),
@@ -136,12 +141,12 @@ def _page(title: str, body: str) -> str:
     return f"<!doctype html><html><head>{head}</head><body><h1>{title}</h1>{body}</body></html>\n"
 
 
-def _table(reports: Mapping[str, RankingReport]) -> str:
-    head = "".join(f"<th>{title}</th>" for title in ("", *FIGURES.values()))
+def _table(reports: Mapping[str, Figures]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in ("", *TITLES.values()))
     rows = []
     for name, report in reports.items():
-        values = ranking_values(report)
-        cells = "".join(f"<td>{100 * values[key]:.2f} %</td>" for key in FIGURES)
+        values = ranking_values(report) if isinstance(report, RankingReport) else report
+        cells = "".join(f"<td>{100 * values[key]:.2f} %</td>" for key in TITLES)
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 

@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,10 +14,13 @@ import rich.progress
 import rich.table
 import tensorboardX
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, shorten
 from luperson_jax.structs import RankingReport
 
 METRICS_FILE = "metrics.jsonl"
+
+Figures = RankingReport | Mapping[str, float]
+"""A ranking, or its figures alone as `ranking_values` gives them."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -34,7 +37,7 @@ class Reporter:
     def __init__(self, workdir: str | pathlib.Path, total_steps: int, log_every: int):
         self.console = rich.console.Console(quiet=jax.process_index() > 0, soft_wrap=True)
         self._total, self._every = total_steps, log_every
-        self._pending: tuple[int, int, Any] | None = None
+        self._pending: tuple[int, int, Any, Callable[[], Sequence[str]]] | None = None
         self._clock = _Clock()
         self._progress: rich.progress.Progress | None = None
         self._bar: rich.progress.TaskID | None = None
@@ -76,18 +79,25 @@ class Reporter:
             )
             self._progress.start()
 
-    def step(self, step: int, num_images: int, metrics: Mapping[str, Any]) -> None:
+    def step(
+        self,
+        step: int,
+        num_images: int,
+        metrics: Mapping[str, Any],
+        pictures: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         """Hands in the metrics of the step just started; reports those of the one before.
 
         Args:
             step: number of steps finished when this one is.
             num_images: images of this step, over all devices.
             metrics: scalars still on the device.
+            pictures: gives the names of those that this process read for the step.
 
         Raises:
             NonFiniteLoss: the former step's loss is not finite.
         """
-        former, self._pending = self._pending, (step, num_images, metrics)
+        former, self._pending = self._pending, (step, num_images, metrics, pictures)
         if former is not None:
             self._report(*former)
 
@@ -121,13 +131,17 @@ class Reporter:
             self._lines.close()
             self._board.close()
 
-    def _report(self, step: int, num_images: int, metrics: Any) -> None:
+    def _report(
+        self, step: int, num_images: int, metrics: Any, pictures: Callable[[], Sequence[str]]
+    ) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not math.isfinite(values["loss"]):
             listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
+            names = "".join(f"\n  {name}" for name in shorten(pictures()))
             raise NonFiniteLoss(
                 f"the loss of step {step} is not finite ({listed}); the checkpoints in the workdir "
-                "are from before it; lower optim.lr, or look at the pictures of that step"
+                "are from before it; lower optim.lr, or set optim.clip_norm, or look at the "
+                f"pictures of that step{names and ':'}{names}"
             )
         self._clock.tick(num_images)
         if self._progress is not None and self._bar is not None:
@@ -174,16 +188,19 @@ class _Clock:
         return images / max(self._marks[-1][0] - self._marks[0][0], 1e-9)
 
 
-def ranking_table(rows: Mapping[str, RankingReport], title: str) -> rich.table.Table:
+def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
     """Results as a table in percent, a named row each."""
     table = rich.table.Table(title=title)
     table.add_column("")
     for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"):
         table.add_column(column, justify="right")
     for name, report in rows.items():
-        values = ranking_values(report)
+        if isinstance(report, RankingReport):
+            values = ranking_values(report)
+            counted = f"{report.num_valid_queries} of {report.num_queries}"
+        else:
+            values, counted = report, ""
         shares = [f"{100 * values[key]:.2f}" for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
-        counted = f"{report.num_valid_queries} of {report.num_queries}"
         table.add_row(name, *shares, counted)
     return table
 

@@ -49,6 +49,7 @@ class TrainState:
         extra: all else the task owns (statistics, key encoder, queue, memories, labels).
         opt_state: the optimizer's moments and counters.
         key: the random key of the run; step keys are folded from it and never stored.
+        average: of the weights; empty where none is kept.
     """
 
     step: Any
@@ -56,6 +57,7 @@ class TrainState:
     extra: Tree
     opt_state: Tree
     key: Any
+    average: Tree = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,23 +9,31 @@ from typing import Any
 import clu.parameter_overview
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from data_pipeline import datasets, subsets
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
-from data_pipeline.subsets import merge
-from luperson_jax import checkpoint, config, evaluate, optim, recipe_file, sharding, trees
+from luperson_jax import (
+    checkpoint,
+    config,
+    evaluate,
+    optim,
+    recipe_file,
+    sharding,
+    training_table,
+    trees,
+)
 from luperson_jax.augment import recipes
+from luperson_jax.averaging import Averaging
 from luperson_jax.convert import sources, transfer
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
 
-SEVERAL = "several"
-"""In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
+NO_AVERAGE = Averaging()
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -42,6 +50,7 @@ class Run:
     task: Task
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
+    averaging: Averaging
     steps_per_epoch: int
     evaluation: evaluate.Evaluation | None
 
@@ -63,8 +72,9 @@ def train_step(
     schedule: optax.Schedule,
     state: TrainState,
     batch: Batch,
+    averaging: Averaging = NO_AVERAGE,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of any method: gradient, update, the task's next `extra`. Pure."""
+    """One step of any method: gradient, update, the task's next `extra`, the average. Pure."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
     def loss(params: Tree):
@@ -74,7 +84,9 @@ def train_step(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {**metrics, "lr": jnp.asarray(schedule(state.step))}
-    return TrainState(state.step + 1, params, extra, opt_state, state.key), metrics
+    step = state.step + 1
+    average = averaging.advance(state.average, params, extra, step)
+    return TrainState(step, params, extra, opt_state, state.key, average), metrics
 
 
 def compile_step(current: Run) -> Step:
@@ -82,7 +94,13 @@ def compile_step(current: Run) -> Step:
     back in the memory it came in."""
     whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
     jitted = jax.jit(
-        functools.partial(train_step, current.task, current.optimizer, current.schedule),
+        functools.partial(
+            train_step,
+            current.task,
+            current.optimizer,
+            current.schedule,
+            averaging=current.averaging,
+        ),
         in_shardings=(whole, cut),
         out_shardings=(whole, whole),
         donate_argnums=0,
@@ -127,7 +145,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     """Everything a run needs, checked. Writes nothing."""
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
-    table, fingerprint = _training_table(recipe.data)
+    table, fingerprint = training_table.load(recipe.data)
     if task_class.labelled:
         table = table.relabelled()
     steps_per_epoch = len(table) // recipe.data.batch_size
@@ -137,6 +155,8 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
             f"data.batch_size={recipe.data.batch_size}"
         )
     task = task_class.build(recipe, table)
+    if recipe.eval.weights == "average" and not recipe.train.average:
+        raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
     shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
     optimizer, schedule = optim.build(
@@ -151,28 +171,12 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         task,
         optimizer,
         schedule,
+        Averaging.build(recipe.train, steps_per_epoch, recipe.optim.accumulate_steps),
         steps_per_epoch,
         evaluation,
     )
     recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current
-
-
-def _training_table(data: config.DataConfig) -> tuple[Table, str]:
-    """The rows to train on, and the fingerprint of the whole training set; of a part of it, also
-    the part's, after a slash."""
-    if data.dataset == SEVERAL:
-        table = merge.training_table(data.root, "data.root", data.split)
-    else:
-        table = datasets.load(data.dataset, data.root, "data.root", data.split).train
-    root = "" if data.dataset == SEVERAL else data.root
-    chosen = (data.subset, data.ratio, data.repeat, data.subset_list, data.subset_seed)
-    part = subsets.apply(table, root, *chosen)
-    fingerprint = table.fingerprint()
-    if part is not table:
-        fingerprint += f"/{part.fingerprint()}"
-    sharding.check_alike(fingerprint, "the training images that it sees")
-    return part, fingerprint
 
 
 def initial_state(current: Run) -> TrainState:
@@ -183,7 +187,8 @@ def initial_state(current: Run) -> TrainState:
         params, extra = _init(current.task, recipe, current.table)
         key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
         opt_state = current.optimizer.init(params)
-        return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key)
+        average = current.averaging.begin(params, extra)
+        return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key, average)
 
     return jax.jit(start, out_shardings=sharding.replicated(current.mesh))()
 
@@ -193,7 +198,8 @@ def to_tree(state: TrainState) -> Tree:
     leaves = zip(trees.path_names(state.opt_state), jax.tree.leaves(state.opt_state), strict=True)
     moments = {name.replace("/", "."): leaf for name, leaf in leaves}
     fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
-    return {**fields, "opt_state": moments}
+    average = {"average": state.average} if state.average else {}
+    return {**fields, "opt_state": moments, **average}
 
 
 def from_tree(tree: Tree, like: TrainState) -> TrainState:
@@ -201,7 +207,8 @@ def from_tree(tree: Tree, like: TrainState) -> TrainState:
     names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
     structure = jax.tree.structure(like.opt_state)
     opt_state = jax.tree.unflatten(structure, [tree["opt_state"][name] for name in names])
-    return TrainState(tree["step"], tree["params"], tree["extra"], opt_state, tree["key"])
+    fields = {name: tree[name] for name in ("step", "params", "extra", "key")}
+    return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
 
 
 def _init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
@@ -267,8 +274,9 @@ def _start_from(current: Run, state: TrainState, reporter: Reporter) -> TrainSta
         reporter.say(f"note: {source} does not tell which pixel statistics its weights expect")
     elif other := model.other_pixels(statistics):
         reporter.say(f"note: {other}")
-    filled = sharding.put_replicated(filled, current.mesh)
-    return dataclasses.replace(state, params=filled["params"], extra=filled["extra"])
+    average = current.averaging.begin(filled["params"], filled["extra"])
+    placed = sharding.put_replicated({**filled, "average": average}, current.mesh)
+    return dataclasses.replace(state, **placed)
 
 
 def _train(
@@ -302,7 +310,8 @@ def _train(
         reporter.pause()
     if evaluation is None or measured is None:
         return None
-    evaluation.publish(measured, current.workdir, reporter)
+    best = checkpoints.best() if current.recipe.eval.every_epochs else None
+    evaluation.publish(measured, current.workdir, reporter, best)
     return measured.ranking
 
 
@@ -339,7 +348,8 @@ def _train_epoch(
         for step, arrays in enumerate(loader, start=first + 1):
             batch = sharding.put_batch(arrays, current.mesh)
             state, metrics = step_function(state, batch)
-            reporter.step(step, indices.shape[1], metrics)
+            names = functools.partial(_names, plan.table, arrays["index"])
+            reporter.step(step, indices.shape[1], metrics, names)
             every = recipe.train.checkpoint_every_steps
             if every and step % every == 0 and step < (epoch + 1) * current.steps_per_epoch:
                 reporter.flush()
@@ -351,6 +361,10 @@ def _train_epoch(
             reporter.write(int(state.step), {"data/skipped_images": count})
             reporter.say(f"{len(loader.skipped)} unreadable images replaced in epoch {epoch + 1}")
     return state
+
+
+def _names(table: Table, rows: np.ndarray) -> list[str]:
+    return [table.paths[row] for row in rows]
 
 
 def _begin_epoch(current: Run, state: TrainState, epoch: int) -> EpochPlan:

@@ -39,7 +39,9 @@ class Opened:
             InputError: a picture cannot be read, or the checkpoint holds another network.
         """
         try:
-            return evaluate.embed_table(self.task, self.state, table, self.recipe, self.mesh)
+            return evaluate.embed_table(
+                self.task, self.state, table, self.recipe, self.mesh, flip=self.recipe.eval.flip
+            )
         except models.MISFIT as error:
             raise InputError(
                 f"the checkpoint in {self.workdir} does not hold the network of its "

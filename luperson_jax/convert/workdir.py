@@ -54,7 +54,8 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
                 f"the file has {model.facts['epoch']} epochs, train.epochs is "
                 f"{recipe.train.epochs}; it must be at least as many"
             )
-    moments, taken = _moments(tree["opt_state"], model, step)
+    num_updates = step // recipe.optim.accumulate_steps
+    moments, taken = _moments(tree["opt_state"], model, num_updates)
     lines += taken
     tree = {**tree, **filled, "step": np.int32(step), "opt_state": moments}
     train.write_recipe(current)
@@ -64,15 +65,15 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     return [*lines, f"checkpoint of step {step} of {current.total_steps}"]
 
 
-def _moments(fresh: Tree, model: Model, step: int) -> tuple[Tree, list[str]]:
-    """The optimizer's state after so many steps, with the model's momentum where it has some."""
+def _moments(fresh: Tree, model: Model, num_updates: int) -> tuple[Tree, list[str]]:
+    """The optimizer's state after so many updates, with the model's momentum where it has some."""
     if model.network.kind != "moco":
         return fresh, []
     filled = dict(fresh)
     places = {path: name for name in fresh if (path := momentum.path_of_moment(name))}
     for name in fresh:
         if name.endswith(".count"):  # of the schedule
-            filled[name] = np.full_like(fresh[name], step)
+            filled[name] = np.full_like(fresh[name], num_updates)
     found = places.keys() & model.momentum.keys()
     for path in found:
         filled[places[path]] = model.momentum[path]

@@ -42,6 +42,17 @@ def test_newest_and_best_are_kept(tmp_path):
     kept = save(tmp_path, [1, 2, 3, 4, 5], {2: 0.9, 3: 0.1, 4: 0.5}, keep=1)
     assert kept.steps() == [2, 5]
     assert kept.best_step() == 2
+    assert kept.best() == (2, {"mAP": 0.9})
+
+
+def test_nothing_evaluated_has_no_best(tmp_path):
+    assert save(tmp_path, [1, 2]).best() is None
+
+
+def test_a_save_under_way_counts_for_the_best(tmp_path):
+    checkpoints = save(tmp_path, [1], {1: 0.5})
+    checkpoints.save(2, state(2), {"mAP": 0.75, "rank1": 0.25})
+    assert checkpoints.best() == (2, {"mAP": 0.75, "rank1": 0.25})
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])

@@ -45,12 +45,18 @@ def interrupt_after(monkeypatch, steps):
     monkeypatch.setattr(train, "compile_step", compile_step)
 
 
-@pytest.mark.parametrize("name", ["moco", "identify"])
+EMA = {"train__average": "ema", "train__ema_decay": 0.9, "optim__accumulate_steps": 3}
+SWA = {"train__average": "swa", "optim__clip_norm": 1.0, "optim__freeze_epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("moco", {}), ("identify", EMA), ("identify", SWA)], ids=str
+)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    name, tmp_path, monkeypatch, labelled_world, unlabelled_world
+    name, changes, tmp_path, monkeypatch, labelled_world, unlabelled_world
 ):
     world = unlabelled_world if name == "moco" else labelled_world
-    recipe = tiny(name, world, train__checkpoint_every_steps=1)
+    recipe = tiny(name, world, train__checkpoint_every_steps=1, **changes)
     run(recipe, tmp_path / "whole")
     for steps in (1, 2):  # stops inside the first epoch, then again
         with monkeypatch.context() as patch:
@@ -61,6 +67,15 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0]
     assert_trees_equal(whole[1], pieces[1])
+    assert ("average" in whole[1]) == ("train__average" in changes)
+
+
+def test_a_checkpoint_without_the_average_is_a_state_without_one(tmp_path, labelled_world):
+    current = train.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
+    state = train.initial_state(current)
+    tree = train.to_tree(state)
+    assert "average" not in tree
+    assert train.from_tree(tree, state).average == {}
 
 
 @pytest.mark.parametrize("name", ["moco", "identify"])
@@ -92,7 +107,8 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     tmp_path, capsys, labelled_world, unlabelled_world
 ):
     run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path / "pretrain")
-    recipe = tiny("identify", labelled_world, train__init_from=str(tmp_path / "pretrain"))
+    changes = {"train__init_from": str(tmp_path / "pretrain"), "train__average": "ema"}
+    recipe = tiny("identify", labelled_world, **changes)
     current = train.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
     train.write_recipe(current)
     reporter = train.Reporter(tmp_path / "finetune", 1, 1)
@@ -102,6 +118,8 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     _, source = final(tmp_path / "pretrain")
     assert_trees_equal(state.params["backbone"], source["params"]["backbone"])
     assert_trees_equal(state.extra["stats"]["backbone"], source["extra"]["stats"]["backbone"])
+    assert_trees_equal(state.average["params"], state.params)
+    assert_trees_equal(state.average["stats"], state.extra["stats"])
     fresh = train.initial_state(current)
     assert_trees_equal(state.params["neck"], fresh.params["neck"])
     assert "100 of 100 backbone tensors filled" in capsys.readouterr().out
@@ -140,7 +158,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, unl
         return poison
 
     monkeypatch.setattr(train, "compile_step", poisoned)
-    with pytest.raises(NonFiniteLoss, match="step 7"):
+    with pytest.raises(NonFiniteLoss, match=r"step 7 [\s\S]*\n  .*\.jpg\n[\s\S]*and 6 more"):
         run(tiny("moco", unlabelled_world), tmp_path)
     step, tree = final(tmp_path)
     assert step == 4
@@ -163,10 +181,8 @@ def test_unreadable_pictures_are_replaced_and_listed(tmp_path, capsys, unlabelle
 
 def test_evaluation_writes_figures_lists_and_curves(tmp_path, labelled_world):
     changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
-    recipe = tiny("identify", labelled_world, train__epochs=1, **changes)
+    recipe = tiny("identify", labelled_world, eval__every_epochs=1, **changes)
     trained = run(recipe, tmp_path)
-    again = evaluate.run(recipe, str(tmp_path), tasks.TASKS["identify"])
-    assert again.mAP == trained.mAP
     results = json.loads((tmp_path / evaluate.RESULTS_FILE).read_text())
     assert results["mAP"] == trained.mAP
     assert results["rank1"] == pytest.approx(float(trained.cmc[0]))
@@ -174,6 +190,38 @@ def test_evaluation_writes_figures_lists_and_curves(tmp_path, labelled_world):
     assert page.count("<svg") == 2
     assert "class='right'" in page or "class='wrong'" in page
     assert "train/loss" in page
+
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    measured = {line["step"]: line["eval/mAP"] for line in lines if line.get("eval/mAP")}
+    best = results["best"]
+    assert best["mAP"] == max(share for step, share in measured.items() if step)
+    assert measured[best["step"]] == best["mAP"]
+    assert f"best, step {best['step']}" in page
+    assert "optimistic" in page
+
+    again = evaluate.run(recipe, str(tmp_path), tasks.TASKS["identify"])
+    assert again.mAP == trained.mAP
+    recipe = dataclasses.replace(recipe, eval=dataclasses.replace(recipe.eval, checkpoint="best"))
+    assert evaluate.run(recipe, str(tmp_path), tasks.TASKS["identify"]).mAP == best["mAP"]
+
+
+def test_the_average_is_evaluated_where_it_is_asked_for(tmp_path, labelled_world):
+    changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
+    with pytest.raises(InputError, match=r"needs train\.average"):
+        run(tiny("identify", labelled_world, eval__weights="average", **changes), tmp_path)
+    recipe = tiny(
+        "identify", labelled_world, eval__weights="average", train__average="ema", **changes
+    )
+    trained = run(recipe, tmp_path)
+    again = evaluate.run(recipe, str(tmp_path), tasks.TASKS["identify"])
+    assert again.mAP == trained.mAP
+    step, tree = final(tmp_path)
+    restored = evaluate.restore(recipe, str(tmp_path), sharding.make_mesh())
+    assert int(restored.step) == step
+    assert_trees_equal(restored.params, tree["average"]["params"])
+    assert_trees_equal(restored.extra["stats"], tree["average"]["stats"])
+    kernel = tree["params"]["classifier"]["kernel"]
+    assert np.any(restored.params["classifier"]["kernel"] != kernel)
 
 
 def test_queries_with_damaged_pictures_stop_an_evaluation(tmp_path, labelled_world):

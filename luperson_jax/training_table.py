@@ -1,0 +1,34 @@
+"""The pictures that a run trains on."""
+
+from data_pipeline import datasets, subsets
+from data_pipeline.records import Table
+from data_pipeline.subsets import merge
+from luperson_jax import sharding
+from luperson_jax.config import DataConfig
+
+SEVERAL = "several"
+"""In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
+
+
+def load(data: DataConfig) -> tuple[Table, str]:
+    """What the group `data` trains on.
+
+    Returns:
+        the rows, and the fingerprint of the whole training set; of a part of it, also the part's,
+        after a slash.
+
+    Raises:
+        InputError: wrong data or settings, or the processes of the job see different data.
+    """
+    if data.dataset == SEVERAL:
+        table = merge.training_table(data.root, "data.root", data.split)
+    else:
+        table = datasets.load(data.dataset, data.root, "data.root", data.split).train
+    root = "" if data.dataset == SEVERAL else data.root
+    chosen = (data.subset, data.ratio, data.repeat, data.subset_list, data.subset_seed)
+    part = subsets.apply(table, root, *chosen)
+    fingerprint = table.fingerprint()
+    if part is not table:
+        fingerprint += f"/{part.fingerprint()}"
+    sharding.check_alike(fingerprint, "the training images that it sees")
+    return part, fingerprint

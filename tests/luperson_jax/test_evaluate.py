@@ -1,0 +1,39 @@
+"""Features of pictures and of their mirror images."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipeline import datasets
+from luperson_jax import evaluate, sharding
+from luperson_jax.structs import TrainState
+from tests.helpers import tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """A network that sees the mean color of one half of a picture."""
+
+    right: bool
+
+    def embed(self, params, extra, batch):
+        images = batch.images.astype(jnp.float32)[:, 0]
+        width = images.shape[2] // 2
+        seen = images[:, :, width:] if self.right else images[:, :, :width]
+        return params["scale"] * jnp.mean(seen, axis=(1, 2))
+
+
+def features_of(root, right, flip):
+    recipe = tiny("identify", root)
+    table = datasets.load("market1501", str(root), "data.root", 0).query
+    state = TrainState(jnp.int32(0), {"scale": jnp.float32(2.0)}, {}, {}, None)
+    mesh = sharding.make_mesh()
+    return evaluate.embed_table(Half(right), state, table, recipe, mesh, flip=flip).features
+
+
+def test_a_flipped_feature_is_the_mean_over_picture_and_mirror_image(labelled_world):
+    left, right = (features_of(labelled_world, right, flip=False) for right in (False, True))
+    assert np.abs(left - right).max() > 1
+    both = features_of(labelled_world, right=False, flip=True)
+    np.testing.assert_allclose(both, (left + right) / 2, rtol=1e-5)
