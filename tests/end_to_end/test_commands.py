@@ -163,6 +163,50 @@ def test_a_mistake_ends_with_one_message_and_nothing_lost(mistake, places, capfd
     assert before[1].items() <= digests(places["tmp"]).items()
 
 
+# Arguments after those of a fine-tuning, and what its one message must name.
+FINETUNE_MISTAKES = {
+    "fewer people than a batch has": (
+        ["--config.data.batch_size=32", "--config.eval.dataset="],
+        ["needs 8 identities", "has 6"],
+    ),
+    "part to freeze misspelt": (
+        ['--config.optim.freeze=("backbon",)', "--config.optim.freeze_epochs=1"],
+        ["optim.freeze names 'backbon'", "'backbone'"],
+    ),
+    "cosine without epochs": (
+        ["--config.optim.schedule=flat_cosine", "--config.optim.flat_epochs=1"],
+        ["optim.flat_epochs=1", "train.epochs=1"],
+    ),
+    "average not kept": (["--config.eval.weights=average"], ["needs train.average"]),
+    "average not kept, eval": (
+        ["--config.eval.weights=average", "--mode=eval", "--workdir={finetuned}"],
+        ["finetune keeps no average of its weights at step 2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", FINETUNE_MISTAKES)
+def test_a_mistake_in_fine_tuning_ends_with_one_message(
+    mistake, runs, labelled_world, tmp_path, capfd
+):
+    arguments, words = FINETUNE_MISTAKES[mistake]
+    before = digests(runs)
+    status = run_here(
+        *FINETUNE,
+        f"--config.data.root={labelled_world}",
+        f"--config.eval.root={labelled_world}",
+        f"--workdir={tmp_path / 'run'}",
+        *(argument.format(finetuned=runs / "finetune") for argument in arguments),
+    )
+    message = capfd.readouterr().err
+    assert status == 2
+    assert message.startswith("luperson_jax: ")
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message
+    assert before == digests(runs)
+
+
 def test_the_process_ends_with_status_2_and_that_message_alone(tmp_path):
     process = start(*PRETRAIN, "--config.optim.lrr=1.0", f"--workdir={tmp_path}")
     out, err = process.communicate(timeout=300)
