@@ -37,3 +37,18 @@ def test_a_flipped_feature_is_the_mean_over_picture_and_mirror_image(labelled_wo
     assert np.abs(left - right).max() > 1
     both = features_of(labelled_world, right=False, flip=True)
     np.testing.assert_allclose(both, (left + right) / 2, rtol=1e-5)
+
+
+def test_what_is_measured_is_the_average_where_it_is_asked_for(labelled_world):
+    """The average of these weights has another sign: all distances stay, all features change."""
+    average = {"params": {"scale": jnp.float32(-2.0)}, "stats": {}, "count": jnp.int32(1)}
+    state = TrainState(jnp.int32(5), {"scale": jnp.float32(2.0)}, {}, {}, None, average)
+    features = {}
+    for weights in ("online", "average"):
+        changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
+        recipe = tiny("identify", labelled_world, eval__weights=weights, **changes)
+        evaluation = evaluate.Evaluation.build(recipe, Half(False), sharding.make_mesh())
+        measured = evaluation.measure(state)
+        assert measured.step == 5
+        features[weights] = measured.query.features
+    np.testing.assert_allclose(features["average"], -features["online"])

@@ -130,12 +130,13 @@ def test_the_rate_of_heads_reaches_every_head_and_nothing_else():
     [
         models.ReidNet(models.resnet("resnet18", width=8), "gem_learned", True, 16),
         models.MocoEncoder(models.resnet("resnet18", width=8), "gem_learned"),
+        models.MGN(models.resnet("resnet18", width=8), extra_bn=True),
     ],
     ids=lambda network: type(network).__name__,
 )
 def test_every_part_of_a_network_is_trunk_or_head(network):
     params, _ = jax.eval_shape(
-        lambda: models.init(network, jax.random.key(0), jnp.zeros((1, 32, 16, 3)))
+        lambda: models.init(network, jax.random.key(0), jnp.zeros((1, 96, 32, 3)))
     )
     heads = trees.match_paths(params, optim.HEADS)
     trunk = {"backbone", "b1", "b2", "b3"}
