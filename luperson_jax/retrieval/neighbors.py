@@ -20,7 +20,9 @@ from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
 from luperson_jax.losses.metric import METRICS, pairwise_distances
+from luperson_jax.retrieval import merging
 from luperson_jax.retrieval.inputs import check_features
+from luperson_jax.retrieval.merging import Neighbors
 from luperson_jax.retrieval.tiles import HostRows, local_mesh
 from luperson_jax.sharding import DATA_AXIS, over_batch, replicated
 
@@ -30,23 +32,6 @@ DEVICE_TILE_ROWS = 8192
 """Gallery rows of a tile on an accelerator or a mesh."""
 MIN_TILE_ROWS = 64
 """Smaller sets are filled up, to compile for few shapes."""
-MAX_CANDIDATES = 4
-"""A tile with more candidates than this times k a row is narrowed before it is merged."""
-
-_NONE = np.uint64(2**64 - 1)
-"""Key of an empty place: behind every other key."""
-
-
-class Neighbors(NamedTuple):
-    """The nearest gallery rows of every query, nearest first.
-
-    Attributes:
-        rows: [Q, k] int32; -1 past the end of a gallery of fewer than k.
-        distance: [Q, k] float32; inf where the row is -1.
-    """
-
-    rows: np.ndarray
-    distance: np.ndarray
 
 
 def nearest(
@@ -148,11 +133,11 @@ def nearest_and_farthest(
 
 def nearest_in_matrix(distance: Float[np.ndarray, "q n"], k: int) -> Neighbors:
     """`nearest` for distances that are known already."""
-    best = np.full((len(distance), k), _NONE)
+    best = merging.start(len(distance), k)
     for start in range(0, len(distance), TILE_ROWS):
         rows = slice(start, start + TILE_ROWS)
-        _merge(best[rows], np.asarray(distance[rows], np.float32), 0)
-    return _lists(best)
+        merging.merge(best[rows], np.asarray(distance[rows], np.float32), 0)
+    return merging.finish(best)
 
 
 def pair_distances(
@@ -242,7 +227,7 @@ def _search_on_host(
     gallery = query if gallery is None else gallery
     num_queries, num_gallery = len(query), len(gallery)
     size = _tile_rows(max(num_queries, num_gallery), TILE_ROWS)
-    best = np.full((num_queries, k), _NONE)
+    best = merging.start(num_queries, k)
     own = np.zeros(num_queries, np.float32)
     farthest = np.full(num_queries, -np.inf, np.float32)
 
@@ -260,13 +245,13 @@ def _search_on_host(
             columns = slice(first, first + tile.shape[1])
             farthest[columns] = np.maximum(farthest[columns], tile.max(axis=0))
             # Tiles reach a list in the order of their rows here too: `start` counts upwards.
-            _merge(best[columns], tile, start, transposed=True)
+            merging.merge(best[columns], tile, start, transposed=True)
         if self_first and first == start:
             tile = tile.copy()
             own[rows] = np.diagonal(tile)
             np.fill_diagonal(tile, -np.inf)
-        _merge(best[rows], tile, first)
-    return _lists(best, own if self_first else None), farthest
+        merging.merge(best[rows], tile, first)
+    return merging.finish(best, own if self_first else None), farthest
 
 
 def _one_ahead(tiles: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, int, Array]]:
@@ -276,69 +261,6 @@ def _one_ahead(tiles: Iterator[tuple[int, int, Array]]) -> Iterator[tuple[int, i
         yield previous
         previous = tile
     yield previous
-
-
-def _merge(best: np.ndarray, tile: np.ndarray, first: int, *, transposed: bool = False) -> None:
-    """Puts the entries of a tile into the lists where they are nearer than the last.
-
-    Args:
-        best: [a, k] keys in ascending order, changed in place. Tiles must come in the order of
-            their columns: an entry as near as the last of a list is then behind it.
-        tile: [a, b] distances of columns first, first + 1, ...; [b, a] if transposed.
-        first: see `tile`.
-        transposed: see `tile`.
-    """
-    k, axis = best.shape[1], 0 if transposed else 1
-    last = np.expand_dims(_distance_of(best[:, -1]), axis)
-    nearer = tile < last
-    if np.count_nonzero(nearer) > MAX_CANDIDATES * k * len(best) and k < tile.shape[axis]:
-        kth = np.take(np.partition(tile, k - 1, axis=axis), [k - 1], axis=axis)
-        nearer &= tile <= kth
-    flat = np.flatnonzero(nearer)
-    if transposed:
-        column, row = np.divmod(flat, len(best))
-        order = np.argsort(row, kind="stable")
-        column, row = column[order], row[order]
-    else:
-        row, column = np.divmod(flat, tile.shape[1])
-    count = np.bincount(row, minlength=len(best))
-    touched = np.flatnonzero(count)
-    if len(touched) == 0:
-        return
-    begin = np.cumsum(count) - count
-    place = np.cumsum(count > 0) - 1
-    candidates = np.full((len(touched), count.max()), _NONE)
-    distance = tile[(column, row) if transposed else (row, column)]
-    candidates[place[row], np.arange(len(row)) - begin[row]] = _keys(distance, first + column)
-    merged = np.concatenate([best[touched], candidates], axis=1)
-    merged.sort(axis=1)
-    best[touched] = merged[:, :k]
-
-
-def _keys(distance: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Numbers in the order of distance, then row: the bits of a float count upwards like the
-    float, once those of negative ones are turned around."""
-    bits = (distance + np.float32(0)).view(np.uint32)  # -0 becomes 0, as they are equal
-    sign = np.uint32(1 << 31)
-    ordered = np.where(bits & sign, ~bits, bits | sign)
-    return (ordered.astype(np.uint64) << np.uint64(32)) | row.astype(np.uint64)
-
-
-def _distance_of(keys: np.ndarray) -> np.ndarray:
-    """The distances in keys; inf for an empty place."""
-    ordered = (keys >> np.uint64(32)).astype(np.uint32)
-    sign = np.uint32(1 << 31)
-    distance = np.where(ordered & sign, ordered & ~sign, ~ordered).view(np.float32)
-    return np.where(keys == _NONE, np.float32(np.inf), distance)
-
-
-def _lists(best: np.ndarray, own: np.ndarray | None = None) -> Neighbors:
-    """`own` replaces the distances in column 0 by those of the image itself."""
-    rows = best.astype(np.uint32).view(np.int32)  # the lower half; all ones are -1
-    distance = _distance_of(best)
-    if own is not None:
-        distance[:, 0] = own
-    return Neighbors(rows, distance)
 
 
 # On a mesh
