@@ -95,6 +95,17 @@ def test_tile_size_does_not_change_the_report(monkeypatch):
         assert_same_report(report, whole)
 
 
+def test_limits_of_memory_do_not_change_the_report(monkeypatch):
+    query, gallery = _sets(16)
+    sides = [(one.features, one.pid, one.camera) for one in (query, gallery)]
+    tile = tiles.TileShape(7, 16)
+    whole = ranking.rank(*sides[0], *sides[1], tile=tile)
+    monkeypatch.setattr(plans, "RESIDENT_BYTES", 2 * 4 * 7 * 8)  # two blocks of queries
+    monkeypatch.setattr(counting, "PICKED_AT_ONCE", 5)
+    monkeypatch.setattr(counting, "MATCHES_AT_ONCE", 3)
+    assert_same_report(ranking.rank(*sides[0], *sides[1], tile=tile), whole, 0)
+
+
 def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
     monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", 4 * 90)
     distance, labels = np.random.default_rng(7).random((30, 90)), _labels(7)
