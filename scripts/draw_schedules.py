@@ -81,7 +81,6 @@ def draw(axes: Axes, method: str, folder: pathlib.Path) -> float:
     axes.set(title=f"{METHODS[method]}, {epochs} epochs", yscale="log")
     axes.set(xlabel="iteration", ylabel="learning rate")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
     return worst
 
 
@@ -97,6 +96,7 @@ def main() -> int:
         worst = draw(axes, method, options.configs)
         differ |= worst > TOLERANCE
         sys.stdout.write(f"{METHODS[method]}: largest relative difference {worst:.1e}\n")
+    panels[0].legend(fontsize=7)  # the same lines in every panel
     figure.savefig(options.out)
     return int(differ)
 
