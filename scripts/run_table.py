@@ -29,10 +29,11 @@ from matplotlib.figure import Figure
 
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
-from luperson_jax import config, evaluate, finetuning, tasks, train
+from luperson_jax import cli, config, finetuning, tasks, train
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CELL_FILE, TABLE_FILE, CURVE_FILE = "cell.json", "table.json", "curve.png"
+MEASURED_FILE = "reranked.json"
 MEASURES = {"mAP": "mAP", "rank1": "Rank-1", "reranked_mAP": "re-ranked mAP"}
 
 
@@ -75,10 +76,31 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_of(cell, options)
     task = tasks.TASKS[recipe.task.name]
     train.run(recipe, str(workdir), task)
-    values = {**dataclasses.asdict(cell), **evaluate.measure_workdir(recipe, workdir, task)}
+    values = {**dataclasses.asdict(cell), **measure(recipe, workdir)}
     with atomic.replacing(path) as part:
         part.write_text(json.dumps(values, indent=2) + "\n")
     return values
+
+
+def measure(recipe: config.Recipe, workdir: pathlib.Path) -> dict[str, float]:
+    """What `luperson evaluate --rerank` says of a run's last step."""
+    path = workdir / MEASURED_FILE
+    places = [
+        "--workdir",
+        str(workdir),
+        "--dataset",
+        recipe.eval.dataset,
+        "--root",
+        recipe.eval.root,
+    ]
+    if cli.main(["evaluate", *places, "--rerank", "--json", str(path)]):
+        raise InputError(f"{workdir} was trained and cannot be evaluated; see the message above")
+    values = json.loads(path.read_text())
+    plain, reranked = values["without_rerank"], values
+    return {
+        **{name: plain[name] for name in ("mAP", "rank1", "mINP")},
+        **{f"reranked_{name}": reranked[name] for name in ("mAP", "rank1", "mINP")},
+    }
 
 
 def spread(values: Sequence[float]) -> str:
