@@ -3,8 +3,9 @@
     python scripts/check_conversion.py [--only BoT] [--json FILE]
     python scripts/check_conversion.py --timing
 
-Every kind of file is built in PyTorch (tests/parity), converted, and evaluated on noise of 256x128
-in both worlds; of some a step of training is compared as well. The difference of an evaluation is
+Every kind of file is built in PyTorch (tests/parity), converted, and evaluated on noise in both
+worlds, of 256x128, or 384x128 where the method takes that; of some a step of training is compared
+as well. The difference of an evaluation is
 the largest of any map or feature, relative to the largest value there; that of a step is the norm
 of a tensor's difference relative to the tensor's norm, the largest of each part.
 
@@ -39,17 +40,25 @@ sys.path.insert(0, str(ROOT))  # the networks to compare with belong to the test
 from tests import converted  # noqa: E402
 from tests.parity import cases, comparing, torch_nets  # noqa: E402
 
-SIZE = (256, 128)
+SIZE, HIGH = (256, 128), (384, 128)
 BATCH_SIZE = 8  # of a step
 LIMIT = 1e-4
 FACTOR = 4.0  # how much more than PyTorch's own a difference of gradients may be
 SGD = {"optim__optimizer": "sgd", "optim__lr": 0.03, "optim__weight_decay": 1e-4}
 ADAM = {"optim__optimizer": "adam", "optim__lr": 3.5e-4, "optim__weight_decay": 5e-4}
+CIRCLE = {
+    "task__classifier": "circle",
+    "task__margin": 0.0,
+    "task__triplet_feature": "after",
+}
 STEPS = {
     "MoCo v2 R50": SGD,
     "BoT R18": ADAM,
     "BoT R50": ADAM,
     "BoT R50 IBN, all parts": ADAM,
+    "AGW R50": {**ADAM, "task__mining": "weighted", "task__margin": 0.0},
+    "SBS R50": {**ADAM, **CIRCLE},
+    "MGN R50": {**ADAM, **CIRCLE},
 }
 PARTS = ("loss", "gradients", "statistics", "parameters", "key encoder", "queue")
 PUBLISHED_QUEUE = 65536
@@ -65,12 +74,20 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
+KINDS = cases.CASES | cases.LARGE
+
+
+def size_of(name: str) -> tuple[int, int]:
+    """Height and width of the pictures that the method of a kind of file takes."""
+    return HIGH if name.startswith(("SBS", "MGN")) else SIZE
+
+
 def compare(name: str, width: int) -> dict[str, Any]:
     """The row of one kind of file."""
-    case = cases.CASES[name]
+    case = KINDS[name]
     twin = cases.make_twin(case, width)
     model, report = cases.convert(case, twin)
-    differences = comparing.evaluation_differences(twin, model, SIZE)
+    differences = comparing.evaluation_differences(twin, model, size_of(name))
     row: dict[str, Any] = {
         "name": name,
         "family": case.family,
@@ -86,12 +103,13 @@ def compare(name: str, width: int) -> dict[str, Any]:
 
 def train(name: str, width: int) -> dict[str, Any]:
     """The differences of one training step."""
-    case = cases.CASES[name]
+    case = KINDS[name]
     twin = cases.make_twin(case, width, trainable=True)
     model, _ = cases.convert(case, twin)
     recipe = converted.recipe_of(model.network, **STEPS[name])
-    (found,) = comparing.step_differences(twin, model, recipe, SIZE, BATCH_SIZE)
-    own = comparing.rounding_of_torch(twin, model, recipe, SIZE, BATCH_SIZE)
+    how = {"size": size_of(name), "batch_size": BATCH_SIZE}
+    (found,) = comparing.step_differences(twin, model, recipe, **how)
+    own = comparing.rounding_of_torch(twin, model, recipe, **how)
     return {"optimizer": recipe.optim.optimizer, "differences": found, "rounding_of_torch": own}
 
 
@@ -109,18 +127,16 @@ def agrees(row: dict[str, Any]) -> bool:
 
 def tables_of(rows: list[dict[str, Any]], width: int) -> list[rich.table.Table]:
     """Evaluations of all, steps of those that have one."""
-    height, breadth = SIZE
-    where = f"width {width}, {height}x{breadth}, JAX on {jax.devices()[0].device_kind}"
+    where = f"width {width}, JAX on {jax.devices()[0].device_kind}"
     evaluations = rich.table.Table(title=f"evaluation of converted networks: {where}")
-    for column in ("file", "family", "tensors", "size", "differs"):
+    for column in ("file", "family", "tensors", "size", "pictures", "differs"):
         justify = "left" if column in ("file", "family") else "right"
         evaluations.add_column(column, justify=justify, no_wrap=True)
     for row in rows:
         matched = f"{row['matched']}/{row['required']}"
         parameters = f"{row['parameters'] / 1e6:.1f} M"
-        evaluations.add_row(
-            row["name"], row["family"], matched, parameters, f"{row['evaluation']:.1e}"
-        )
+        pictures, differs = "x".join(map(str, size_of(row["name"]))), f"{row['evaluation']:.1e}"
+        evaluations.add_row(row["name"], row["family"], matched, parameters, pictures, differs)
     trained = [row for row in rows if "step" in row]
     if not trained:
         return [evaluations]
@@ -174,9 +190,9 @@ def main() -> int:
     parser.add_argument("--json", type=pathlib.Path, help="write the figures to this file")
     parser.add_argument("--timing", action="store_true", help="time the command instead")
     options = parser.parse_args()
-    chosen = [name for name in cases.CASES if options.only in name]
+    chosen = [name for name in KINDS if options.only in name]
     if not chosen:
-        parser.error(f"no kind is called {options.only!r}; there are {'; '.join(cases.CASES)}")
+        parser.error(f"no kind is called {options.only!r}; there are {'; '.join(KINDS)}")
     console = rich.console.Console()
     if options.timing:
         with tempfile.TemporaryDirectory() as folder:

@@ -21,8 +21,10 @@ from tests.helpers import tiny
 
 # Compiling these networks well would take longer than running them.
 QUICK = {"xla_backend_optimization_level": 0}
-TASKS = {"moco": "moco", "reid": "identify"}
+TASKS = {"moco": "moco", "reid": "identify", "mgn": "identify"}
 ADAM_B1 = 0.9
+BLOCK = re.compile(r"(?:(backbone|b\d)/)?(bn1|layer|NL_)(?:(\d)_(\d+))?")
+BRANCHES = ("b1", "b2", "b3")
 
 
 def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[str, np.ndarray]:
@@ -35,11 +37,12 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
 
     Returns:
         By name: the normalized first convolution `bn1` and the maps after `layer1` to `layer4`
-        [B, h, w, C]; of MoCo `pooled` and `projection`; of a re-ID network `before` and `after`
-        the neck, the latter as `unit` row, and the `logits` if there is a classifier.
+        [B, h, w, C], of an MGN `layer3` to the end of the trunk and `layer4 b1` and so on; of MoCo
+        `pooled` and `projection`; of a re-ID network `before` and `after` the neck, the latter as
+        `unit` row, and the `logits` if there is a classifier; of an MGN `before b1` and so on.
     """
     params, stats = (_subtree(model, place) for place in (where.params, where.stats))
-    kernel = params.pop("classifier", {}).get("kernel")
+    classifier = params.pop("classifier", {})
     kind, module = model.network.kind, model.network.module()
     if kind == "backbone":
         params, stats = params["backbone"], stats["backbone"]
@@ -55,18 +58,22 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
         )
 
     features, captured = run(params, stats, jnp.asarray(images))
-    captured = captured["intermediates"].get("backbone", captured["intermediates"])
-    found = {"bn1": captured["bn1"]["__call__"][0]}
-    blocks = sorted(captured.keys() - {"bn1"}, key=lambda name: int(name.partition("_")[2]))
-    for name in blocks:  # the last block of a stage is its output
-        found[name.partition("_")[0]] = captured[name]["__call__"][0]
+    found = _stages(captured["intermediates"])
     if kind == "moco":
         found["pooled"], found["projection"] = features
     elif kind == "reid":
         found["before"], found["after"] = features
         found["unit"] = contrastive.l2_normalize(found["after"])
-        if kernel is not None:
-            found["logits"] = found["after"] @ kernel
+        if classifier:
+            found["logits"] = found["after"] @ classifier["kernel"]
+    elif kind == "mgn":
+        before, after = features
+        whole = jnp.concatenate([after[name] for name in module.heads], axis=1)
+        found["unit"] = contrastive.l2_normalize(whole)
+        for name in module.heads:
+            found[f"before {name}"], found[f"after {name}"] = before[name], after[name]
+            if classifier:
+                found[f"logits {name}"] = after[name] @ classifier[name]["kernel"]
     return jax.tree.map(np.asarray, found)
 
 
@@ -80,9 +87,21 @@ def _subtree(model: Model, place: str) -> Tree:
     )
 
 
+def _stages(captured: Tree) -> dict[str, jax.Array]:
+    """The last map of every stage, out of what all blocks gave."""
+    rows = []
+    for path, value in trees.by_name(captured).items():
+        match = BLOCK.match(path)
+        assert match is not None, path
+        part, kind, stage, number = match.groups()
+        name = f"layer{stage}" if stage else kind
+        branch = f" {part}" if part in BRANCHES else ""
+        rows.append((kind == "NL_", int(number or 0), f"{name}{branch}", value))
+    return {name: value for *_, name, value in sorted(rows, key=lambda row: row[:2])}
+
+
 def _is_stage(module: Any, method: str) -> bool:
-    path = "/".join(module.path)
-    return method == "__call__" and bool(re.fullmatch(r"(backbone/)?(bn1|layer\d_\d+)", path))
+    return method == "__call__" and bool(BLOCK.fullmatch("/".join(module.path)))
 
 
 class GivenViews:
@@ -135,16 +154,19 @@ def recipe_of(network: Network, **changes: Any) -> config.Recipe:
     """A small recipe that trains this network; BatchNorm is over the whole batch."""
     settings: dict[str, Any] = {
         f"model__{name}": getattr(network, name)
-        for name in ("arch", "width", "stem", "ibn", "last_stride", "pooling")
+        for name in ("arch", "width", "stem", "ibn", "non_local", "last_stride", "pooling")
     }
     settings["model__bn_group_size"] = 0
     own = {
         "moco": ("queue_size", "feature_dim", "head"),
         "reid": ("extra_bn", "embedding_dim"),
+        "mgn": ("extra_bn", "embedding_dim"),
     }
     settings |= {f"task__{name}": getattr(network, name) for name in own[network.kind]}
-    if network.kind == "reid":
+    if network.kind != "moco":
         settings["optim__warmup_epochs"] = 0
+    if network.kind == "mgn":
+        settings["task__network"] = "mgn"
     return tiny(TASKS[network.kind], "", **settings | changes)
 
 
@@ -161,7 +183,7 @@ def first_step(model: Model, recipe: config.Recipe) -> Callable[[Batch], Stepped
     """The step of the program from a converted model on given views, compiled when it is called.
 
     Args:
-        model: of MoCo, or a re-ID network with classifier.
+        model: of MoCo, or a re-ID network or MGN with classifier.
         recipe: as from `recipe_of`; SGD with momentum or Adam.
     """
     name = TASKS[model.network.kind]

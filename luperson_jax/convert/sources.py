@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, recipe_file, trees
+from luperson_jax import averaging, checkpoint, recipe_file, trees
 from luperson_jax.augment import recipes
 from luperson_jax.convert import files, momentum, translate
 from luperson_jax.convert import model as model_file
@@ -65,8 +65,11 @@ def _number(value: Any) -> Any:
 def from_workdir(folder: pathlib.Path) -> Model:
     """The model of a run's newest checkpoint.
 
+    Of a re-ID network these are the weights that the run's evaluation takes: where `eval.weights`
+    says so, their average.
+
     Raises:
-        InputError: no checkpoint, or no recipe beside it.
+        InputError: no checkpoint, no recipe beside it, or no average yet.
     """
     saved = checkpoint.Checkpoints(folder, read_only=True)
     try:
@@ -78,8 +81,10 @@ def from_workdir(folder: pathlib.Path) -> Model:
         recipe = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; a workdir has one") from error
-    tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
     kind = kind_of(recipe["task"])
+    if kind in ("reid", "mgn") and recipe["eval"].get("weights") == "average":
+        tree = averaging.of_checkpoint(tree, str(folder))
+    tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
     settings = recipe["model"]
     network = describe(
         {path: array.shape for path, array in tensors.items()},

@@ -12,6 +12,8 @@ from luperson_jax.structs import Tree
 _PLACE = re.compile(r"(?:extra/(?:\w+_)?)?(params|stats)/(?:backbone|b[123])/(.+)")
 _ORIGINAL = {"params": NETWORK.params, "stats": NETWORK.stats}
 _NON_LOCAL = "/backbone/NL_"
+_MEMORIES = ("extra/centers",)
+"""What a re-ID task may keep beside the network; no model has it."""
 
 
 def take_backbone(target: Tree, model: Model) -> tuple[Tree, list[str]]:
@@ -58,7 +60,8 @@ def take_backbone(target: Tree, model: Model) -> tuple[Tree, list[str]]:
 def take_all(target: Tree, model: Model) -> tuple[Tree, list[str]]:
     """Puts every tensor of a model in its place in a run; see `take_backbone`.
 
-    A model without classifier leaves the run's at its random value, and the lines say so.
+    A model without classifier leaves the run's at its random value, and the lines say so, as they
+    do of the centers of a center loss.
     """
     wanted = trees.by_name(target)
     filled, lines = _fill(wanted, {path: path for path in wanted}, model, "tensors")
@@ -79,6 +82,7 @@ def _fill(
     for path, source in sources.items():
         array = model.tensors.get(source)
         skipped = source.startswith(CLASSIFIER) and not model.network.num_classes
+        skipped |= source in _MEMORIES
         if array is None and (skipped or source in model.absent):
             random.append(path)
         elif array is None:

@@ -58,6 +58,8 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     moments, taken = _moments(tree["opt_state"], model, num_updates)
     lines += taken
     tree = {**tree, **filled, "step": np.int32(step), "opt_state": moments}
+    if "average" in tree:
+        tree["average"] = current.averaging.begin(filled["params"], filled["extra"])
     train.write_recipe(current)
     checkpoints = checkpoint.Checkpoints(folder)
     checkpoints.save(step, sharding.put_replicated(tree, current.mesh))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import trees
+from luperson_jax import models, trees
 from luperson_jax.augment import recipes
 from luperson_jax.convert import model as model_file
 from luperson_jax.convert import transfer
@@ -174,6 +174,28 @@ def test_every_tensor_moves(model):
     assert lines == [f"{len(model.tensors)} of {len(model.tensors)} tensors filled"]
     for path, array in trees.by_name(filled).items():
         np.testing.assert_array_equal(array, model.tensors[path], err_msg=path)
+
+
+def test_centers_of_classes_are_no_part_of_a_model():
+    target = target_of(BOT)
+    target["extra"]["centers"] = np.zeros((5, 32))
+    model = model_of(BOT)
+    filled, lines = transfer.take_all(target, model)
+    assert lines == [
+        f"{len(model.tensors)} of {len(model.tensors) + 1} tensors filled",
+        "stays random: extra/centers",
+    ]
+    assert not filled["extra"]["centers"].any()
+
+
+def test_classifiers_of_other_identities_name_the_option():
+    target = target_of(dataclasses.replace(MGN, num_classes=7))
+    with pytest.raises(InputError, match=r"(?s)b1/kernel: \(6, 5\), expected \(6, 7\).*--skip-cl"):
+        transfer.take_all(target, model_of(MGN))
+    _, lines = transfer.take_all(target, model_of(MGN).without_classifier())
+    assert [line for line in lines if "random" in line] == [
+        f"stays random: params/classifier/{head}/kernel" for head in sorted(models.MGN.heads)
+    ]
 
 
 def test_a_tensor_without_a_place_is_an_error():

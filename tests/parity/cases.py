@@ -15,7 +15,7 @@ from torch import nn
 from luperson_jax.convert import translate
 from luperson_jax.convert.model import Model
 from luperson_jax.convert.report import Report
-from tests.parity import torch_nets
+from tests.parity import torch_nets, torch_reid
 
 Arrays = dict[str, np.ndarray]
 NUM_CLASSES = 4
@@ -41,8 +41,9 @@ def _case(family: str, net: type[nn.Module], depth: int, **options: Any) -> Case
     return Case(family, functools.partial(net, depth, **options), untold)
 
 
-_fastreid = functools.partial(_case, "fastreid", torch_nets.FastReid, num_classes=NUM_CLASSES)
-_contrast = functools.partial(_case, "cluster_contrast", torch_nets.ClusterContrast)
+_fastreid = functools.partial(_case, "fastreid", torch_reid.FastReid, num_classes=NUM_CLASSES)
+_contrast = functools.partial(_case, "cluster_contrast", torch_reid.ClusterContrast)
+_mgn = functools.partial(_case, "mgn", torch_reid.Mgn, num_classes=NUM_CLASSES)
 
 CASES = {
     "torchvision R18": _case("torchvision", torch_nets.ResNet, 18, num_classes=10),
@@ -73,10 +74,24 @@ CASES = {
         50, ibn=True, pooling="gem_learned", extra_bn=True, embedding_dim=512
     ),
     "BoT R101 IBN": _fastreid(101, ibn=True),
+    "IDE R50": _fastreid(50, embedding_dim=1024),
+    "AGW R18": _fastreid(18, pooling="gem", non_local=True),
+    "AGW R50": _fastreid(50, pooling="gem", non_local=True),
+    "SBS R18": _fastreid(18, pooling="gem_learned", non_local=True),
+    "SBS R50": _fastreid(50, pooling="gem_learned", non_local=True),
+    "MGN R18 IBN": _mgn(18, ibn=True, embedding_dim=24),
+    "MGN R50": _mgn(50, extra_bn=True),
     "Cluster Contrast R50": _contrast(50, pooling="avg"),
     "Cluster Contrast R50, GeM": _contrast(50, pooling="gem"),
     "CALR R50 IBN": _contrast(50, ibn=True, num_cameras=6),
 }
+
+LARGE = {
+    "AGW R101": _fastreid(101, pooling="gem", non_local=True),
+    "SBS R152": _fastreid(152, pooling="gem_learned", non_local=True),
+    "MGN R101": _mgn(101, extra_bn=True),
+}
+"""Too slow to compile for the tests; `scripts/check_conversion.py` has them too."""
 
 
 def make_twin(case: Case, width: int, seed: int = 0, *, trainable: bool = False) -> nn.Module:
@@ -86,10 +101,11 @@ def make_twin(case: Case, width: int, seed: int = 0, *, trainable: bool = False)
         case: what to build.
         width: channels of the stem.
         seed: of all its values.
-        trainable: scale the last normalization of every bottleneck by a tenth, which is nearer to
-            a trained network: where residual branches are as large as their shortcuts, a random
-            ResNet-50 is chaotic, and rounding moves PyTorch's own gradients by percents. And leave
-            the bias of the neck at 0, which the files have because it is never trained.
+        trainable: scale the last normalization of every bottleneck and non-local block by a tenth,
+            which is nearer to a trained network: where residual branches are as large as their
+            shortcuts, a random ResNet-50 is chaotic, and rounding moves PyTorch's own gradients by
+            percents. And leave the bias of the necks at 0, which the files have because it is never
+            trained.
     """
     torch.manual_seed(seed)
     twin = torch_nets.randomize(case.build(width), seed + 1)
@@ -99,13 +115,32 @@ def make_twin(case: Case, width: int, seed: int = 0, *, trainable: bool = False)
                 if value.is_floating_point():
                     value.mul_(0.8 + 0.4 * torch.rand(value.shape))
             twin.queue_ptr.fill_(twin.queue.shape[1] - 5)  # the next keys wrap around
+        if isinstance(twin, torch_reid.FastReid):
+            _measure_non_local(twin.backbone)
         if trainable:
             for name, value in twin.named_parameters():
-                if name.endswith("bn3.weight"):
+                if name.endswith(("bn3.weight", "W.1.weight")):
                     value.mul_(0.1)
-                elif isinstance(twin, torch_nets.FastReid) and not value.requires_grad:
+                elif isinstance(twin, torch_reid.FastReid | torch_reid.Mgn) and (
+                    not value.requires_grad
+                ):
                     value.zero_()
     return twin
+
+
+def _measure_non_local(backbone: torch_nets.ResNet) -> None:
+    """Gives the normalizations of non-local blocks the statistics of their maps. Products of three
+    maps are far from what others have, and without this would grow beyond all numbers."""
+    norms = [one.W[1] for one in backbone.modules() if isinstance(one, torch_nets.NonLocal)]
+    backbone.eval()
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the average of all batches, of which there is one
+        norm.reset_running_stats()
+    backbone(torch.randn(4, 3, 96, 48))
+    for norm in norms:
+        norm.momentum = 0.1
+    backbone.train()
 
 
 def arrays_of(twin: nn.Module) -> Arrays:

@@ -21,7 +21,7 @@ import numpy as np
 
 from tests import converted
 from tests.luperson_jax.test_convert_stored import PATH, SETTINGS
-from tests.parity import cases, comparing, torch_nets
+from tests.parity import cases, comparing, torch_nets, torch_reid
 
 SIZE = (33, 17)
 BATCH_SIZE = 8
@@ -30,7 +30,7 @@ TRAINED = "fastreid"
 CASES = {
     TRAINED: cases.Case(
         "fastreid",
-        lambda width: torch_nets.FastReid(
+        lambda width: torch_reid.FastReid(
             18,
             width,
             "gem_learned",
@@ -43,7 +43,7 @@ CASES = {
         "moco", lambda width: torch_nets.Moco(18, width, feature_dim=6, queue_size=10)
     ),
     "cluster_contrast": cases.Case(
-        "cluster_contrast", lambda width: torch_nets.ClusterContrast(50, width, ibn=True)
+        "cluster_contrast", lambda width: torch_reid.ClusterContrast(50, width, ibn=True)
     ),
 }
 WIDTH = 2

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from tests.parity import torch_nets  # noqa: E402
+from tests.parity import torch_losses, torch_nets, torch_reid  # noqa: E402
 
 COUNTER = "num_batches_tracked"
 # By depth: convolutions, tensors with and without counters, parameters.
@@ -24,7 +24,11 @@ STAGES = ((64, 64, 3), (128, 256, 4), (256, 512, 6), (512, 1024, 3))
 def build(name, *args, **options):
     """A network without values, which costs neither time nor memory."""
     with torch.device("meta"):
-        return getattr(torch_nets, name)(*args, **options)
+        return find(name)(*args, **options)
+
+
+def find(name):
+    return getattr(torch_nets, name, None) or getattr(torch_reid, name)
 
 
 def shapes(module):
@@ -178,7 +182,7 @@ def images_of(number, seed=0):
 
 def random_net(name, *args, **options):
     torch.manual_seed(0)
-    return torch_nets.randomize(getattr(torch_nets, name)(*args, **options), seed=1)
+    return torch_nets.randomize(find(name)(*args, **options), seed=1)
 
 
 def close(got, wanted, tolerance=1e-5):
@@ -246,8 +250,8 @@ def test_the_reduction_of_fastreid():
 
 def test_the_neck_keeps_its_bias():
     for net, name in (
-        (torch_nets.FastReid(18, 4, embedding_dim=6, num_classes=5), "heads.bottleneck.1.bias"),
-        (torch_nets.ClusterContrast(18, 4), "feat_bn.bias"),
+        (torch_reid.FastReid(18, 4, embedding_dim=6, num_classes=5), "heads.bottleneck.1.bias"),
+        (torch_reid.ClusterContrast(18, 4), "feat_bn.bias"),
     ):
         frozen = [key for key, value in net.named_parameters() if not value.requires_grad]
         assert frozen == [name]
@@ -307,42 +311,16 @@ def test_moco_starts_with_equal_encoders_and_a_unit_queue():
     close(net.queue.norm(dim=0), torch.ones(10), 1e-6)
 
 
-def bot_by_loops(before, logits, labels, epsilon, margin):
-    count, classes = logits.shape
-    shifted = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    entropy = triplet = 0.0
-    for i in range(count):
-        share = [1 - epsilon if c == labels[i] else epsilon / (classes - 1) for c in range(classes)]
-        entropy -= np.dot(share, shifted[i])
-        distances = [np.linalg.norm(before[i] - before[j]) for j in range(count)]
-        farthest = max(d for d, y in zip(distances, labels, strict=True) if y == labels[i])
-        nearest = min(d for d, y in zip(distances, labels, strict=True) if y != labels[i])
-        triplet += max(0.0, farthest - nearest + margin)
-    return entropy / count + triplet / count
-
-
-@pytest.mark.parametrize(("epsilon", "margin"), [(0.1, 0.3), (0.3, 1.0)])
-def test_bot_loss_against_loops(epsilon, margin):
-    random = np.random.default_rng(0)
-    before, logits = random.normal(size=(8, 3)), random.normal(size=(8, 5))
-    labels = np.array([0, 0, 4, 4, 4, 2, 1, 1])  # one image alone: its own positive
-    tensors = [torch.tensor(array, requires_grad=True) for array in (before, logits)]
-    loss = torch_nets.bot_loss(*tensors, torch.tensor(labels), epsilon, margin)
-    close(loss, bot_by_loops(before, logits, labels, epsilon, margin))
-    loss.backward()
-    assert all(tensor.grad.isfinite().all() and tensor.grad.any() for tensor in tensors)
-
-
 def test_smoothing_of_equal_logits_is_the_log_of_the_classes():
     labels = torch.tensor([0, 3, 1])
-    close(torch_nets.smoothed_cross_entropy(torch.zeros(3, 7), labels), math.log(7))
+    close(torch_losses.smoothed_cross_entropy(torch.zeros(3, 7), labels), math.log(7))
     sure = torch.tensor([[200.0, 0, 0], [0, 0, 0]])
-    loss = torch_nets.smoothed_cross_entropy(sure, labels[[0, 0]], epsilon=0.0)
+    loss = torch_losses.smoothed_cross_entropy(sure, labels[[0, 0]], epsilon=0.0)
     close(loss, math.log(3))  # a loss of zero is not counted
 
 
 def test_randomize():
-    build_one = lambda: torch_nets.FastReid(18, 4, "gem_learned", num_classes=5, ibn=True)  # noqa: E731
+    build_one = lambda: torch_reid.FastReid(18, 4, "gem_learned", num_classes=5, ibn=True)  # noqa: E731
     net = build_one()
     start = copy.deepcopy(net.state_dict())
     state = torch_nets.randomize(net, seed=1).state_dict()

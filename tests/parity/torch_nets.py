@@ -1,4 +1,4 @@
-"""The reference networks in PyTorch, with the `state_dict` names and shapes of the public files.
+"""Reference trunks and pre-trainings in PyTorch: `state_dict` names and shapes of the public files.
 
 Written from the published layouts to check conversions and whole steps against; nothing here reads
 from `luperson_jax`. The files put `module.` before the names of MoCo, SimCLR, PNL and Cluster
@@ -19,8 +19,8 @@ NUM_BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
+NUM_NON_LOCAL = {18: (1, 1), 34: (2, 3), 50: (2, 3), 101: (2, 9), 152: (4, 12)}
+"""In layer2 and layer3, after the last blocks. The files have none at depths 18 and 34."""
 
 
 class IBN(nn.Module):
@@ -66,7 +66,27 @@ class Block(nn.Module):
         return functional.relu(x + shortcut)
 
 
-def _kaiming(module):
+class NonLocal(nn.Module):
+    """Every pixel adds what it reads of all others, by products of two maps without softmax.
+
+    Wang et al., "Non-local Neural Networks", 2018, arXiv 1711.07971.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.g, self.theta, self.phi = (nn.Conv2d(channels, channels // 2, 1) for _ in range(3))
+        self.W = nn.Sequential(nn.Conv2d(channels // 2, channels, 1), nn.BatchNorm2d(channels))
+        nn.init.zeros_(self.W[1].weight)
+
+    def forward(self, x):
+        theta, phi, g = (part(x).flatten(2) for part in (self.theta, self.phi, self.g))
+        affinity = theta.transpose(1, 2) @ phi / phi.shape[2]
+        read = (affinity @ g.transpose(1, 2)).transpose(1, 2)
+        return self.W(read.unflatten(2, x.shape[2:])) + x
+
+
+def kaiming(module):
+    """Draws the kernel of a convolution as ResNets do; returns the module."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return module
@@ -79,7 +99,7 @@ class ResNet(nn.Module):
     them as the files do that wrap a network this way. `num_features` are the channels of the map.
     """
 
-    def __init__(self, depth, width=64, last_stride=2, ibn=False, num_classes=0):
+    def __init__(self, depth, width=64, last_stride=2, ibn=False, num_classes=0, non_local=False):
         super().__init__()
         bottleneck = depth >= 50
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -97,14 +117,27 @@ class ResNet(nn.Module):
         self.num_features = channels
         if num_classes:
             self.fc = nn.Linear(channels, num_classes)
-        self.apply(_kaiming)
+        self.apply(kaiming)
+        if non_local:
+            for stage, number in zip((2, 3), NUM_NON_LOCAL[depth], strict=True):
+                inside = channels // 2 ** (4 - stage)
+                blocks = nn.ModuleList(NonLocal(inside) for _ in range(number))
+                self.add_module(f"NL_{stage}", blocks)
 
     def stages(self, x):
         """The maps after the stem (max-pooling included) and after layer1 to layer4."""
         maps = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
         for i in range(1, 5):
-            maps.append(self.get_submodule(f"layer{i}")(maps[-1]))
+            maps.append(self._stage(i, maps[-1]))
         return maps
+
+    def _stage(self, number, x):
+        layer, readers = self.get_submodule(f"layer{number}"), getattr(self, f"NL_{number}", None)
+        if readers is None:
+            return layer(x)
+        for i, block in enumerate(layer, start=len(readers) - len(layer)):
+            x = readers[i](block(x)) if i >= 0 else block(x)
+        return x
 
     def forward(self, x):
         """The final feature map; `fc` is left out."""
@@ -214,92 +247,6 @@ class Pnl(nn.Module):
         self.register_buffer("prototypes", torch.zeros(num_classes, feature_dim))
 
 
-class Pool(nn.Module):
-    """[B, C, H, W] to [B, C, 1, 1]: "avg", "gem" with p = 3, "gem_learned" with a parameter `p`."""
-
-    def __init__(self, kind):
-        super().__init__()
-        assert kind in ("avg", "gem", "gem_learned"), kind
-        self.kind = kind
-        self.p = nn.Parameter(torch.full((1,), 3.0)) if kind == "gem_learned" else 3.0
-
-    def forward(self, x):
-        if self.kind == "avg":
-            return x.mean((2, 3), keepdim=True)
-        return x.clamp(min=1e-6).pow(self.p).mean((2, 3), keepdim=True).pow(1 / self.p)
-
-
-class FastReid(nn.Module):
-    """FastReID's Baseline with a linear classifier, in the names of LUPerson's fork."""
-
-    def __init__(
-        self,
-        depth,
-        width,
-        pooling="avg",
-        embedding_dim=0,
-        extra_bn=False,
-        num_classes=751,
-        ibn=False,
-        last_stride=1,
-    ):
-        super().__init__()
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1))
-        self.backbone = ResNet(depth, width, last_stride, ibn)
-        d = self.backbone.num_features
-        self.heads_extra_bn = nn.BatchNorm2d(d) if extra_bn else None
-        neck = nn.BatchNorm2d(embedding_dim or d)
-        nn.init.normal_(neck.weight, 1.0, 0.02)
-        neck.bias.requires_grad_(False)
-        classifier = nn.Linear(embedding_dim or d, num_classes, bias=False)
-        nn.init.normal_(classifier.weight, 0.0, 0.001)
-        self.heads = nn.Module()
-        self.heads.pool_layer = Pool(pooling)
-        self.heads.bottleneck = nn.Sequential(neck)
-        if embedding_dim:
-            reduction = nn.Conv2d(d, embedding_dim, 1, bias=False)
-            self.heads.bottleneck = nn.Sequential(_kaiming(reduction), neck)
-        self.heads.classifier = classifier
-
-    def forward(self, images):
-        """Normalized images to (before, after, logits): pooled [B, d], past the neck [B, E or d],
-        which is the feature of retrieval, and [B, num_classes]."""
-        x = self.backbone(images)
-        x = x if self.heads_extra_bn is None else self.heads_extra_bn(x)
-        before = self.heads.pool_layer(x)
-        after = self.heads.bottleneck(before).flatten(1)
-        return before.flatten(1), after, self.heads.classifier(after)
-
-
-class ClusterContrast(nn.Module):
-    """Cluster Contrast's encoder; with `num_cameras` > 0 also the names of CALR's camera head.
-
-    Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", 2022,
-    arXiv 2103.11568.
-    """
-
-    def __init__(self, depth, width, pooling="gem_learned", ibn=False, num_cameras=0):
-        super().__init__()
-        trunk = ResNet(depth, width, last_stride=1, ibn=ibn)
-        d = trunk.num_features
-        self.base = nn.Sequential(*trunk.children())
-        self.gap = Pool(pooling)
-        self.feat_bn = nn.BatchNorm1d(d)
-        self.feat_bn.bias.requires_grad_(False)
-        if num_cameras:
-            self.domain_classifier = nn.Module()
-            self.domain_classifier.d_fc1 = nn.Linear(d, 100)
-            self.domain_classifier.d_bn1 = nn.BatchNorm1d(100)
-            self.domain_classifier.d_fc2 = nn.Linear(100, 100)
-            self.domain_classifier.d_bn2 = nn.BatchNorm1d(100)
-            self.domain_classifier.d_fc3 = nn.Linear(100, num_cameras)
-
-    def forward(self, images):
-        """[B, d] of unit norm, in training and evaluation."""
-        return functional.normalize(self.feat_bn(self.gap(self.base(images)).flatten(1)), dim=1)
-
-
 @torch.no_grad()
 def randomize(module, seed):
     """Moves everything off its start but the kernels of convolutions and linear layers; returns it.
@@ -320,31 +267,3 @@ def randomize(module, seed):
         elif leaf == "p":
             value.copy_(2.5 + torch.rand(value.shape, generator=generator))
     return module
-
-
-def smoothed_cross_entropy(logits, labels, epsilon=0.1):
-    """Targets 1 - epsilon, and epsilon / (C - 1) for each other class; mean of the losses not 0."""
-    target = torch.full_like(logits, epsilon / (logits.shape[1] - 1))
-    target.scatter_(1, labels[:, None], 1 - epsilon)
-    losses = -(target * functional.log_softmax(logits, dim=1)).sum(1)
-    return losses.sum() / losses.count_nonzero().clamp(min=1)
-
-
-def batch_hard_triplet(features, labels, margin=0.3):
-    """Farthest positive, the anchor included, against nearest negative; mean over the batch."""
-    squared = (features[:, None] - features[None]).square().sum(2)
-    distance = squared.clamp(min=1e-12).sqrt()
-    same = labels[:, None] == labels[None]
-    farthest = distance.masked_fill(~same, -torch.inf).amax(1)
-    nearest = distance.masked_fill(same, torch.inf).amin(1)
-    return functional.relu(farthest - nearest + margin).mean()
-
-
-def bot_loss(before, logits, labels, epsilon=0.1, margin=0.3):
-    """The sum of both losses of BoT: the triplets on the pooled features `before`.
-
-    Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", 2019,
-    arXiv 1903.07071.
-    """
-    classification = smoothed_cross_entropy(logits, labels, epsilon)
-    return classification + batch_hard_triplet(before, labels, margin)
