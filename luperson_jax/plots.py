@@ -210,7 +210,7 @@ def _chosen(
 def _draw(axes, shown: Shown) -> None:
     if not shown.key:
         axes.text(0.5, 0.5, "no file", ha="center", va="center", fontsize=8, color=PLAIN)
-        axes.set(xlim=(0, 1), ylim=(0, 1), box_aspect=2)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
     else:
         picture = Image.fromarray(read_picture(shown.key)).resize((128, 256))
         axes.imshow(np.asarray(picture), aspect="auto")
