@@ -21,6 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     embed.add_network_options(parser)
     ranked.add_metric_option(parser, default=None)
     ranked.add_rerank_options(parser)
+    ranked.add_expand_option(parser)
+    ranked.add_protocol_option(parser)
     ranked.add_output_options(parser)
     parser.add_argument(
         "--save-embeddings", metavar="DIR", help="folder to be made, with query and gallery in it"
@@ -46,9 +48,8 @@ def run(options: argparse.Namespace) -> None:
         embeddings.write(folder / "query", query)
         embeddings.write(folder / "gallery", gallery)
         output.say(f"embeddings in {folder / 'query'} and {folder / 'gallery'}")
-    reports = ranked.rank(query, [gallery], options)
     step = int(opened.state.step)
     title = f"{options.dataset}, step {step}, {options.metric} distance"
     facts = {"step": step, "dataset": options.dataset, "root": options.root}
     facts |= {"split": options.split, "workdir": options.workdir}
-    ranked.publish(title, query, [gallery], reports, options, facts)
+    ranked.rank_and_publish(title, query, [gallery], options, facts)

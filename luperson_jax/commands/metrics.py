@@ -23,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     ranked.add_metric_option(parser)
     ranked.add_rerank_options(parser)
+    ranked.add_expand_option(parser)
+    ranked.add_protocol_option(parser)
     ranked.add_output_options(parser)
 
 
@@ -35,8 +37,7 @@ def run(options: argparse.Namespace) -> None:
     ranked.check_outputs(options)
     query = embeddings.read(options.query, labelled=True)
     galleries = [embeddings.read(path, labelled=True) for path in options.gallery]
-    reports = ranked.rank(query, galleries, options)
     names = [pathlib.Path(path).name for path in (options.query, *options.gallery)]
     title = f"{names[0]} in {' and '.join(names[1:])}, {options.metric} distance"
     facts = {"query": options.query, "gallery": options.gallery}
-    ranked.publish(title, query, galleries, reports, options, facts)
+    ranked.rank_and_publish(title, query, galleries, options, facts)

@@ -1,15 +1,17 @@
 """What `luperson metrics` and `luperson evaluate` share: options, ranking, what is written."""
 
 import argparse
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from data_pipeline.errors import InputError
 from luperson_jax import embeddings, html_report
 from luperson_jax.commands import output
 from luperson_jax.report import ranking_table, ranking_values
-from luperson_jax.retrieval import inputs, ranking
+from luperson_jax.retrieval import expansion, inputs, protocols, ranking
 from luperson_jax.retrieval.rerank import Reranked, rerank
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -39,6 +41,28 @@ def add_rerank_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_expand_option(parser: argparse.ArgumentParser) -> None:
+    """`--expand`."""
+    parser.add_argument(
+        "--expand",
+        type=int,
+        default=0,
+        metavar="N",
+        help="query expansion as FastReID does it: every feature of both sides becomes a weighted "
+        "mean over its N nearest; 0 is off, FastReID's default 5",
+    )
+
+
+def add_protocol_option(parser: argparse.ArgumentParser) -> None:
+    """`--protocol`."""
+    parser.add_argument(
+        "--protocol",
+        choices=protocols.PROTOCOLS,
+        default="market1501",
+        help="which gallery images count, what is drawn and averaged",
+    )
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """`--max-rank`, `--json` and `--report`."""
     parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC")
@@ -47,10 +71,71 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_outputs(options: argparse.Namespace) -> None:
-    """Raises InputError where `publish` could not write: before the work, not after it."""
+    """Raises InputError where the options do not go together or `publish` could not write."""
+    if not _follows_market(options):
+        for option in ("rerank", "report"):
+            if getattr(options, option):
+                raise InputError(
+                    f"--{option} goes with the protocol of Market-1501 alone, and --protocol is "
+                    f"{options.protocol}; leave one of them out"
+                )
     output.check_folder(options.json, "--json")
     output.check_folder(options.report, "--report")
     output.check_suffix(options.report, "--report", ".html")
+
+
+def _follows_market(options: argparse.Namespace) -> bool:
+    return protocols.PROTOCOLS[options.protocol] == protocols.MARKET
+
+
+def rank_and_publish(
+    title: str,
+    query: EmbeddingSet,
+    galleries: Sequence[EmbeddingSet],
+    options: argparse.Namespace,
+    facts: Mapping[str, Any],
+) -> None:
+    """Ranks, prints the figures and writes what is asked for.
+
+    Args:
+        title: above the figures.
+        query, galleries: what is ranked.
+        options: of the command.
+        facts: more for the JSON.
+
+    Raises:
+        InputError: sets that cannot be compared, or no query with a match.
+    """
+    if options.expand:
+        query, galleries = _expanded(query, embeddings.join(galleries), options.expand)
+    if _follows_market(options):
+        publish(title, query, galleries, rank(query, galleries, options), options, facts)
+    else:
+        _by_protocol(title, query, embeddings.join(galleries), options, facts)
+
+
+def _by_protocol(
+    title: str,
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    options: argparse.Namespace,
+    facts: Mapping[str, Any],
+) -> None:
+    protocol = protocols.PROTOCOLS[options.protocol]
+    result = protocols.evaluate(
+        query, gallery, protocol, metric=options.metric, max_rank=options.max_rank
+    )
+    values: dict[str, Any] = {"mAP": result.mAP, "mINP": result.mINP}
+    values |= {f"rank{k}": float(result.cmc[min(k, len(result.cmc)) - 1]) for k in (1, 5, 10)}
+    averaged = f", mean of {result.num_averaged}" if result.num_averaged > 1 else ""
+    shares = "  ".join(f"{name} {100 * value:.2f} %" for name, value in values.items())
+    output.say(f"{title}, protocol {options.protocol}{averaged}", shares)
+    if options.json:
+        values |= {"cmc": result.cmc.tolist(), "cmc_std": result.cmc_std.tolist()}
+        values |= {"mAP_std": result.mAP_std, "mINP_std": result.mINP_std}
+        values |= {"num_averaged": result.num_averaged, **facts, "settings": _settings(options)}
+        output.write_json(options.json, values)
+        output.say(f"written: {options.json}")
 
 
 def rank(
@@ -72,6 +157,15 @@ def rank(
             rows, query.pid, query.camera, pid, camera, max_rank=max_rank
         )
     return reports
+
+
+def _expanded(
+    query: EmbeddingSet, gallery: EmbeddingSet, num: int
+) -> tuple[EmbeddingSet, list[EmbeddingSet]]:
+    features = expansion.average_both(query.features, gallery.features, k=num)
+    sides = zip((query, gallery), features, strict=True)
+    one, other = (dataclasses.replace(side, features=means) for side, means in sides)
+    return one, [other]
 
 
 def reranked(
@@ -139,6 +233,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     again = {"k1": options.k1, "k2": options.k2, "lambda": options.lambda_value}
     return {
         "metric": options.metric,
+        "protocol": options.protocol,
+        "expand": options.expand,
         "rerank": again if options.rerank else False,
         "max_rank": options.max_rank,
     }

@@ -147,7 +147,7 @@ def _caption(words: str, one: EmbeddingSet, row: int) -> str:
     if one.camera[row] != UNLABELLED:
         return f"{words}\ncamera {one.camera[row]}"
     name = pathlib.PurePath(_name(one, row)).stem
-    return f"{words}\n{name if len(name) <= 16 else name[:7] + '…' + name[-8:]}"
+    return f"{words}\n{name if len(name) <= 12 else name[:4] + '…' + name[-7:]}"
 
 
 def _draw(lists: Sequence[Sequence[Shown]], path: pathlib.Path, metric: str) -> None:

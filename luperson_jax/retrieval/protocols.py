@@ -285,18 +285,9 @@ def _divided(
     for _ in range(protocol.repeats):
         drawn = _one_of_each(both.pid, generator)
         others = np.setdiff1d(np.arange(len(both.pid)), drawn)
-        parts = _rows(both, others), _rows(both, np.sort(drawn))
+        parts = both.take(others), both.take(np.sort(drawn))
         results.append(_one_direction(*parts, fixed, metric, max_rank, seed))
     return average(results)
-
-
-def _rows(embedded: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
-    return EmbeddingSet(
-        embedded.features[rows],
-        embedded.pid[rows],
-        embedded.camera[rows],
-        tuple(embedded.key[row] for row in rows),
-    )
 
 
 def _result(report: RankingReport, protocol: Protocol) -> Result:

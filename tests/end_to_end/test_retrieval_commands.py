@@ -1,5 +1,6 @@
 """`luperson evaluate`, `metrics`, `embed`, `search`, `calibrate`, on a network of two steps."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,8 +11,10 @@ from PIL import Image
 
 from data_pipeline import datasets
 from luperson_jax import checkpoint, cli, embeddings
+from luperson_jax.retrieval import expansion, protocols, ranking
 from tests.end_to_end.commands import FINETUNE, run_here
 
+PARTS = ("query", "gallery")
 CURVES = ("mAP", "mINP", "rank1", "rank5", "rank10", "cmc", "num_queries", "num_valid_queries")
 
 
@@ -109,7 +112,30 @@ def test_a_page_without_pictures_says_so(evaluated, tmp_path):
         assert words in page.read_text()
 
 
-PARTS = ("query", "gallery")
+def test_other_protocols_and_expansion(evaluated, tmp_path, capsys):
+    saved = {name: embeddings.read(evaluated / "saved" / name, labelled=True) for name in PARTS}
+    asked = ["metrics", "--query", evaluated / "saved" / "query"]
+    asked += ["--gallery", evaluated / "saved" / "gallery", "--json", tmp_path / "out.json"]
+    assert luperson(*asked, "--protocol", "cuhk03_classic", "--max-rank", 20) == 0
+    assert "cuhk03_classic, mean of 10" in capsys.readouterr().out
+    found, market = read_json(tmp_path / "out.json"), read_json(evaluated / "out.json")
+    expected = protocols.evaluate(
+        saved["query"], saved["gallery"], protocols.PROTOCOLS["cuhk03_classic"], max_rank=20
+    )
+    assert (found["mAP"], found["cmc"]) == (expected.mAP, expected.cmc.tolist())
+    assert found["mAP"] == market["without_rerank"]["mAP"]
+    assert found["cmc"] != market["without_rerank"]["cmc"][:20]
+    assert found["settings"]["protocol"] == "cuhk03_classic"
+
+    assert luperson(*asked, "--expand", 5) == 0
+    found = read_json(tmp_path / "out.json")
+    features = expansion.average_both(*(saved[name].features for name in PARTS))
+    sets = [
+        dataclasses.replace(saved[name], features=one)
+        for name, one in zip(PARTS, features, strict=True)
+    ]
+    assert found["mAP"] == ranking.rank_embeddings(*sets).mAP
+    assert found["settings"]["expand"] == 5
 
 
 def test_embed_keeps_order_and_names_and_needs_no_identity(workdir, evaluated, tmp_path, capsys):
@@ -252,6 +278,7 @@ def places(tmp_path_factory, workdir, evaluated, labelled_world) -> dict[str, pa
 
 EVALUATE = ["evaluate", "--workdir={workdir}", "--dataset=market1501", "--root={world}"]
 METRICS = ["metrics", "--query={tmp}/good.npz", "--gallery={tmp}/strangers.npz"]
+OWN = ["metrics", "--query={saved}/query", "--gallery={saved}/gallery"]
 EMBED = ["embed", "--workdir={workdir}", "--out={tmp}/new.npz"]
 SEARCH = ["search", "{picture}", "--gallery={world}", "--workdir={workdir}"]
 
@@ -281,7 +308,18 @@ MISTAKES = {
     "no match": (METRICS, ["none of the 4 queries has a match"]),
     "no such metric": ([*METRICS, "--metric=l1"], ["l1", "cosine"]),
     "max-rank": ([*METRICS, "--gallery={tmp}/good.npz", "--max-rank=0"], ["max_rank is 0"]),
-    "k1": ([*METRICS, "--gallery={saved}/gallery", "--rerank", "--k1=0"], ["3 dimensions"]),
+    "no such protocol": ([*METRICS, "--protocol=market"], ["market", "cuhk03_classic"]),
+    "protocol and re-ranking": (
+        [*METRICS, "--protocol=mars", "--rerank"],
+        ["--rerank goes with", "mars"],
+    ),
+    "expansion": ([*METRICS, "--expand=-1"], ["-1"]),
+    "k1": ([*OWN, "--rerank", "--k1=0"], ["k1 is 0"]),
+    "lambda": ([*OWN, "--rerank", "--lambda=2"], ["lambda", "2"]),
+    "galleries of two networks": (
+        [*METRICS, "--gallery={saved}/gallery", "--rerank"],
+        ["3 dimensions"],
+    ),
     "pictures missing": ([*EMBED, "{tmp}/absent"], ["absent"]),
     "folder without pictures": ([*EMBED, "{tmp}/empty"], ["no picture in", "empty"]),
     "no picture": ([*EMBED, "{tmp}/words.jpg"], ["words.jpg", "not a picture"]),
