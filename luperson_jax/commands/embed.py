@@ -9,6 +9,9 @@ import argparse
 from luperson_jax import embeddings
 from luperson_jax.commands import output, runs
 
+NETWORK_SETTINGS = ("checkpoint", "weights", "flip", "batch_size")
+"""Of the group `eval` of a recipe."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -27,12 +30,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Which checkpoint embeds, and how; settings of the workdir's recipe where left out."""
     parser.add_argument("--checkpoint", choices=("last", "best"), help="which one of the workdir")
+    parser.add_argument(
+        "--weights", choices=("online", "average"), help="as trained, or their average"
+    )
+    parser.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="mean of the features of a picture and of its mirror image",
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures embedded at once")
 
 
 def network_changes(options: argparse.Namespace) -> dict[str, object]:
     """The settings of `eval` that `add_network_options` names."""
-    chosen = {"checkpoint": options.checkpoint, "batch_size": options.batch_size}
+    chosen = {name: getattr(options, name) for name in NETWORK_SETTINGS}
     return {name: value for name, value in chosen.items() if value is not None}
 
 

@@ -52,4 +52,5 @@ def run(options: argparse.Namespace) -> None:
     title = f"{options.dataset}, step {step}, {options.metric} distance"
     facts = {"step": step, "dataset": options.dataset, "root": options.root}
     facts |= {"split": options.split, "workdir": options.workdir}
+    facts |= {name: getattr(opened.recipe.eval, name) for name in ("checkpoint", "weights", "flip")}
     ranked.rank_and_publish(title, query, [gallery], options, facts)

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_pipeline import datasets
 from luperson_jax import checkpoint, cli, embeddings
@@ -157,6 +157,22 @@ def test_embed_keeps_order_and_names_and_needs_no_identity(workdir, evaluated, t
         assert np.all(found.pid == -1)
 
 
+def test_with_mirror_images_left_and_right_are_alike(workdir, labelled_world, tmp_path):
+    picture = next(iter((labelled_world / "query").iterdir()))
+    with Image.open(picture) as opened:
+        opened.save(tmp_path / "a.png")
+        ImageOps.mirror(opened).save(tmp_path / "b.png")
+    apart = {}
+    for option in ("--flip", "--no-flip"):
+        out = tmp_path / f"{option}.npz"
+        asked = ["embed", "--workdir", workdir, tmp_path / "a.png", tmp_path / "b.png"]
+        assert luperson(*asked, option, f"--out={out}") == 0
+        one, other = embeddings.read(out, labelled=False).features
+        apart[option] = np.abs(one - other).max() / np.abs(one).max()
+    assert apart["--flip"] < 1e-5
+    assert apart["--no-flip"] > 1e-3
+
+
 def test_search_finds_a_picture_in_its_folder(workdir, labelled_world, tmp_path, capsys):
     gallery = labelled_world / "bounding_box_test"
     query = sorted(gallery.iterdir())[3]
@@ -294,6 +310,7 @@ MISTAKES = {
         ["image_folder", "no query images"],
     ),
     "no such split": ([*EVALUATE, "--split=2"], ["split 2 of market1501"]),
+    "no average": ([*EVALUATE, "--weights=average"], ["keeps no average"]),
     "batch and devices": ([*EVALUATE, "--batch-size=3"], ["eval.batch_size=3", "2 devices"]),
     "embeddings exist": ([*EVALUATE, "--save-embeddings={saved}"], ["saved exists"]),
     "no folder for JSON": ([*METRICS, "--json={tmp}/absent/a.json"], ["--json", "no folder"]),
