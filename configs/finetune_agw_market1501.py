@@ -41,14 +41,11 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (256, 128)  # bicubic, on the host; pad and crop work on it
-    config.data.resize = "bicubic"
     config.data.size = (256, 128)
     config.data.batch_size = 64
     config.data.sampler = "pk"
     config.data.num_instances = 4  # K; P = 16 identities
-    config.data.unreadable = "error"
     config.data.num_workers = 8
-    config.data.worker_kind = "threads"
 
     config.augment = ConfigDict()
     config.augment.recipe = "finetune"  # flip, pad 10 and crop, random erasing
@@ -66,7 +63,6 @@ def get_config(argument: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 120
-    config.train.seed = 0
     config.train.log_every_steps = 50
     config.train.checkpoint_every_epochs = 5
     config.train.keep_checkpoints = 1

@@ -52,15 +52,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (384, 128)  # bicubic, on the host; pad and crop work on it
-    config.data.resize = "bicubic"
     config.data.size = (384, 128)
     config.data.batch_size = 64
     config.data.sampler = "pk"
     config.data.num_instances = 16  # K; P = 4 identities
     config.data.strided_groups = True  # every BatchNorm group has 4 identities
-    config.data.unreadable = "error"
     config.data.num_workers = 8
-    config.data.worker_kind = "threads"
 
     config.augment = ConfigDict()
     config.augment.recipe = "finetune"  # flip, pad 10 and crop, random erasing
@@ -79,7 +76,6 @@ def get_config(argument: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 60
-    config.train.seed = 0
     config.train.log_every_steps = 50
     config.train.checkpoint_every_epochs = 5
     config.train.keep_checkpoints = 1
@@ -87,6 +83,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.dataset = "market1501"
     config.eval.root = ""
-    config.eval.every_epochs = 60  # the last epoch; fewer also tell the best
+    config.eval.every_epochs = 60  # the last; fewer also tell the best
     config.eval.batch_size = 128
     return finetuning.apply(config, argument)

@@ -43,14 +43,11 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (384, 128)  # bicubic, on the host; pad and crop work on it
-    config.data.resize = "bicubic"
     config.data.size = (384, 128)
     config.data.batch_size = 64
     config.data.sampler = "pk"
     config.data.num_instances = 16  # K; P = 4 identities
-    config.data.unreadable = "error"
     config.data.num_workers = 8
-    config.data.worker_kind = "threads"
 
     config.augment = ConfigDict()
     config.augment.recipe = "finetune-auto"  # AutoAugment, flip, pad 10 and crop, random erasing
@@ -69,7 +66,6 @@ def get_config(argument: str = "") -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.epochs = 60
-    config.train.seed = 0
     config.train.log_every_steps = 50
     config.train.checkpoint_every_epochs = 5
     config.train.keep_checkpoints = 1
