@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from tests import converted
 from tests.parity import torch_losses, torch_nets, torch_reid
 from tests.parity.cases import NUM_CLASSES, Arrays, arrays_of, to_nchw, to_nhwc
 
-VANISHING = ".W.0.bias"
-"""End of names of parameters without effect: constants that the next normalization takes away, in
-non-local blocks. Their gradients are 0 by the formula, and rounding in any computation."""
+NOTHING = 1e-5
+"""Share of the largest gradient below which one of a non-local block is rounding: constants in
+front of a normalization have no effect, so by the formula their gradient is 0."""
 
 
 def twin_outputs(twin: nn.Module, images: np.ndarray, encoder: str = "encoder_q") -> Arrays:
@@ -276,16 +276,19 @@ def outcomes_apart(got: Outcome, wanted: Outcome, start: Arrays) -> dict[str, fl
         by its norm |got - wanted| / |wanted|: `gradients`; `statistics`, the running ones;
         `parameters`; `changes`, parameters after less before the step; of MoCo also
         `key encoder` (parameters and statistics) and `queue`. The queue's pointer must be equal.
-        Gradients and changes of `VANISHING` parameters do not count; the former must be next to
-        nothing.
+        Of non-local blocks, gradients that are next to `NOTHING` must be so in both and count no
+        further, nor do the changes by them.
     """
-    for one in (got, wanted):
-        slopes = {name: np.linalg.norm(array) for name, array in one.gradients.items()}
-        vanishing = max((slopes[name] for name in slopes if name.endswith(VANISHING)), default=0)
-        assert vanishing < 1e-5 * max(slopes.values()), slopes
+    least = NOTHING * max(map(np.linalg.norm, wanted.gradients.values()))
+    nothing = {
+        name
+        for name, slope in wanted.gradients.items()
+        if ".NL_" in name and np.linalg.norm(slope) < least
+    }
+    assert all(np.linalg.norm(got.gradients[name]) < least for name in nothing), nothing
     found = {
         "loss": abs(got.loss - wanted.loss) / abs(wanted.loss),
-        "gradients": _largest(*map(_without_vanishing, (got.gradients, wanted.gradients))),
+        "gradients": _largest(got.gradients, wanted.gradients, nothing),
     }
     assert got.tensors.keys() == wanted.tensors.keys()
     parts: dict[str, list[str]] = {}
@@ -296,12 +299,8 @@ def outcomes_apart(got: Outcome, wanted: Outcome, start: Arrays) -> dict[str, fl
         found[part] = _largest(*pair)
         if part == "parameters":
             moved = [{name: one[name] - start[name] for name in names} for one in pair]
-            found["changes"] = _largest(*map(_without_vanishing, moved))
+            found["changes"] = _largest(*moved, nothing)
     return found
-
-
-def _without_vanishing(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if not name.endswith(VANISHING)}
 
 
 def _part(name: str) -> str:
@@ -312,9 +311,9 @@ def _part(name: str) -> str:
     return "statistics" if ".running_" in name else "parameters"
 
 
-def _largest(got: Arrays, wanted: Arrays) -> float:
+def _largest(got: Arrays, wanted: Arrays, without: Collection[str] = ()) -> float:
     assert got.keys() == wanted.keys(), got.keys() ^ wanted.keys()
-    return max(_apart(got[name], wanted[name]) for name in wanted)
+    return max(_apart(got[name], wanted[name]) for name in wanted if name not in without)
 
 
 def _apart(got: np.ndarray, wanted: np.ndarray) -> float:
