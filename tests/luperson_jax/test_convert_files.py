@@ -224,6 +224,7 @@ def _tar_of(name: str, data: bytes) -> bytes:
         (b"PK\x03\x04" + bytes(60), ["incomplete zip"]),
         (_zip_of(**{"\xe9.npy": b""}).replace("\xe9".encode(), b"\xff\xff"), ["damaged", "zip"]),
     ],
+    ids=lambda value: "file" if isinstance(value, bytes) else " ".join(value),  # zips hold times
 )
 def test_what_is_no_weight_file_is_told_what_it_is(tmp_path, data, words):
     path = tmp_path / "weights.pth"
