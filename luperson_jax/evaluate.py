@@ -16,7 +16,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
 from luperson_jax import averaging, checkpoint, config, html_report, models, recipe_file, sharding
-from luperson_jax.report import Figures, Reporter, ranking_table, ranking_values
+from luperson_jax.report import Figures, Reporter, all_ranking_values, ranking_table
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
@@ -184,7 +184,7 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
     if best and step is None:
         raise InputError(
             f"{workdir} has no checkpoint that was evaluated, so none is the best; "
-            "use --config.eval.checkpoint=last"
+            "evaluate the last one: --config.eval.checkpoint=last, or --checkpoint last"
         )
     step, tree = saved.read(step)
     saved.close()
@@ -248,11 +248,7 @@ def write_results(
     path: pathlib.Path, measured: Measurement, best: tuple[int, dict[str, float]] | None = None
 ) -> None:
     """The figures of an evaluation as JSON; below `best` those of the best one of the run."""
-    report = measured.ranking
-    values: dict[str, Any] = {"step": measured.step, **ranking_values(report)}
-    values["cmc"] = [float(value) for value in report.cmc]
-    values["num_queries"] = report.num_queries
-    values["num_valid_queries"] = report.num_valid_queries
+    values: dict[str, Any] = {"step": measured.step, **all_ranking_values(measured.ranking)}
     if best is not None:
         values["best"] = {"step": best[0], **best[1]}
     path.write_text(json.dumps(values, indent=2) + "\n")

@@ -211,6 +211,16 @@ def ranking_values(report: RankingReport) -> dict[str, float]:
     return {"mAP": report.mAP, "mINP": report.mINP, **ranks}
 
 
+def all_ranking_values(report: RankingReport) -> dict[str, Any]:
+    """`ranking_values`, the whole CMC and the numbers of queries, for JSON."""
+    return {
+        **ranking_values(report),
+        "cmc": [float(value) for value in report.cmc],
+        "num_queries": report.num_queries,
+        "num_valid_queries": report.num_valid_queries,
+    }
+
+
 def _step_of(line: str) -> float:
     """The step of a JSON line; infinite where a killed process left it incomplete."""
     try:

@@ -62,6 +62,8 @@ def recipe_of(cell: Cell, options: argparse.Namespace) -> config.Recipe:
     ]
     tree = config.read(options.method[cell.method].format(**words), settings)
     tree["train"] |= {"seed": cell.seed, "init_from": options.weights[cell.init].format(**words)}
+    if options.repeats:
+        tree["data"]["repeat"] = options.repeats[cell.ratio]
     if options.split:
         tree["data"] |= {"subset": finetuning.SPLITS[options.split], "ratio": cell.ratio}
     return config.resolve(tree, tasks.OPTIONS)
@@ -174,6 +176,16 @@ def run(options: argparse.Namespace) -> None:
     console.print(f"{options.root / TABLE_FILE}, {options.root / CURVE_FILE}")
 
 
+def repeats_of(text: str, ratios: Sequence[float]) -> dict[float, int]:
+    """How often an image stands in an epoch, by ratio: one number for all, or one for each."""
+    if not text:
+        return {}
+    numbers = [int(part) for part in text.split(",")]
+    if len(numbers) not in (1, len(ratios)):
+        raise InputError(f"--repeats {text}: expected one number, or one for each of {ratios}")
+    return dict(zip(ratios, numbers * len(ratios), strict=False))
+
+
 def _named(parts: Sequence[str], option: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in parts]
     if any(not name or not equals for name, equals, _ in pairs):
@@ -192,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", action="append", required=True, help="NAME=FILE or NAME=")
     parser.add_argument("--split", choices=list(finetuning.SPLITS), default="", help="id or im")
     parser.add_argument("--ratios", default="1.0", help="shares, by commas; need --split")
+    parser.add_argument("--repeats", default="", help="data.repeat, for all ratios or each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.SETTING=VALUE")
     options = parser.parse_args(arguments)
@@ -203,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.ratios = [float(part) for part in options.ratios.split(",")]
         if not options.split and options.ratios != [1.0]:
             raise InputError("--ratios needs --split: id for identities, im for images")
+        options.repeats = repeats_of(options.repeats, options.ratios)
         run(options)
     except (InputError, ValueError, KeyError) as error:
         sys.stderr.write(f"run_table: {error}\n")

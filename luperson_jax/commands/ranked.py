@@ -10,7 +10,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax import embeddings, html_report
 from luperson_jax.commands import output
-from luperson_jax.report import ranking_table, ranking_values
+from luperson_jax.report import all_ranking_values, ranking_table
 from luperson_jax.retrieval import expansion, inputs, protocols, ranking
 from luperson_jax.retrieval.rerank import Reranked, rerank
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -206,9 +206,9 @@ def publish(
     output.say(ranking_table(reports, title))
     if options.json:
         *_, final = reports.values()
-        values = {**_figures(final), **facts, "settings": _settings(options)}
+        values = {**all_ranking_values(final), **facts, "settings": _settings(options)}
         if RERANKED in reports:
-            values["without_rerank"] = _figures(reports[PLAIN])
+            values["without_rerank"] = all_ranking_values(reports[PLAIN])
         output.write_json(options.json, values)
     if options.report:
         page = html_report.make_of_sets(
@@ -218,15 +218,6 @@ def publish(
     written = [path for path in (options.json, options.report) if path]
     if written:
         output.say(f"written: {', '.join(written)}")
-
-
-def _figures(report: RankingReport) -> dict[str, Any]:
-    return {
-        **ranking_values(report),
-        "cmc": [float(value) for value in report.cmc],
-        "num_queries": report.num_queries,
-        "num_valid_queries": report.num_valid_queries,
-    }
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Checks of features and labels where they enter the retrieval code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -62,10 +62,29 @@ def check_finite(name: str, matrix: np.ndarray, row_names: np.ndarray | None = N
         )
 
 
-def check_metric(metric: str) -> None:
-    """Raises InputError for a metric that does not exist."""
-    if metric not in METRICS:
-        raise InputError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+def check_metric(metric: str, known: Sequence[str] = METRICS) -> None:
+    """Raises InputError for a metric that is not among the known ones."""
+    if metric not in known:
+        raise InputError(f"unknown metric {metric!r}; expected one of {', '.join(known)}")
+
+
+def check_sets(sets: Mapping[str, np.ndarray]) -> None:
+    """Checks sets of features and that they can be compared with each other.
+
+    Args:
+        sets: features [., D] by what they are of, such as "query" and "gallery".
+
+    Raises:
+        InputError: as `check_features`; sets of different length D.
+    """
+    first = next(iter(sets))
+    for name, features in sets.items():
+        check_features(name, features)
+        if features.shape[1] != sets[first].shape[1]:
+            raise InputError(
+                f"{first} features have {sets[first].shape[1]} dimensions and {name} features "
+                f"{features.shape[1]}; embed both with the same model"
+            )
 
 
 def check_pair(query: np.ndarray, gallery: np.ndarray | Sequence[np.ndarray], metric: str) -> None:
@@ -77,21 +96,14 @@ def check_pair(query: np.ndarray, gallery: np.ndarray | Sequence[np.ndarray], me
         metric: one of `METRICS`.
 
     Raises:
-        InputError: as `check_features`; an unknown metric; sides of different length D.
+        InputError: as `check_sets`; an unknown metric; no gallery.
     """
     check_metric(metric)
-    check_features("query", query)
     parts = [gallery] if isinstance(gallery, np.ndarray) else list(gallery)
     if not parts:
         raise InputError("the gallery is an empty list; give at least one set of features")
-    for number, part in enumerate(parts):
-        name = "gallery" if len(parts) == 1 else f"gallery {number}"
-        check_features(name, part)
-        if query.shape[1] != part.shape[1]:
-            raise InputError(
-                f"query features have {query.shape[1]} dimensions and {name} features "
-                f"{part.shape[1]}; embed both with the same model"
-            )
+    names = ["gallery"] if len(parts) == 1 else [f"gallery {i}" for i in range(len(parts))]
+    check_sets({"query": query, **dict(zip(names, parts, strict=True))})
 
 
 def check_column(name: str, column: np.ndarray, num_rows: int) -> None:

@@ -20,8 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
 from luperson_jax.losses.metric import METRICS, pairwise_distances
-from luperson_jax.retrieval import merging
-from luperson_jax.retrieval.inputs import check_features
+from luperson_jax.retrieval import inputs, merging
 from luperson_jax.retrieval.merging import Neighbors
 from luperson_jax.retrieval.tiles import HostRows, local_mesh
 from luperson_jax.sharding import DATA_AXIS, over_batch, replicated
@@ -90,20 +89,10 @@ def check_search(sets: dict[str, np.ndarray], k: int, metric: str, setting: str 
     Raises:
         InputError: as `nearest`.
     """
-    if metric not in METRICS:
-        raise InputError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    inputs.check_metric(metric, METRICS)
     if k < 1:
         raise InputError(f"{setting} is {k}; expected at least 1")
-    widths = {}
-    for name, features in sets.items():
-        check_features(name, features)
-        widths[features.shape[1]] = name
-    if len(widths) > 1:
-        (one, first), (two, second) = list(widths.items())[:2]
-        raise InputError(
-            f"{first} features have {one} dimensions and {second} features {two}; embed both with "
-            "the same model"
-        )
+    inputs.check_sets(sets)
 
 
 def nearest_and_farthest(
