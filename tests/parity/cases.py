@@ -90,6 +90,7 @@ LARGE = {
     "AGW R101": _fastreid(101, pooling="gem", non_local=True),
     "SBS R152": _fastreid(152, pooling="gem_learned", non_local=True),
     "MGN R101": _mgn(101, extra_bn=True),
+    "MGN R152": _mgn(152, extra_bn=True),
 }
 """Too slow to compile for the tests; `scripts/check_conversion.py` has them too."""
 
