@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from luperson_jax import config, tasks
+from luperson_jax import checkpoint, config, tasks, train
 
 SIZE = (32, 16)
 
@@ -91,6 +91,16 @@ def tiny(name: str, root: Any, **changes: Any) -> config.Recipe:
         group, setting = path.split("__")
         tree[group][setting] = value
     return config.resolve(tree, tasks.OPTIONS)
+
+
+def run(recipe: config.Recipe, workdir: Any) -> Any:
+    """Trains to the end of a recipe."""
+    return train.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+
+
+def final(workdir: Any) -> tuple[int, Any]:
+    """Step and tree of the newest checkpoint."""
+    return checkpoint.Checkpoints(workdir, read_only=True).read()
 
 
 def assert_trees_equal(first: Any, second: Any) -> None:

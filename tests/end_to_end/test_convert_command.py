@@ -5,23 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from luperson_jax import checkpoint, cli, config, tasks, train
+from luperson_jax import cli, config, tasks, train
 from luperson_jax.augment import recipes
 from luperson_jax.convert import files, translate
-from tests.helpers import assert_trees_equal, tiny
+from tests.helpers import assert_trees_equal, final, run, tiny
 from tests.luperson_jax.test_convert_families import BOT, MOCO, model_of
 
 
 def convert(*arguments: object) -> int:
     return cli.main(["convert", *map(str, arguments)])
-
-
-def run(recipe, workdir):
-    return train.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
-
-
-def final(workdir):
-    return checkpoint.Checkpoints(workdir, read_only=True).read()[1]
 
 
 def write_configuration(recipe, path):
@@ -80,7 +72,7 @@ def test_a_run_starts_from_any_form(form, tmp_path, labelled_world, unlabelled_w
     reporter = train.Reporter(tmp_path / "finetune", 1, 1)
     state = train._start_from(current, train.initial_state(current), reporter)
     reporter.close()
-    wanted = final(tmp_path / "workdir")
+    wanted = final(tmp_path / "workdir")[1]
     assert_trees_equal(state.params["backbone"], wanted["params"]["backbone"])
     assert_trees_equal(state.extra["stats"]["backbone"], wanted["extra"]["stats"]["backbone"])
     out = capsys.readouterr().out
@@ -103,7 +95,7 @@ def test_a_pretraining_goes_on_after_a_detour_through_a_file(form, tmp_path, unl
     configuration = write_configuration(recipe, tmp_path / "config.py")
     assert convert(detour, tmp_path / "again", "--config", configuration) == 0
     run(recipe, tmp_path / "again")
-    assert_trees_equal(final(tmp_path / "again"), final(tmp_path / "whole"))
+    assert_trees_equal(final(tmp_path / "again")[1], final(tmp_path / "whole")[1])
 
 
 EMA = {"train__average": "ema", "eval__weights": "average"}
@@ -127,7 +119,7 @@ def test_a_fine_tuned_model_is_evaluated_from_a_file(
     configuration = write_configuration(recipe, tmp_path / "config.py")
     chosen = ["--config", configuration, "--set", "data.num_workers=0"]
     assert convert(tmp_path / "a.safetensors", tmp_path / "again", *chosen) == 0
-    before, after = final(tmp_path / "run"), final(tmp_path / "again")
+    before, after = final(tmp_path / "run")[1], final(tmp_path / "again")[1]
     assert int(after["step"]) == 0
     if method == "mgn":
         before = {
