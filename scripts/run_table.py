@@ -134,8 +134,8 @@ def draw_curves(rows: list[dict[str, Any]], path: pathlib.Path, split: str) -> N
     """mAP against the ratio: a panel for each method, a line for each weights."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure = Figure(figsize=(4.2 * len(methods), 3.4), layout="tight")
-    for place, method in enumerate(methods, start=1):
-        axes = figure.add_subplot(1, len(methods), place)
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for axes, method in zip(panels, methods, strict=True):
         for init in dict.fromkeys(row["init"] for row in rows):
             groups = {
                 key[2]: [100 * one["mAP"] for one in group]
