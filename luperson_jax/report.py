@@ -15,6 +15,7 @@ import rich.table
 import tensorboardX
 
 from data_pipeline.errors import InputError, shorten
+from luperson_jax.retrieval import protocols
 from luperson_jax.structs import RankingReport
 
 METRICS_FILE = "metrics.jsonl"
@@ -205,7 +206,7 @@ def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
     return table
 
 
-def ranking_values(report: RankingReport) -> dict[str, float]:
+def ranking_values(report: RankingReport | protocols.Result) -> dict[str, float]:
     """The figures of a ranking as plain numbers, 0..1, for JSON and curves."""
     ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10)}
     return {"mAP": report.mAP, "mINP": report.mINP, **ranks}

@@ -10,7 +10,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax import embeddings, html_report
 from luperson_jax.commands import output
-from luperson_jax.report import all_ranking_values, ranking_table
+from luperson_jax.report import all_ranking_values, ranking_table, ranking_values
 from luperson_jax.retrieval import expansion, inputs, protocols, ranking
 from luperson_jax.retrieval.rerank import Reranked, rerank
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -125,8 +125,7 @@ def _by_protocol(
     result = protocols.evaluate(
         query, gallery, protocol, metric=options.metric, max_rank=options.max_rank
     )
-    values: dict[str, Any] = {"mAP": result.mAP, "mINP": result.mINP}
-    values |= {f"rank{k}": float(result.cmc[min(k, len(result.cmc)) - 1]) for k in (1, 5, 10)}
+    values: dict[str, Any] = {**ranking_values(result)}
     averaged = f", mean of {result.num_averaged}" if result.num_averaged > 1 else ""
     shares = "  ".join(f"{name} {100 * value:.2f} %" for name, value in values.items())
     output.say(f"{title}, protocol {options.protocol}{averaged}", shares)
