@@ -4,7 +4,9 @@ Each returns int64 [steps, B] rows of the table. The number of steps does not de
 the epoch, so that a step number alone tells the epoch.
 """
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -42,8 +44,11 @@ def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int)
     Mei: FastReID: A PyTorch Toolbox for General Instance Re-identification. 2020,
     arXiv:2006.02631).
 
-    An epoch is floor(labelled images / batch_size) steps, as published recipes count it. A pass
-    usually ends earlier; passes follow one another until the epoch is full.
+    Passes follow one another in one stream that runs on through the whole training, as there; pass
+    number p depends on the seed and p alone. An epoch is the next floor(labelled images /
+    batch_size) batches of the stream, as published recipes count it, and may begin or end inside a
+    pass. A pass cut short at every epoch would draw identities with few images too often, as those
+    with many are what its end consists of.
 
     Returns:
         [steps, P * K] rows, the K of an identity side by side. Unlabelled rows are never drawn.
@@ -52,7 +57,24 @@ def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int)
         InputError: batch_size is no multiple of num_instances, fewer labelled rows than a batch,
             fewer identities than P.
     """
-    return _identity_batches(table, batch_size, num_instances, seed, epoch, _pass_of_all_images)
+    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+    counts = np.unique(table.pid[rows], return_counts=True)[1]
+    num_groups = np.maximum(counts // num_instances, 1)
+    lengths = _known_lengths(num_groups.tobytes(), num_identities, seed)
+
+    def length_of(number: int) -> int:
+        if number not in lengths:
+            drawn = _draw_identities(num_groups, num_identities, _generator(seed, number))
+            lengths[number] = len(drawn)
+        return lengths[number]
+
+    def draw(number: int) -> np.ndarray:
+        generator = _generator(seed, number)
+        identities = _draw_identities(num_groups, num_identities, generator)
+        groups = _groups_of_images(table, rows, identities, num_instances, generator)
+        return groups.reshape(len(groups), -1)
+
+    return _part_of_stream(epoch * steps, steps, length_of, draw)
 
 
 def pk_camera(
@@ -60,17 +82,27 @@ def pk_camera(
 ) -> np.ndarray:
     """P identities with K images each, from as many cameras as the identity has.
 
-    A pass takes every identity once, whatever the number of its images ("balanced"). The first
-    image is random; each further one comes from a camera that was drawn least so far, and is new
-    as long as the identity has unused images. Steps, result and errors as in `pk`; rows of an
-    unknown camera count as one camera.
+    A pass takes every identity once, whatever the number of its images ("balanced"), but for those
+    left over when fewer than P remain. The first image is random; each further one comes from a
+    camera that was drawn least so far, and is new as long as the identity has unused images.
+    Stream of passes, steps, result and errors as in `pk`; rows of an unknown camera count as one
+    camera.
     """
-    return _identity_batches(table, batch_size, num_instances, seed, epoch, _pass_across_cameras)
+    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+
+    def draw(number: int) -> np.ndarray:
+        return _pass_across_cameras(
+            table, rows, num_identities, num_instances, _generator(seed, number)
+        )
+
+    length = table.num_ids // num_identities
+    return _part_of_stream(epoch * steps, steps, lambda _: length, draw)
 
 
-def _identity_batches(
-    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int, one_pass
-) -> np.ndarray:
+def _check_identities(
+    table: Table, batch_size: int, num_instances: int
+) -> tuple[np.ndarray, int, int]:
+    """The labelled rows, the identities of a batch and the steps of an epoch."""
     _check_batch_size(batch_size)
     if num_instances < 1 or batch_size % num_instances:
         raise InputError(
@@ -86,57 +118,94 @@ def _identity_batches(
             f"{num_identities} identities in a batch, the table has {table.num_ids}; "
             "lower data.batch_size or raise data.num_instances"
         )
-    generator = _generator(seed, epoch)
-    batches: list[np.ndarray] = []
-    while len(batches) < steps:
-        batches.extend(one_pass(table, rows, num_identities, num_instances, generator))
-    return np.stack(batches[:steps])
+    return rows, num_identities, steps
 
 
-def _pass_of_all_images(
-    table: Table, rows: np.ndarray, num_identities: int, num_instances: int, generator
-) -> Iterator[np.ndarray]:
+def _part_of_stream(
+    first: int,
+    num: int,
+    length_of: Callable[[int], int],
+    draw: Callable[[int], np.ndarray],
+) -> np.ndarray:
+    """Batches `first` to `first + num` of passes laid end to end; only their passes are drawn."""
+    parts, end = [], 0
+    for number in itertools.count():
+        begin, end = end, end + length_of(number)
+        if end > first:
+            parts.append(draw(number)[max(first - begin, 0) : first + num - begin])
+        if end >= first + num:
+            return np.concatenate(parts)
+    raise AssertionError("the stream has no end")
+
+
+@functools.lru_cache(maxsize=8)
+def _known_lengths(num_groups: bytes, num_identities: int, seed: int) -> dict[int, int]:
+    """Steps of the passes that were counted already, by number of the pass.
+
+    The length of a pass is random, so that finding the place of an epoch takes the lengths of all
+    passes before it. They are facts about the arguments: a memory of them changes no result.
+    """
+    del num_groups, num_identities, seed
+    return {}
+
+
+def _draw_identities(num_groups: np.ndarray, num_identities: int, generator) -> np.ndarray:
+    """Which identities stand in which batch of a pass: [steps, P] places in `num_groups`."""
+    left = num_groups.copy()
+    available = np.arange(len(left))
+    size = len(available)
+    batches = []
+    while size >= num_identities:
+        places = generator.choice(size, num_identities, replace=False)
+        batch = available[places]
+        left[batch] -= 1
+        batches.append(batch)
+        # Identities used up leave the pool: the last one takes their place, from behind, so that no
+        # place still to be visited moves.
+        for place in np.sort(places[left[batch] == 0])[::-1]:
+            size -= 1
+            available[place] = available[size]
+    return np.stack(batches)
+
+
+def _groups_of_images(
+    table: Table, rows: np.ndarray, identities: np.ndarray, num_instances: int, generator
+) -> np.ndarray:
+    """The images of each drawn identity: [steps, P, K] rows."""
     rows = generator.permutation(rows)
     rows = rows[np.argsort(table.pid[rows], kind="stable")]
     _, start, count = np.unique(table.pid[rows], return_index=True, return_counts=True)
     few = count < num_instances
-    # Positions in `rows` of the K images of an identity's next group, for those that resample.
+    # Places in `rows` of the K images of an identity's only group, for those that resample.
     resampled = generator.integers(0, count[few, None], (few.sum(), num_instances))
-    groups_of_few = rows[start[few, None] + resampled]
-    place_among_few = np.cumsum(few) - 1
 
-    left = np.maximum(count // num_instances, 1)
-    available = np.arange(len(left))
-    size = len(available)
-    while size >= num_identities:
-        batch = []
-        places = generator.choice(size, num_identities, replace=False)
-        for identity in available[places]:
-            left[identity] -= 1
-            if few[identity]:
-                batch.append(groups_of_few[place_among_few[identity]])
-            else:
-                first = start[identity] + left[identity] * num_instances
-                batch.append(rows[first : first + num_instances])
-        # Identities used up leave the pool: the last one takes their place, from behind, so that no
-        # place still to be visited moves.
-        for place in np.sort(places)[::-1]:
-            if left[available[place]] == 0:
-                size -= 1
-                available[place] = available[size]
-        yield np.concatenate(batch)
+    flat = identities.reshape(-1)
+    offset = _times_before(flat)[:, None] * num_instances + np.arange(num_instances)
+    offset = np.where(few[flat, None], 0, offset)
+    offset[few[flat]] = resampled[(np.cumsum(few) - 1)[flat[few[flat]]]]
+    return rows[start[flat, None] + offset].reshape(*identities.shape, num_instances)
+
+
+def _times_before(values: np.ndarray) -> np.ndarray:
+    """How often each value stands further ahead in the list already."""
+    order = np.argsort(values, kind="stable")
+    run = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]
+    length = np.diff(np.r_[run, len(values)])
+    times = np.empty_like(order)
+    times[order] = np.arange(len(values)) - np.repeat(run, length)
+    return times
 
 
 def _pass_across_cameras(
     table: Table, rows: np.ndarray, num_identities: int, num_instances: int, generator
-) -> Iterator[np.ndarray]:
+) -> np.ndarray:
     rows = _cameras_in_turn(table, generator.permutation(rows))
     _, start, count = np.unique(table.pid[rows], return_index=True, return_counts=True)
     # An identity with fewer than K images is gone through again, in the same turn of cameras.
     groups = rows[start[:, None] + np.arange(num_instances) % count[:, None]]
     groups = groups[generator.permutation(len(groups))]
-    for first in range(0, len(groups) - num_identities + 1, num_identities):
-        yield groups[first : first + num_identities].reshape(-1)
+    steps = len(groups) // num_identities
+    return groups[: steps * num_identities].reshape(steps, -1)
 
 
 def _cameras_in_turn(table: Table, rows: np.ndarray) -> np.ndarray:
@@ -156,8 +225,9 @@ def _cameras_in_turn(table: Table, rows: np.ndarray) -> np.ndarray:
     return rows[np.lexsort((leader, turn, pid))]
 
 
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, epoch]))
+def _generator(seed: int, number: int) -> np.random.Generator:
+    """The draws of one epoch or pass."""
+    return np.random.default_rng(np.random.SeedSequence([seed, number]))
 
 
 def _num_steps(num_rows: int, batch_size: int, what: str) -> int:

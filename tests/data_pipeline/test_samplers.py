@@ -206,3 +206,79 @@ def test_every_identity_meets_every_other(sampler):
     rows = np.concatenate([sampler(table, 8, 4, 0, epoch) for epoch in range(60)])
     pairs = {tuple(sorted(set(batch))) for batch in table.pid[rows].tolist()}
     assert len(pairs) == 10
+
+
+def slow_pass(table, num_identities, num_instances, generator):
+    """Batches of one pass, one identity and image at a time."""
+    rows = np.flatnonzero(table.pid >= 0)
+    count = {pid: int((table.pid == pid).sum()) for pid in sorted(set(table.pid[rows]))}
+    left = {pid: max(number // num_instances, 1) for pid, number in count.items()}
+    pool, chosen = sorted(left), []
+    while len(pool) >= num_identities:
+        places = generator.choice(len(pool), num_identities, replace=False)
+        chosen.append([pool[place] for place in places])
+        for pid in chosen[-1]:
+            left[pid] -= 1
+        for place in sorted(places, reverse=True):
+            if left[pool[place]] == 0:
+                pool[place] = pool[-1]
+                pool.pop()
+    order = generator.permutation(rows).tolist()
+    images = {pid: [row for row in order if table.pid[row] == pid] for pid in count}
+    few = [pid for pid in count if count[pid] < num_instances]
+    for pid in few:
+        images[pid] = [images[pid][i] for i in generator.integers(0, count[pid], num_instances)]
+    batches = []
+    for pids in chosen:
+        batches.append([])
+        for pid in pids:
+            batches[-1] += images[pid][:num_instances]
+            del images[pid][:num_instances]
+    return batches
+
+
+def slow_stream(table, num_steps, seed=0, num_identities=2, num_instances=4):
+    batches, number = [], 0
+    while len(batches) < num_steps:
+        generator = np.random.default_rng(np.random.SeedSequence([seed, number]))
+        batches += slow_pass(table, num_identities, num_instances, generator)
+        number += 1
+    return np.array(batches[:num_steps])
+
+
+def test_epochs_of_pk_are_one_stream_of_passes():
+    table, epochs = uneven_table(), 12
+    drawn = np.concatenate([draw(samplers.pk, table, 3, epoch) for epoch in range(epochs)])
+    np.testing.assert_array_equal(drawn, slow_stream(table, len(drawn), 3))
+
+
+def test_an_epoch_does_not_depend_on_those_asked_for_before():
+    table = uneven_table()
+    in_order = [draw(samplers.pk, table, 5, epoch) for epoch in range(8)]
+    samplers._known_lengths.cache_clear()
+    np.testing.assert_array_equal(draw(samplers.pk, table, 5, 7), in_order[7])
+    np.testing.assert_array_equal(draw(samplers.pk, table, 5, 2), in_order[2])
+
+
+def test_passes_of_pk_camera_run_on_through_the_epochs():
+    # 7 identities of 8 images: a pass is 3 batches of 2 identities, an epoch 7 batches.
+    table = table_of(np.repeat(np.arange(7), 8), np.tile([0, 1, 2, 3], 14))
+    drawn = np.concatenate([draw(samplers.pk_camera, table, 0, epoch) for epoch in range(6)])
+    pid = table.pid[drawn[:, ::4]].reshape(-1, 6)
+    assert len(pid) == 14
+    assert (np.diff(np.sort(pid), axis=1) > 0).all()
+    # Its images are those of the pass, and not of the epoch that shows it.
+    again = np.concatenate([draw(samplers.pk_camera, table, 0, epoch) for epoch in (1, 2)])
+    np.testing.assert_array_equal(drawn[7:21], again)
+
+
+@pytest.mark.parametrize("sizes", [(4,) * 30 + (40,) * 10, (2,) * 20 + (16,) * 12])
+def test_identities_are_drawn_as_often_as_whole_passes_draw_them(sizes):
+    # Steps of an epoch end inside of a pass: were it cut there, those with few images, which are
+    # used up before the end of a pass, would be drawn too often.
+    table = table_of(np.repeat(np.arange(len(sizes)), sizes))
+    drawn = np.concatenate([samplers.pk(table, 32, 4, 1, epoch) for epoch in range(60)])
+    whole = slow_stream(table, 400, seed=99, num_identities=8)
+    few = np.array(sizes) < max(sizes)
+    shares = [few[table.pid[rows[:, ::4]]].mean() for rows in (drawn, whole)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.03)
