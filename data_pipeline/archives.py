@@ -251,7 +251,7 @@ class _Writer:
         if _is_file(place) and place.stat().st_size == size:
             self.kept += 1
             return
-        with replacing(place) as part, open(part, "wb") as file:
+        with replacing(place, through=False) as part, open(part, "wb") as file:
             for piece in self._pieces(member, source):
                 file.write(piece)
         self.written += 1

@@ -9,8 +9,8 @@
 where they are not known, as of pictures of one's own.
 """
 
+import os
 import pathlib
-import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -208,22 +208,21 @@ def _keys(columns: Mapping[str, np.ndarray], num_rows: int, path: pathlib.Path) 
             f"key of {path} has shape {column.shape} and type {column.dtype}; expected {num_rows} "
             "strings, one for each row of the features"
         )
-    return tuple(map(str, column.tolist()))
+    return tuple(os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in column)
 
 
 def _write_folder(
     folder: pathlib.Path, features: np.ndarray, columns: Mapping[str, np.ndarray | Sequence[str]]
 ) -> None:
-    part = folder.with_name(f"{folder.name}.part")
-    try:
-        part.mkdir(exist_ok=True)
+    rows = pa.table({name: _column(column) for name, column in columns.items()})
+    with atomic.making(folder) as part:
         np.save(part / FEATURES_FILE, features)
-        rows = pa.table({name: pa.array(column) for name, column in columns.items()})
         pyarrow.parquet.write_table(rows, part / INDEX_FILE)
-        part.replace(folder)
-    except UnicodeEncodeError as error:
-        raise InputError(f"a file name is not UTF-8 ({error}); rename the file") from error
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _column(values: np.ndarray | Sequence[str]) -> pa.Array:
+    """Numbers, or text; bytes where a file name is not UTF-8, which text of Arrow has to be."""
+    try:
+        return pa.array(values)
+    except UnicodeEncodeError:
+        return pa.array([os.fsencode(one) for one in values])

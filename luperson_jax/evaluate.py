@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from data_pipeline import datasets, samplers
+from data_pipeline import atomic, datasets, samplers
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
@@ -111,7 +111,7 @@ class Evaluation:
                 figures=rows,
                 notes=notes,
             )
-            (workdir / REPORT_FILE).write_text(page)
+            atomic.write_text(workdir / REPORT_FILE, page)
             reporter.say(f"results in {workdir / RESULTS_FILE}, report in {workdir / REPORT_FILE}")
 
     def _title(self) -> str:
@@ -251,4 +251,4 @@ def write_results(
     values: dict[str, Any] = {"step": measured.step, **all_ranking_values(measured.ranking)}
     if best is not None:
         values["best"] = {"step": best[0], **best[1]}
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    atomic.write_text(path, json.dumps(values, indent=2) + "\n")

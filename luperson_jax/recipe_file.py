@@ -127,5 +127,4 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
 def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
     """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
-    with atomic.replacing(folder / RECIPE_FILE) as part:
-        part.write_text(json.dumps(written, indent=2) + "\n")
+    atomic.write_text(folder / RECIPE_FILE, json.dumps(written, indent=2) + "\n")

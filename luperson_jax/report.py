@@ -14,6 +14,7 @@ import rich.progress
 import rich.table
 import tensorboardX
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError, shorten
 from luperson_jax.retrieval import protocols
 from luperson_jax.structs import RankingReport
@@ -67,9 +68,7 @@ class Reporter:
             kept = [line for line in lines if _step_of(line) <= step]
             if len(kept) < len(lines):
                 self._lines.close()
-                part = self._path.with_suffix(".part")
-                part.write_text("".join(kept))
-                part.replace(self._path)
+                atomic.write_text(self._path, "".join(kept))
                 self._lines = self._path.open("a", buffering=1)
         if self._speaks and self.console.is_terminal:
             columns = rich.progress.Progress.get_default_columns()

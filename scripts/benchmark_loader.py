@@ -32,7 +32,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline import datasets, lmdb_store, records, samplers, storage
+from data_pipeline import atomic, datasets, lmdb_store, records, samplers, storage
 from data_pipeline.decode import decode, to_canvas
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout, lmdb_form
@@ -382,7 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             report = run(options, pathlib.Path(folder))
         if options.json is not None:
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
+            atomic.write_text(options.json, json.dumps(report, indent=2) + "\n")
     except (InputError, OSError) as error:
         sys.stderr.write(f"benchmark_loader: {error}\n")
         return 2

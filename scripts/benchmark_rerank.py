@@ -27,6 +27,7 @@ import rich.console
 import rich.table
 import sklearn.cluster
 
+from data_pipeline import atomic
 from luperson_jax.clustering.dbscan import dbscan
 from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.retrieval.rerank import rerank
@@ -228,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if program != "numpy" or sum(sizes) <= options.baseline_limit:
                 rows.append(measure_apart(work, program, sizes, dimension, k1))
                 if options.json:
-                    options.json.write_text(json.dumps(rows, indent=2) + "\n")
+                    atomic.write_text(options.json, json.dumps(rows, indent=2) + "\n")
     show(rows)
     return 0
 

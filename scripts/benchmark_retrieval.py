@@ -27,6 +27,7 @@ import numpy as np
 import rich.console
 import rich.table
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import ranking, tiles
 
@@ -313,7 +314,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rich.console.Console().print(table(results))
     if options.json:
         tile = tiles.tile_shape()._asdict()
-        options.json.write_text(json.dumps({"tile": tile, "cases": results}, indent=2) + "\n")
+        atomic.write_text(
+            options.json, json.dumps({"tile": tile, "cases": results}, indent=2) + "\n"
+        )
     return 0
 
 

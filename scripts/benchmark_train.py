@@ -21,6 +21,7 @@ import rich.table
 import training_speed
 from absl import logging
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             report = run(options, pathlib.Path(folder))
         if options.json is not None:
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
+            atomic.write_text(options.json, json.dumps(report, indent=2) + "\n")
     except (InputError, NonFiniteLoss, OSError) as error:
         sys.stderr.write(f"benchmark_train: {error}\n")
         return 1 if isinstance(error, NonFiniteLoss) else 2

@@ -37,6 +37,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the networks to compare with belong to the tests
 
+from data_pipeline import atomic  # noqa: E402
 from tests import converted  # noqa: E402
 from tests.parity import cases, comparing, torch_nets  # noqa: E402
 
@@ -217,7 +218,7 @@ def main() -> int:
             console.print(table)
         figures, agreed = {"width": options.width, "rows": rows}, all(map(agrees, rows))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        atomic.write_text(options.json, json.dumps(figures, indent=1) + "\n")
     return 0 if agreed else 1
 
 

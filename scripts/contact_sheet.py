@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from data_pipeline import atomic
 from data_pipeline.synthetic.world import World
 
 GAP = 6
@@ -46,7 +47,8 @@ def main() -> None:
     picture = Image.fromarray(sheet).quantize(COLORS, dither=Image.Dither.NONE)
     data = io.BytesIO()
     picture.save(data, format="png", optimize=True)
-    args.out.write_bytes(data.getvalue())
+    with atomic.replacing(args.out) as part:
+        part.write_bytes(data.getvalue())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from data_pipeline import datasets, decode, storage
+from data_pipeline import atomic, datasets, decode, storage
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, html_report, tasks, train
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
     reports = compare(root, unlabelled, labelled, options.seeds)
     results: dict[str, object] = {**summarize(reports)}
     results["seconds"] = round(time.perf_counter() - began, 1)
-    (root / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n")
+    atomic.write_text(root / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
 
     rows = {
         name if len(runs) == 1 else f"{name}, seed {seed}": report
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
         for seed, report in enumerate(runs)
     }
     pages = sorted(root.rglob(REPORT_FILE))
-    (root / REPORT_FILE).write_text(html_report.make_overview(rows, root, pages))
+    atomic.write_text(root / REPORT_FILE, html_report.make_overview(rows, root, pages))
     reporter = Reporter(root, 0, 1)
     reporter.say(ranking_table(rows, "people not seen in training"))
     reporter.say(json.dumps(results))

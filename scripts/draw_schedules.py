@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_pipeline import atomic
 from luperson_jax import config, optim, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -97,7 +98,8 @@ def main() -> int:
         differ |= worst > TOLERANCE
         sys.stdout.write(f"{METHODS[method]}: largest relative difference {worst:.1e}\n")
     panels[0].legend(fontsize=7)  # the same lines in every panel
-    figure.savefig(options.out)
+    with atomic.replacing(options.out) as part:
+        figure.savefig(part, format=pathlib.Path(options.out).suffix.lstrip("."))
     return int(differ)
 
 

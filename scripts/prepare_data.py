@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -134,8 +133,7 @@ def show_statistics(options: argparse.Namespace) -> None:
     if found.skipped:
         say(f"{len(found.skipped)} pictures could not be read:", *shorten(found.skipped))
     if options.json:
-        with atomic.replacing(pathlib.Path(options.json)) as part:
-            part.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+        atomic.write_text(options.json, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
 
 
 def unpack(options: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
-from luperson_jax import cli, config, finetuning, tasks, train
+from luperson_jax import cli, config, finetuning, plots, tasks, train
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CELL_FILE, TABLE_FILE, CURVE_FILE = "cell.json", "table.json", "curve.png"
@@ -79,8 +79,7 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     task = tasks.TASKS[recipe.task.name]
     train.run(recipe, str(workdir), task)
     values = {**dataclasses.asdict(cell), **measure(recipe, workdir)}
-    with atomic.replacing(path) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n")
+    atomic.write_text(path, json.dumps(values, indent=2) + "\n")
     return values
 
 
@@ -152,7 +151,7 @@ def draw_curves(rows: list[dict[str, Any]], path: pathlib.Path, split: str) -> N
         axes.set(title=method, xlabel=f"share of the {kind}, %", ylabel="mAP, %")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    plots.save(figure, path)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -170,7 +169,7 @@ def run(options: argparse.Namespace) -> None:
     for number, cell in enumerate(cells, start=1):
         console.print(f"[{number}/{len(cells)}] {cell.folder}", highlight=False, markup=False)
         rows.append(run_cell(cell, options))
-        (options.root / TABLE_FILE).write_text(json.dumps(rows, indent=2) + "\n")
+        atomic.write_text(options.root / TABLE_FILE, json.dumps(rows, indent=2) + "\n")
     print_table(rows, console)
     draw_curves(rows, options.root / CURVE_FILE, options.split)
     console.print(f"{options.root / TABLE_FILE}, {options.root / CURVE_FILE}")

@@ -173,8 +173,8 @@ def extract_video(job: Job) -> Record:
         return Record(job.video.name, failure=str(error))
     if part.exists():
         part.replace(folder)
-    with atomic.replacing(record_path(job.out, job.video)) as file:
-        file.write_text(json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+    text = json.dumps(dataclasses.asdict(record), indent=1) + "\n"
+    atomic.write_text(record_path(job.out, job.video), text)
     return record
 
 

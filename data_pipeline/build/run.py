@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -215,8 +216,7 @@ def _open_folder(out: pathlib.Path, options: Options) -> None:
         (out / extract.IMAGES).mkdir(exist_ok=True)
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"cannot use {out} as the folder of the crops: {error}") from error
-    with atomic.replacing(file) as part:
-        part.write_text(json.dumps(given, indent=1) + "\n")
+    atomic.write_text(file, json.dumps(given, indent=1) + "\n")
 
 
 def _run(
@@ -273,6 +273,5 @@ def _write_summary(out: pathlib.Path, summary: Summary) -> None:
     }
     for name, missing in lists.items():
         with atomic.replacing(out / name) as part:
-            part.write_text("".join(f"{one}\n" for one in missing), encoding="utf-8")
-    with atomic.replacing(out / SUMMARY_FILE) as part:
-        part.write_text(json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
+            part.write_bytes(os.fsencode("".join(f"{one}\n" for one in missing)))
+    atomic.write_text(out / SUMMARY_FILE, json.dumps(dataclasses.asdict(summary), indent=1) + "\n")

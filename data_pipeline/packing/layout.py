@@ -131,8 +131,7 @@ def _read(archive: Any, part: str, number: int) -> dict[str, np.ndarray]:
 
 def write_description(path: pathlib.Path, description: Mapping[str, Any]) -> None:
     """Writes what is known of a packed folder, for programs and people."""
-    with atomic.replacing(path) as part:
-        part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+    atomic.write_text(path, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_description(path: pathlib.Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data_pipeline import datasets
+from data_pipeline import atomic, datasets
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout
@@ -71,8 +71,10 @@ def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         found = sorted(path.name for path in home.iterdir())
-        # A process that was killed may have left this much.
-        found = [name for name in found if name != f"{layout.UNFINISHED}.part"]
+        for name in found:
+            if name.startswith(f"{layout.UNFINISHED}.") and atomic.is_part(name):
+                (home / name).unlink(missing_ok=True)  # of a process that was killed
+                found = [other for other in found if other != name]
     except OSError as error:
         raise InputError(f"cannot use OUT {out} as a folder: {error.strerror}") from error
     present = [name for name in (layout.DESCRIPTION, layout.UNFINISHED) if name in found]

@@ -116,7 +116,7 @@ def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def remove_parts(home: pathlib.Path) -> None:
     """Removes what writers that were killed have left."""
-    for path in home.glob(f"*.array_record-*{PART_SUFFIX}"):
+    for path in home.glob(f"*{PART_SUFFIX}"):
         path.unlink(missing_ok=True)
 
 

@@ -1,12 +1,11 @@
 """`luperson data check NAME DIR`: what a folder is, and how it compares with what was published."""
 
 import argparse
-import json
 import pathlib
 import sys
 
 from data_pipeline import datasets, doctor
-from data_pipeline.errors import InputError
+from luperson_jax.commands import output
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +34,5 @@ def run(options: argparse.Namespace) -> int:
     )
     sys.stdout.write("\n".join(doctor.describe(findings)) + "\n")
     if options.json:
-        values = doctor.to_dict(findings)
-        try:
-            options.json.write_text(json.dumps(values, indent=2) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write --json {options.json}: {error}") from error
+        output.write_json(options.json, doctor.to_dict(findings))
     return 0 if findings.healthy and (options.own or findings.published) else 1

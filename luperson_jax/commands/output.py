@@ -51,5 +51,4 @@ def write_json(path: str | pathlib.Path, values: Mapping[str, Any]) -> None:
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with atomic.replacing(pathlib.Path(path)) as part:
-        part.write_text(text)
+    atomic.write_text(path, text)

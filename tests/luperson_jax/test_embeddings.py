@@ -1,5 +1,6 @@
 """Saved embeddings: what comes back, what may be missing, and what is said of damaged files."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_what_was_saved_comes_back(tmp_path, name, labelled, keys):
     embeddings.write(tmp_path / name, before)
     assert_same(embeddings.read(tmp_path / name, labelled=labelled), before)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["set.npz", "set"])
+def test_file_names_that_are_not_utf8_come_back(tmp_path, name):
+    before = dataclasses.replace(embedded(2), key=("a", "b\udcc8"))
+    embeddings.write(tmp_path / name, before)
+    assert embeddings.read(tmp_path / name, labelled=False).key == before.key
 
 
 def test_features_of_a_folder_stay_on_disk(tmp_path):
