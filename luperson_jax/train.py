@@ -23,12 +23,10 @@ from luperson_jax import (
     optim,
     recipe_file,
     sharding,
+    states,
     training_table,
-    trees,
 )
-from luperson_jax.augment import recipes
 from luperson_jax.averaging import Averaging
-from luperson_jax.convert import sources, transfer
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
@@ -158,7 +156,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     if recipe.eval.weights == "average" and not recipe.train.average:
         raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
-    shapes = jax.eval_shape(functools.partial(_init, task, recipe, table))
+    shapes = jax.eval_shape(functools.partial(states.init, task, recipe, table))
     optimizer, schedule = optim.build(
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )
@@ -181,46 +179,15 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
 
 def initial_state(current: Run) -> TrainState:
     """The state at step 0, on the mesh."""
-    recipe = current.recipe
-
-    def start() -> TrainState:
-        params, extra = _init(current.task, recipe, current.table)
-        key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
-        opt_state = current.optimizer.init(params)
-        average = current.averaging.begin(params, extra)
-        return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key, average)
-
-    return jax.jit(start, out_shardings=sharding.replicated(current.mesh))()
-
-
-def to_tree(state: TrainState) -> Tree:
-    """The state as nested dicts: what a checkpoint holds."""
-    leaves = zip(trees.path_names(state.opt_state), jax.tree.leaves(state.opt_state), strict=True)
-    moments = {name.replace("/", "."): leaf for name, leaf in leaves}
-    fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
-    average = {"average": state.average} if state.average else {}
-    return {**fields, "opt_state": moments, **average}
-
-
-def from_tree(tree: Tree, like: TrainState) -> TrainState:
-    """The inverse of `to_tree`; `like` gives the structure of the optimizer's state."""
-    names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
-    structure = jax.tree.structure(like.opt_state)
-    opt_state = jax.tree.unflatten(structure, [tree["opt_state"][name] for name in names])
-    fields = {name: tree[name] for name in ("step", "params", "extra", "key")}
-    return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
-
-
-def _init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
-    example = Batch(
-        images=jnp.zeros((1, 1, *recipe.data.canvas, 3), jnp.uint8),
-        size=jnp.full((1, 2), 1, jnp.int32),
-        label=jnp.zeros(1, jnp.int32),
-        camera=jnp.zeros(1, jnp.int32),
-        index=jnp.zeros(1, jnp.int32),
-        mask=jnp.ones(1, bool),
+    begin = functools.partial(
+        states.begin,
+        current.task,
+        current.recipe,
+        current.table,
+        current.optimizer,
+        current.averaging,
     )
-    return task.init(jax.random.key(recipe.train.seed), example, table)
+    return jax.jit(begin, out_shardings=sharding.replicated(current.mesh))()
 
 
 def write_recipe(current: Run) -> None:
@@ -252,31 +219,16 @@ def _restore_or_start(
 ) -> TrainState:
     state = initial_state(current)
     reporter.say(clu.parameter_overview.get_parameter_overview(state.params, include_stats=False))
-    found = checkpoints.restore(to_tree(state))
+    found = checkpoints.restore(states.to_tree(state))
     if found is not None:
         reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
         # Into buffers of its own: the step donates them, and orbax may hold on to what it read.
-        return from_tree(sharding.put_replicated(found[1], current.mesh), state)
+        return states.from_tree(sharding.put_replicated(found[1], current.mesh), state)
     if current.recipe.train.init_from:
-        state = _start_from(current, state, reporter)
+        state, lines = states.take_backbone(state, current.recipe, current.averaging, current.mesh)
+        for line in lines:
+            reporter.say(line)
     return state
-
-
-def _start_from(current: Run, state: TrainState, reporter: Reporter) -> TrainState:
-    """The initial state with the backbone that `train.init_from` names."""
-    source = current.recipe.train.init_from
-    _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
-    target = {"params": state.params, "extra": state.extra}
-    filled, lines = transfer.take_backbone(target, model)
-    reporter.say(f"starting from {source} ({model.family}, {model.network}): " + "\n".join(lines))
-    statistics = recipes.statistics(current.recipe.augment.statistics)
-    if model.statistics is None:
-        reporter.say(f"note: {source} does not tell which pixel statistics its weights expect")
-    elif other := model.other_pixels(statistics):
-        reporter.say(f"note: {other}")
-    average = current.averaging.begin(filled["params"], filled["extra"])
-    placed = sharding.put_replicated({**filled, "average": average}, current.mesh)
-    return dataclasses.replace(state, **placed)
 
 
 def _train(
@@ -397,4 +349,4 @@ def _save(
     measured: evaluate.Measurement | None,
 ) -> None:
     metrics = ranking_values(measured.ranking) if measured is not None else None
-    checkpoints.save(step, to_tree(state), metrics)
+    checkpoints.save(step, states.to_tree(state), metrics)

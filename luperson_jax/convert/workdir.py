@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, config, sharding, tasks, train
+from luperson_jax import checkpoint, config, sharding, states, tasks, train
 from luperson_jax.augment import recipes
 from luperson_jax.convert import momentum
 from luperson_jax.convert.model import Model
@@ -44,7 +44,7 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     if other:
         raise InputError(other)
     current = train.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
-    tree = train.to_tree(train.initial_state(current))
+    tree = states.to_tree(train.initial_state(current))
     filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)
     step = 0
     if model.network.kind == "moco":

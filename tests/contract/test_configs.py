@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.records import make_table
-from luperson_jax import config, optim, tasks, train
+from luperson_jax import config, optim, states, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]
@@ -23,7 +23,7 @@ def test_configuration_builds(path, argument):
     recipe = config.resolve(config.load_file(str(path), argument), tasks.OPTIONS)
     table = make_table([(f"{i:05d}.jpg", i % 100, i % 4, -1) for i in range(3000)])
     task = tasks.TASKS[recipe.task.name].build(recipe, table)
-    params, _ = jax.eval_shape(functools.partial(train._init, task, recipe, table))
+    params, _ = jax.eval_shape(functools.partial(states.init, task, recipe, table))
     optimizer, schedule = optim.build(
         recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=9
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax import sharding, tasks, train
+from luperson_jax import sharding, states, tasks, train
 from luperson_jax.structs import Batch
 from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 
@@ -124,4 +124,4 @@ def test_embedding_depends_on_the_picture_alone(current):
 
 def test_state_survives_the_way_to_a_checkpoint_and_back(current):
     state = train.initial_state(current)
-    assert_trees_equal(train.from_tree(train.to_tree(state), state), state)
+    assert_trees_equal(states.from_tree(states.to_tree(state), state), state)

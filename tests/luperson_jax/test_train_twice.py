@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.loader import Loader
-from luperson_jax import sharding, tasks, train
+from luperson_jax import sharding, states, tasks, train
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
 
 
@@ -67,9 +67,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 def test_a_checkpoint_without_the_average_is_a_state_without_one(tmp_path, labelled_world):
     current = train.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
     state = train.initial_state(current)
-    tree = train.to_tree(state)
+    tree = states.to_tree(state)
     assert "average" not in tree
-    assert train.from_tree(tree, state).average == {}
+    assert states.from_tree(tree, state).average == {}
 
 
 @pytest.mark.parametrize("name", ["moco", "identify"])
@@ -91,7 +91,7 @@ def test_the_number_of_devices_does_not_change_the_result(
         for arrays in Loader(current.table, rows, train.loader_options(recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, current.mesh))
             losses[-1].append(float(metrics["loss"]))
-        states.append(train.to_tree(state))
+        states.append(states.to_tree(state))
     assert len(losses[0]) > 1
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert_equal_to_rounding(*states, lr=rate)

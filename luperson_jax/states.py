@@ -1,0 +1,88 @@
+"""The state of a run: how it begins, and how checkpoints hold it."""
+
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from data_pipeline.records import Table
+from luperson_jax import config, sharding, trees
+from luperson_jax.augment import recipes
+from luperson_jax.averaging import Averaging
+from luperson_jax.convert import sources, transfer
+from luperson_jax.structs import Batch, TrainState, Tree
+from luperson_jax.tasks.base import Task
+
+
+def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
+    """`params` and `extra` of a task at step 0."""
+    example = Batch(
+        images=jnp.zeros((1, 1, *recipe.data.canvas, 3), jnp.uint8),
+        size=jnp.full((1, 2), 1, jnp.int32),
+        label=jnp.zeros(1, jnp.int32),
+        camera=jnp.zeros(1, jnp.int32),
+        index=jnp.zeros(1, jnp.int32),
+        mask=jnp.ones(1, bool),
+    )
+    return task.init(jax.random.key(recipe.train.seed), example, table)
+
+
+def begin(
+    task: Task,
+    recipe: config.Recipe,
+    table: Table,
+    optimizer: optax.GradientTransformation,
+    averaging: Averaging,
+) -> TrainState:
+    """The state at step 0. Pure: to be jitted, or asked for its shapes."""
+    params, extra = init(task, recipe, table)
+    key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
+    opt_state = optimizer.init(params)
+    average = averaging.begin(params, extra)
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key, average)
+
+
+def to_tree(state: TrainState) -> Tree:
+    """The state as nested dicts: what a checkpoint holds."""
+    leaves = zip(trees.path_names(state.opt_state), jax.tree.leaves(state.opt_state), strict=True)
+    moments = {name.replace("/", "."): leaf for name, leaf in leaves}
+    fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
+    average = {"average": state.average} if state.average else {}
+    return {**fields, "opt_state": moments, **average}
+
+
+def from_tree(tree: Tree, like: TrainState) -> TrainState:
+    """The inverse of `to_tree`; `like` gives the structure of the optimizer's state."""
+    names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
+    structure = jax.tree.structure(like.opt_state)
+    opt_state = jax.tree.unflatten(structure, [tree["opt_state"][name] for name in names])
+    fields = {name: tree[name] for name in ("step", "params", "extra", "key")}
+    return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
+
+
+def take_backbone(
+    state: TrainState, recipe: config.Recipe, averaging: Averaging, mesh: Mesh
+) -> tuple[TrainState, list[str]]:
+    """The initial state with the backbone that `train.init_from` names.
+
+    Returns:
+        the state, on the mesh, and lines that say what was taken over.
+
+    Raises:
+        InputError: no such file, or one that does not hold this backbone.
+    """
+    source = recipe.train.init_from
+    _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
+    target = {"params": state.params, "extra": state.extra}
+    filled, taken = transfer.take_backbone(target, model)
+    lines = [f"starting from {source} ({model.family}, {model.network}): " + "\n".join(taken)]
+    if model.statistics is None:
+        lines.append(f"note: {source} does not tell which pixel statistics its weights expect")
+    elif other := model.other_pixels(recipes.statistics(recipe.augment.statistics)):
+        lines.append(f"note: {other}")
+    average = averaging.begin(filled["params"], filled["extra"])
+    placed = sharding.put_replicated({**filled, "average": average}, mesh)
+    return dataclasses.replace(state, **placed), lines
