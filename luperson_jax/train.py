@@ -29,7 +29,7 @@ from luperson_jax import (
 from luperson_jax.averaging import Averaging
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
-from luperson_jax.tasks.base import Task
+from luperson_jax.tasks.base import Task, check_accumulation
 
 NO_AVERAGE = Averaging()
 
@@ -38,7 +38,8 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run is made of; none of it changes while it runs."""
+    """What a run is made of; none of it changes while it runs. `num_left_out` counts the pictures
+    without an identity that a method with labels does not train on."""
 
     recipe: config.Recipe
     workdir: pathlib.Path
@@ -51,6 +52,7 @@ class Run:
     averaging: Averaging
     steps_per_epoch: int
     evaluation: evaluate.Evaluation | None
+    num_left_out: int = 0
 
     @property
     def written(self) -> dict[str, Any]:
@@ -144,8 +146,9 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
     table, fingerprint = training_table.load(recipe.data)
+    num_left_out = 0
     if task_class.labelled:
-        table = table.relabelled()
+        table, num_left_out = training_table.with_identities(table, recipe.data)
     steps_per_epoch = len(table) // recipe.data.batch_size
     if not steps_per_epoch:
         raise InputError(
@@ -153,6 +156,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
             f"data.batch_size={recipe.data.batch_size}"
         )
     task = task_class.build(recipe, table)
+    check_accumulation(task, recipe)
     if recipe.eval.weights == "average" and not recipe.train.average:
         raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
@@ -172,6 +176,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         Averaging.build(recipe.train, steps_per_epoch, recipe.optim.accumulate_steps),
         steps_per_epoch,
         evaluation,
+        num_left_out,
     )
     recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current
@@ -207,6 +212,8 @@ def _describe(current: Run, reporter: Reporter) -> None:
         f"{recipe.data.dataset}: {len(table)} training images, {table.num_ids} identities, "
         f"{table.num_cameras} cameras, fingerprint {current.fingerprint}"
     )
+    if current.num_left_out:
+        reporter.say(f"{current.num_left_out} pictures without an identity are left out")
     reporter.say(
         f"{current.mesh.size} devices ({jax.devices()[0].device_kind}) in {jax.process_count()} "
         f"processes, {recipe.data.batch_size} images a step, {current.steps_per_epoch} steps an "

@@ -1,7 +1,10 @@
 """The pictures that a run trains on."""
 
+import numpy as np
+
 from data_pipeline import datasets, subsets
-from data_pipeline.records import Table
+from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED, Table
 from data_pipeline.subsets import merge
 from luperson_jax import sharding
 from luperson_jax.config import DataConfig
@@ -32,3 +35,27 @@ def load(data: DataConfig) -> tuple[Table, str]:
         fingerprint += f"/{part.fingerprint()}"
     sharding.check_alike(fingerprint, "the training images that it sees")
     return part, fingerprint
+
+
+def with_identities(table: Table, data: DataConfig) -> tuple[Table, int]:
+    """The rows that a method with labels can learn from.
+
+    Args:
+        table: of the group `data`.
+        data: that group, for the message.
+
+    Returns:
+        the rows whose identity is known, numbered 0..C-1, and how many others were left out.
+
+    Raises:
+        InputError: none is left.
+    """
+    known = np.flatnonzero(table.pid != UNLABELLED)
+    if not len(known):
+        raise InputError(
+            f"none of the {len(table)} training images of {data.dataset} at {data.root!r} has an "
+            "identity, and this method learns from identities; name a labelled data set in "
+            "data.dataset, or a method without labels in task.name, such as moco"
+        )
+    num_left_out = len(table) - len(known)
+    return (table.take(known) if num_left_out else table).relabelled(), num_left_out

@@ -8,19 +8,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from luperson_jax.losses.masked import masked_mean
+from luperson_jax.losses.masked import counted, masked_mean
 
 
 def _differences(
     features: Float[Array, "b d"],
     centers: Float[Array, "c d"],
     labels: Int[Array, "b"],
-    mask: Bool[Array, "b"] | None,
+    counts: Bool[Array, "b"],
 ) -> Float[Array, "b d"]:
-    """Features minus the centers of their identities, constants; 0 where the row is padding."""
+    """Features minus the centers of their identities, constants; 0 where the row does not count."""
     centers = jax.lax.stop_gradient(centers.astype(jnp.float32))
-    difference = features.astype(jnp.float32) - centers[labels]
-    return difference if mask is None else jnp.where(mask[:, None], difference, 0.0)
+    # A label beyond the centers gives nan; plain indexing would take the last center for it.
+    own = centers.at[labels].get(mode="fill", fill_value=jnp.nan)
+    return jnp.where(counts[:, None], features.astype(jnp.float32) - own, 0.0)
 
 
 def center_loss(
@@ -39,14 +40,15 @@ def center_loss(
     Args:
         features: [b, d]; only they have a gradient.
         centers: [c, d] one row for each identity.
-        labels: [b] identity, 0..c-1; anything where the row is padding.
+        labels: [b] identity, 0..c-1; a negative one is unknown and does not count.
         mask: [b] False where the row is padding.
 
     Returns:
         The mean over the counted rows; 0 where there is none.
     """
-    difference = _differences(features, centers, labels, mask)
-    return masked_mean(0.5 * jnp.sum(jnp.square(difference), axis=1), mask)
+    counts = counted(labels, mask)
+    difference = _differences(features, centers, labels, counts)
+    return masked_mean(0.5 * jnp.sum(jnp.square(difference), axis=1), counts)
 
 
 def move_centers(
@@ -65,15 +67,15 @@ def move_centers(
     Args:
         centers: [c, d].
         features: [b, d]; no gradient runs through the result.
-        labels: [b] identity, 0..c-1; anything where the row is padding.
+        labels: [b] identity, 0..c-1; a negative one is unknown and does not count.
         alpha: share of the way, 0..1.
         mask: [b] False where the row is padding.
 
     Returns:
         [c, d] float32.
     """
-    difference = jax.lax.stop_gradient(_differences(features, centers, labels, mask))
-    counts = jnp.ones(labels.shape, jnp.float32) if mask is None else mask.astype(jnp.float32)
+    counts = counted(labels, mask)
+    difference = jax.lax.stop_gradient(_differences(features, centers, labels, counts))
     total = jax.ops.segment_sum(difference, labels, num_segments=len(centers))
-    hits = jax.ops.segment_sum(counts, labels, num_segments=len(centers))
+    hits = jax.ops.segment_sum(counts.astype(jnp.float32), labels, num_segments=len(centers))
     return jax.lax.stop_gradient(centers.astype(jnp.float32)) + alpha * total / (1 + hits)[:, None]

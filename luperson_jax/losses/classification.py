@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from luperson_jax.losses.masked import masked_mean
+from luperson_jax.losses.masked import counted, masked_mean
 
 
 def smoothed_cross_entropy(
@@ -25,7 +25,8 @@ def smoothed_cross_entropy(
 
     Args:
         logits: [b, c], c >= 2; any float type, computed in float32.
-        labels: [b] true class, 0..c-1; anything where the row is padding.
+        labels: [b] true class, 0..c-1; a negative one is unknown and does not count; one beyond
+            the classes makes the loss nan, and not another class.
         epsilon: probability taken from the true class, 0..1.
         mask: [b] False where the row is padding; None counts every row.
 
@@ -38,7 +39,7 @@ def smoothed_cross_entropy(
     true_class = jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
     other = epsilon / (num_classes - 1)
     losses = -(1 - epsilon - other) * true_class - other * jnp.sum(log_probability, axis=1)
-    return masked_mean(losses, mask)
+    return masked_mean(losses, counted(labels, mask))
 
 
 def topk_accuracy(
@@ -54,21 +55,20 @@ def topk_accuracy(
 
     Args:
         logits: [b, c].
-        labels: [b] true class, 0..c-1; anything where the row is padding.
+        labels: [b] true class, 0..c-1; a negative one is unknown and does not count.
         k: how many guesses are allowed.
         mask: [b] False where the row is padding.
 
     Returns:
         Share of the counted rows, 0..1.
     """
-    labels = labels[:, None]
-    own = jnp.take_along_axis(logits, labels, axis=1)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
     classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None, :]
-    behind = (logits < own) | ((logits == own) & (classes > labels))
+    behind = (logits < own) | ((logits == own) & (classes > labels[:, None]))
     # The true class itself is not behind itself, hence <= k. Counting what is not behind, instead
     # of what is ahead, makes nan lose: every comparison with it is false.
     hits = jnp.sum(~behind, axis=1) <= k
-    return masked_mean(hits.astype(jnp.float32), mask)
+    return masked_mean(hits.astype(jnp.float32), counted(labels, mask))
 
 
 def accuracy(

@@ -66,7 +66,7 @@ def circle_logits(
     Args:
         features: [b, d], any length, zero included.
         kernel: [d, c], columns of any length.
-        labels: [b] true class, 0..c-1; anything where the row is padding.
+        labels: [b] true class, 0..c-1; any other where the row does not count.
         scale: factor of all logits.
         margin: m, 0..1.
 
@@ -100,7 +100,7 @@ def arcface_logits(
     Args:
         features: [b, d], any length, zero included.
         kernel: [d, c], columns of any length.
-        labels: [b] true class, 0..c-1; anything where the row is padding.
+        labels: [b] true class, 0..c-1; any other where the row does not count.
         scale: factor of all logits.
         margin: radians, 0..pi.
 
@@ -133,7 +133,7 @@ def cosface_logits(
     Args:
         features: [b, d], any length, zero included.
         kernel: [d, c], columns of any length.
-        labels: [b] true class, 0..c-1; anything where the row is padding.
+        labels: [b] true class, 0..c-1; any other where the row does not count.
         scale: factor of all logits.
         margin: in units of cosine.
 
@@ -162,7 +162,7 @@ def classifier_logits(
         kind: a `ClassifierKind`.
         features: [b, d].
         kernel: [d, c].
-        labels: [b] true class; anything where the row is padding.
+        labels: [b] true class; any other number where the row does not count.
         scale: of a margin classifier; "linear" has none.
         margin: of a margin classifier.
 

@@ -1,7 +1,16 @@
-"""Averages over the rows of a batch that count."""
+"""The rows of a batch that count, and averages over them."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+
+def counted(labels: Int[Array, "b"], mask: Bool[Array, "b"] | None) -> Bool[Array, "b"]:
+    """Rows that are no padding and whose identity is known, which is what a label >= 0 says.
+
+    As an index -1 would mean the last identity, and two unknown ones would be the same person.
+    """
+    known = labels >= 0
+    return known if mask is None else known & mask
 
 
 def masked_mean(values: Float[Array, "b"], mask: Bool[Array, "b"] | None) -> Float[Array, ""]:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from data_pipeline.errors import InputError
 from luperson_jax.losses.contrastive import l2_normalize
-from luperson_jax.losses.masked import masked_mean
+from luperson_jax.losses.masked import counted, masked_mean
 
 METRICS = ("cosine", "euclidean", "sqeuclidean")
 
@@ -47,7 +47,7 @@ def _pairs(
     features: Float[Array, "b d"], labels: Int[Array, "b"], mask: Bool[Array, "b"] | None
 ) -> tuple[Float[Array, "b d"], Bool[Array, "b b"], Bool[Array, "b b"], Bool[Array, "b"]]:
     """Features without what padding holds; columns of the same, of another identity; anchors."""
-    counts = jnp.ones(labels.shape, bool) if mask is None else mask
+    counts = counted(labels, mask)
     # Whatever a padded row holds would reach the others as 0 * nan in the gradient.
     features = jnp.where(counts[:, None], features.astype(jnp.float32), 0.0)
     same = labels[:, None] == labels[None, :]
@@ -96,7 +96,7 @@ def batch_hard_triplet(
 
     Args:
         features: [b, d]; Euclidean distances in float32.
-        labels: [b] identities, any integers.
+        labels: [b] identities; a negative one is unknown, and its row counts as padding.
         margin: in units of distance; None is the soft margin.
         normalize: distances between directions, 0..2, instead of features.
         mask: [b] False where the row is padding: neither anchor nor candidate.
@@ -148,7 +148,7 @@ def weighted_triplet(
 
     Args:
         features: [b, d]; Euclidean distances in float32.
-        labels: [b] identities, any integers.
+        labels: [b] identities; a negative one is unknown, and its row counts as padding.
         margin: in units of distance; None is the soft margin, as in AGW.
         normalize: distances between directions, 0..2, instead of features.
         mask: [b] False where the row is padding: neither anchor nor candidate.
@@ -190,7 +190,7 @@ def circle_loss(
 
     Args:
         features: [b, d], any length.
-        labels: [b] identities, any integers.
+        labels: [b] identities; a negative one is unknown, and its row counts as padding.
         margin: m, 0..1.
         gamma: the paper's scale.
         mask: [b] False where the row is padding.

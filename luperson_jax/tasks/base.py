@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from data_pipeline import samplers
+from data_pipeline.errors import InputError
 from data_pipeline.records import Table
 from luperson_jax import models
 from luperson_jax.augment import recipes
@@ -67,6 +68,12 @@ class Task(abc.ABC):
     views: Views
     sampler: Sampler
 
+    @property
+    def moves_with_every_step(self) -> tuple[str, ...]:
+        """What `loss` moves besides BatchNorm statistics and what later losses depend on. It would
+        move with each of the batches that `optim.accumulate_steps` takes for one."""
+        return ()
+
     @classmethod
     @abc.abstractmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Task":
@@ -98,6 +105,18 @@ class Task(abc.ABC):
         returned from there the second time."""
         del epoch, embed_all
         return EpochPlan(state, table, self.sampler)
+
+
+def check_accumulation(task: Task, recipe: Recipe) -> None:
+    """Raises InputError where several batches would not be one large batch for a task."""
+    every, moved = recipe.optim.accumulate_steps, task.moves_with_every_step
+    if every > 1 and moved:
+        raise InputError(
+            f"optim.accumulate_steps={every} with task.name={recipe.task.name!r}: "
+            f"{' and '.join(moved)} would move with each of the {every} batches, and not once with "
+            "every update as in one large batch; set optim.accumulate_steps=1 and "
+            "the largest data.batch_size that fits"
+        )
 
 
 def make_sampler(recipe: Recipe) -> Sampler:

@@ -69,9 +69,15 @@ class Identify(base.Task):
 
     freeze_steps: int = 0
 
+    @property
+    def moves_with_every_step(self) -> tuple[str, ...]:
+        """See `Task.moves_with_every_step`."""
+        return ("the centers",) if self.options.center_weight else ()
+
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Identify":
         """See `Task.build`."""
+        assert table is None or table.pid.min() >= 0, "rows without an identity"
         _check(recipe, table)
         steps_per_epoch = len(table or ()) // recipe.data.batch_size
         return cls(

@@ -48,6 +48,11 @@ class Moco(base.Task):
     Options = MocoOptions
     labelled = False
 
+    @property
+    def moves_with_every_step(self) -> tuple[str, ...]:
+        """See `Task.moves_with_every_step`."""
+        return ("the key encoder", "the queue")
+
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Moco":
         """See `Task.build`."""

@@ -68,6 +68,22 @@ def test_padding_changes_neither_loss_nor_gradient_nor_accuracy():
         assert classification.topk_accuracy(padded, padded_labels, k, mask) == plain
 
 
+def test_a_row_without_an_identity_is_not_the_last_identity():
+    logits, labels = jnp.asarray(_random(4, 6, 5)), jnp.array([0, 3, 2, -1, 1, -1])
+    known = np.flatnonzero(labels >= 0)
+    for measure in (classification.smoothed_cross_entropy, classification.accuracy):
+        np.testing.assert_allclose(measure(logits, labels), measure(logits[known], labels[known]))
+    best = jnp.zeros((1, 5)).at[0, 4].set(9.0)
+    assert classification.accuracy(best, jnp.array([-1])) == 0
+    gradient = jax.grad(classification.smoothed_cross_entropy)(logits, labels)
+    np.testing.assert_array_equal(gradient[np.array([3, 5])], 0)
+
+
+def test_a_label_beyond_the_classes_is_no_other_class():
+    assert np.isnan(classification.smoothed_cross_entropy(jnp.zeros((1, 5)), jnp.array([5])))
+    assert classification.accuracy(jnp.zeros((1, 5)), jnp.array([5])) == 0
+
+
 def test_topk_accuracy_equals_a_stable_sort():
     logits = np.random.default_rng(2).integers(0, 4, (64, 6)).astype(np.float32)
     labels = np.random.default_rng(3).integers(0, 6, 64)

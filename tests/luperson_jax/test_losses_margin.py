@@ -218,6 +218,17 @@ def test_padding_has_no_gradient_and_changes_nothing(kind):
     np.testing.assert_allclose(result[2][1], kernel, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_without_an_identity_changes_nothing(kind):
+    loss, _, (features, kernel) = _run(kind, FEATURES, KERNEL, LABELS)
+    more = np.concatenate([FEATURES, _random(5, 2, 8)])
+    result = _run(kind, more, KERNEL, np.concatenate([LABELS, [-1, -1]]), np.ones(8, bool))
+    np.testing.assert_allclose(result[0], loss, rtol=1e-6)
+    np.testing.assert_array_equal(result[2][0][6:], 0)
+    np.testing.assert_allclose(result[2][0][:6], features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result[2][1], kernel, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["linear", *KINDS])
 def test_a_classifier_by_name(kind):
     features, kernel, labels = (jnp.asarray(x) for x in (FEATURES, KERNEL, LABELS))

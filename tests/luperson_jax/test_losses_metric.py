@@ -20,7 +20,7 @@ LOSSES = {
     "circle": metric.circle_loss,
     "circle, wide": functools.partial(metric.circle_loss, margin=0.4, gamma=8.0),
 }
-LABELS = np.array([3, 3, 3, -1, -1, 9, 9, 5])  # 5 has one picture
+LABELS = np.array([3, 3, 3, 2, 2, 9, 9, 5])  # 5 has one picture
 
 
 def _features():
@@ -153,7 +153,7 @@ def test_loss_and_gradient_equal_the_loop_over_anchors(name):
 def test_rows_have_no_order_and_identities_no_number(name):
     loss, metrics, gradient = _run(name, _features(), LABELS)
     order = np.array([5, 2, 7, 0, 3, 6, 1, 4])
-    renamed = np.array([{3: 0, -1: 700, 9: -8, 5: 1}[label] for label in LABELS])
+    renamed = np.array([{3: 0, 2: 700, 9: 8, 5: 1}[label] for label in LABELS])
     result = _run(name, _features()[order], renamed[order])
     np.testing.assert_allclose(result[0], loss, rtol=1e-6)
     np.testing.assert_allclose(result[2], gradient[order], atol=1e-5 * np.abs(gradient).max())
@@ -354,3 +354,31 @@ def test_centers_come_to_rest_at_the_means():
     for identity in (0, 2, 3):
         mean = ROWS[identity == MEMBERS].mean(0)
         np.testing.assert_allclose(centers[identity], mean, rtol=1e-4, atol=1e-5)
+
+
+# Unknown identities
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_rows_without_an_identity_are_neither_each_other_nor_anybody(name):
+    alone, metrics, gradient = _alone(name)
+    result = _run(name, _features(), np.append(LABELS[:5], [-1, -1, -1]))
+    np.testing.assert_allclose(result[0], alone, rtol=1e-6)
+    np.testing.assert_allclose(result[2][:5], gradient, atol=1e-5 * np.abs(gradient).max())
+    np.testing.assert_array_equal(result[2][5:], 0)
+    for key, number in metrics.items():
+        np.testing.assert_allclose(result[1][key], number, rtol=1e-6, err_msg=key)
+
+
+def test_a_row_without_an_identity_has_no_center_and_moves_none():
+    features, labels, mask = _padded(1.0)
+    arrays = jnp.asarray(CENTERS), features, jnp.where(mask, labels, -1)
+    loss, moved = center.center_loss(features, arrays[0], arrays[2]), center.move_centers(*arrays)
+    plain = jnp.asarray(ROWS), jnp.asarray(CENTERS), jnp.asarray(MEMBERS)
+    np.testing.assert_allclose(loss, center.center_loss(*plain), rtol=1e-6)
+    np.testing.assert_array_equal(moved, center.move_centers(plain[1], plain[0], plain[2]))
+
+
+def test_a_label_beyond_the_centers_is_no_other_center():
+    rows = jnp.asarray(ROWS), jnp.asarray(CENTERS), jnp.array([2, 0, 2, 2, len(CENTERS)])
+    assert np.isnan(center.center_loss(*rows))

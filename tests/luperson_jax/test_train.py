@@ -138,6 +138,23 @@ def test_queries_with_damaged_pictures_stop_an_evaluation(tmp_path, labelled_wor
         run(tiny("identify", labelled_world, **changes), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("method", "changes", "moved"),
+    [
+        ("moco", {}, "the key encoder and the queue"),
+        ("identify", {"task__center_weight": 0.001}, "the centers"),
+    ],
+)
+def test_what_moves_with_every_batch_cannot_be_accumulated(
+    method, changes, moved, tmp_path, labelled_world
+):
+    changes = {"optim__accumulate_steps": 2, "data__dataset": "market1501", **changes}
+    recipe = tiny(method, labelled_world, **changes)
+    with pytest.raises(InputError, match=f"accumulate_steps=2 .* {moved} would move"):
+        train.build(recipe, str(tmp_path / "run"), tasks.TASKS[method])
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_few_pictures_for_a_batch_are_an_error(tmp_path, unlabelled_world):
     recipe = tiny("moco", unlabelled_world, data__batch_size=80, task__queue_size=80)
     with pytest.raises(InputError, match="64 training images, fewer than one batch"):
