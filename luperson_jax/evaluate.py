@@ -55,13 +55,15 @@ class Evaluation:
         """The evaluation that a recipe asks for; None where it names no data set.
 
         Raises:
-            InputError: the data set has no query or no gallery, or the devices cannot share
-                `eval.batch_size`.
+            InputError: the data set has no query or no gallery, the devices cannot share
+                `eval.batch_size`, or the processes of the job see different pictures.
         """
         if not recipe.eval.dataset:
             return None
         sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
         splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
+        parts = {"the queries": splits.query, "the gallery": splits.gallery}
+        sharding.check_alike({name: table.fingerprint() for name, table in parts.items()})
         return cls(recipe, task, mesh, splits)
 
     def measure(self, state: TrainState) -> Measurement:
@@ -149,6 +151,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     Raises:
         InputError: no evaluation data named, no checkpoint, or one that does not fit the recipe.
     """
+    recipe_file.check_alike(recipe)
     mesh = sharding.make_mesh()
     task = task_class.build(recipe, None)
     evaluation = Evaluation.build(recipe, task, mesh)

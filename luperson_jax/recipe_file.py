@@ -8,7 +8,8 @@ from typing import Any
 
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
-from luperson_jax.config import Recipe
+from luperson_jax import sharding
+from luperson_jax.config import Recipe, to_dict
 
 MAY_CHANGE = (
     "data.root",
@@ -50,6 +51,10 @@ MAY_CHANGE_IN_EVALUATION = (
 """Settings that may differ when a run is evaluated: its features do not depend on them, or, as with
 `task.embedding`, the choice is free."""
 
+PLACES = ("data.root", "data.subset_list", "eval.root", "train.init_from")
+"""Settings that may differ between the processes of a job, whose machines may keep the same files
+in different places."""
+
 RECIPE_FILE = "recipe.json"
 
 FORMER_SETTINGS = {"optim.freeze_backbone_epochs": 0}
@@ -71,13 +76,24 @@ def differences(
     return lines
 
 
+def check_alike(recipe: Recipe) -> None:
+    """Raises InputError where the processes of a job have other settings, names of places apart:
+    what lies there is compared when it is read."""
+    facts = {}
+    for group, settings in to_dict(recipe).items():
+        shared = {key: one for key, one in settings.items() if f"{group}.{key}" not in PLACES}
+        facts[f"the settings of the group {group}"] = json.dumps(shared, sort_keys=True)
+    sharding.check_alike(facts)
+
+
 def check_workdir(
     recipe: Recipe,
     written: Mapping[str, Any],
     folder: pathlib.Path,
     may_change: Collection[str] = MAY_CHANGE,
 ) -> None:
-    """Raises InputError where the workdir holds checkpoints of another recipe.
+    """Raises InputError where the workdir holds checkpoints of another recipe, or of nobody knows
+    which.
 
     A setting that the workdir's recipe lacks, because it was not there yet when the run began,
     counts as its default; one that is no more is passed over where it was off.
@@ -88,8 +104,14 @@ def check_workdir(
         folder: the workdir.
         may_change: settings, or whole groups, that may differ.
     """
-    if not (folder / RECIPE_FILE).is_file() or not any(folder.glob("checkpoints/[0-9]*")):
+    if not any(folder.glob("checkpoints/[0-9]*")):
         return
+    if not (folder / RECIPE_FILE).is_file():
+        raise InputError(
+            f"{folder} holds checkpoints and no {RECIPE_FILE}, so that nobody can tell whether "
+            f"they belong to this recipe; put back the {RECIPE_FILE} that was written with them, "
+            "or give another --workdir"
+        )
     former = read(folder)
     for field in dataclasses.fields(Recipe):
         defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
@@ -117,7 +139,10 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
             "run"
         ) from error
     except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}; delete it or restore it") from error
+        raise InputError(
+            f"{path} is damaged: {error}; put back the file that was written with the checkpoints "
+            "(a copy of it, or that of a run started alike), or give another --workdir"
+        ) from error
     for name, off in FORMER_SETTINGS.items():
         group, setting = name.split(".")
         if former.get(group, {}).get(setting) == off:

@@ -1,7 +1,8 @@
 """The mesh, where arrays live on it, and the set-up of jobs with several processes."""
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,14 +52,26 @@ def over_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
-def check_alike(fingerprint: str, what: str) -> None:
-    """Raises InputError where the processes of a job do not agree on a hexadecimal fingerprint."""
-    number = np.array([int(fingerprint[:7], 16)], np.int32)
-    everywhere = multihost_utils.process_allgather(number)
-    if np.any(everywhere != number):
+def check_alike(facts: Mapping[str, str]) -> None:
+    """Raises InputError where the processes of a job do not agree on every fact.
+
+    Otherwise each would train on pictures or with settings of its own, or wait for ever for a step
+    that another one does not make.
+
+    Args:
+        facts: what each is called in the message, and all of it as text. All processes have to
+            give as many, in the same order.
+    """
+    digests = [hashlib.blake2b(text.encode(), digest_size=32).digest() for text in facts.values()]
+    mine = np.frombuffer(b"".join(digests), np.uint8).reshape(len(facts), -1)
+    everywhere = np.asarray(multihost_utils.process_allgather(mine))
+    differs = np.any(everywhere.reshape(-1, *mine.shape) != mine, axis=(0, 2))
+    if np.any(differs):
+        names = [name for name, other in zip(facts, differs, strict=True) if other]
         raise InputError(
-            f"process {jax.process_index()} of the job differs from others in {what}; "
-            "all of them must read the same data"
+            f"process {jax.process_index()} of the job differs from others in "
+            f"{' and '.join(names)}; all of them must be started with the same settings and read "
+            "the same data"
         )
 
 

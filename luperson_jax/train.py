@@ -143,6 +143,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
 
 def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     """Everything a run needs, checked. Writes nothing."""
+    recipe_file.check_alike(recipe)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.data.batch_size, mesh, "data.batch_size")
     table, fingerprint = training_table.load(recipe.data)

@@ -33,7 +33,7 @@ def load(data: DataConfig) -> tuple[Table, str]:
     fingerprint = table.fingerprint()
     if part is not table:
         fingerprint += f"/{part.fingerprint()}"
-    sharding.check_alike(fingerprint, "the training images that it sees")
+    sharding.check_alike({"the training images": fingerprint})
     return part, fingerprint
 
 

@@ -100,3 +100,25 @@ def test_a_setting_that_is_no_more_is_passed_over_where_it_was_off(tmp_path):
 def test_a_run_that_used_a_setting_that_is_no_more_cannot_go_on(tmp_path):
     with pytest.raises(InputError, match=r"optim\.freeze_backbone_epochs: 5 there"):
         recipe_file.check_workdir(*write_with(tmp_path, freeze_backbone_epochs=5))
+
+
+@pytest.mark.parametrize(
+    "may_change", [recipe_file.MAY_CHANGE, recipe_file.MAY_CHANGE_IN_EVALUATION]
+)
+def test_checkpoints_without_their_recipe_belong_to_nobody(may_change, tmp_path):
+    recipe, written, folder = write_with(tmp_path)
+    recipe_file.check_workdir(recipe, written, folder, may_change)
+    (folder / recipe_file.RECIPE_FILE).unlink()
+    with pytest.raises(InputError, match=r"put back the recipe\.json .* or give another --workdir"):
+        recipe_file.check_workdir(recipe, written, folder, may_change)
+    (folder / "checkpoints" / "1").rmdir()
+    recipe_file.check_workdir(recipe, written, folder, may_change)
+
+
+def test_a_damaged_recipe_is_to_be_put_back(tmp_path):
+    recipe, written, folder = write_with(tmp_path)
+    (folder / recipe_file.RECIPE_FILE).write_text('{"model": ')
+    with pytest.raises(InputError, match=r"recipe\.json is damaged") as caught:
+        recipe_file.check_workdir(recipe, written, folder)
+    assert "put back" in str(caught.value)
+    assert "delete" not in str(caught.value)
