@@ -1,10 +1,13 @@
 """The state of a run: how it begins, and how checkpoints hold it."""
 
 import dataclasses
+import hashlib
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -63,6 +66,15 @@ def from_tree(tree: Tree, like: TrainState) -> TrainState:
     return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
 
 
+def _fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
+    """Hexadecimal digits that change with any name, shape, type or number."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.shape} {tensor.dtype}\0".encode())
+        digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+    return digest.hexdigest()
+
+
 def take_backbone(
     state: TrainState, recipe: config.Recipe, averaging: Averaging, mesh: Mesh
 ) -> tuple[TrainState, list[str]]:
@@ -72,10 +84,12 @@ def take_backbone(
         the state, on the mesh, and lines that say what was taken over.
 
     Raises:
-        InputError: no such file, or one that does not hold this backbone.
+        InputError: no such file, one that does not hold this backbone, or other weights in another
+            process of the job.
     """
     source = recipe.train.init_from
     _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
+    sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
     target = {"params": state.params, "extra": state.extra}
     filled, taken = transfer.take_backbone(target, model)
     lines = [f"starting from {source} ({model.family}, {model.network}): " + "\n".join(taken)]

@@ -29,7 +29,7 @@ from luperson_jax import (
 from luperson_jax.averaging import Averaging
 from luperson_jax.report import Reporter, ranking_values
 from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
-from luperson_jax.tasks.base import Task, check_accumulation
+from luperson_jax.tasks.base import Task
 
 NO_AVERAGE = Averaging()
 
@@ -157,7 +157,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
             f"data.batch_size={recipe.data.batch_size}"
         )
     task = task_class.build(recipe, table)
-    check_accumulation(task, recipe)
+    task.check_accumulation(recipe)
     if recipe.eval.weights == "average" and not recipe.train.average:
         raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)

@@ -74,6 +74,17 @@ class Task(abc.ABC):
         move with each of the batches that `optim.accumulate_steps` takes for one."""
         return ()
 
+    def check_accumulation(self, recipe: Recipe) -> None:
+        """Raises InputError where several batches would not be one large batch for the task."""
+        every, moved = recipe.optim.accumulate_steps, self.moves_with_every_step
+        if every > 1 and moved:
+            raise InputError(
+                f"optim.accumulate_steps={every} with task.name={recipe.task.name!r}: "
+                f"{' and '.join(moved)} would move with each of the {every} batches, and not once "
+                "with every update as in one large batch; set optim.accumulate_steps=1 and the "
+                "largest data.batch_size that fits"
+            )
+
     @classmethod
     @abc.abstractmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Task":
@@ -105,18 +116,6 @@ class Task(abc.ABC):
         returned from there the second time."""
         del epoch, embed_all
         return EpochPlan(state, table, self.sampler)
-
-
-def check_accumulation(task: Task, recipe: Recipe) -> None:
-    """Raises InputError where several batches would not be one large batch for a task."""
-    every, moved = recipe.optim.accumulate_steps, task.moves_with_every_step
-    if every > 1 and moved:
-        raise InputError(
-            f"optim.accumulate_steps={every} with task.name={recipe.task.name!r}: "
-            f"{' and '.join(moved)} would move with each of the {every} batches, and not once with "
-            "every update as in one large batch; set optim.accumulate_steps=1 and "
-            "the largest data.batch_size that fits"
-        )
 
 
 def make_sampler(recipe: Recipe) -> Sampler:

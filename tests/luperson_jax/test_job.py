@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import evaluate, recipe_file, sharding, tasks, train, training_table
+from luperson_jax import evaluate, recipe_file, sharding, states, tasks, train, training_table
 from tests.helpers import tiny
 
 
@@ -95,3 +95,19 @@ def test_processes_with_other_settings_are_told_and_places_may_differ(job):
             lambda: recipe_file.check_alike(tiny("moco", "/a")),
             lambda: recipe_file.check_alike(here),
         )
+
+
+def test_other_weights_to_start_from_are_told():
+    tensors = {
+        "params/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "params/p": np.ones(()),
+    }
+    found = {states._fingerprint(tensors)}
+    for change in (
+        {"params/kernel": np.nextafter(tensors["params/kernel"], np.float32(9))},
+        {"params/kernel": tensors["params/kernel"].reshape(3, 2)},
+        {"params/p": np.zeros(())},
+    ):
+        found.add(states._fingerprint({**tensors, **change}))
+    assert len(found) == 4
+    assert states._fingerprint(dict(reversed(tensors.items()))) in found
