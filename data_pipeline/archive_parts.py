@@ -7,6 +7,7 @@ import os
 import re
 from typing import IO, Any
 
+from data_pipeline import listing
 from data_pipeline.errors import InputError, shorten
 
 # Pieces of one file, as 7-Zip (NAME.zip.001) and split (NAME.tar.gz.aa, .00) name them.
@@ -28,7 +29,7 @@ def numbered_parts(folder: str | os.PathLike) -> dict[str, list[int]]:
     Pieces of one file count as well: `x.zip.001` and `x_part001.zip` are both number 1.
     """
     found: dict[str, list[int]] = {}
-    for name in sorted(os.listdir(folder)):
+    for name in listing.names(folder):
         if piece := PIECE.fullmatch(name):
             stem, number = piece[1] or piece[3], piece[2] or piece[4]
         elif numbered := NUMBERED.fullmatch(name):
@@ -76,7 +77,7 @@ def _pieces(path: str, stem: str) -> list[str]:
     """All pieces of a file in order; raises InputError where one is missing."""
     folder = os.path.dirname(path) or "."
     found: dict[str, str] = {}
-    for name in os.listdir(folder):
+    for name in listing.names(folder):
         piece = PIECE.fullmatch(name)
         if piece and (piece[1] or piece[3]) == stem:
             found[piece[2] or piece[4]] = os.path.join(folder, name)

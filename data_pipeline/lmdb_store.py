@@ -9,6 +9,7 @@ import os
 import types
 from collections.abc import Iterable
 
+from data_pipeline import listing
 from data_pipeline.errors import InputError
 from data_pipeline.opened import Opened
 
@@ -23,9 +24,9 @@ FIRST_MAP_BYTES = 1 << 24
 
 def is_environment(path: str) -> bool:
     """Whether a path looks like an environment: by its names, without opening it."""
-    if os.path.isdir(path):
-        return os.path.isfile(os.path.join(path, DATA_FILE))
-    return path.endswith(FILE_SUFFIXES) and os.path.isfile(path)
+    if listing.is_folder(path):
+        return listing.is_file(os.path.join(path, DATA_FILE))
+    return path.endswith(FILE_SUFFIXES) and listing.is_file(path)
 
 
 def read(environment: str, key: str) -> bytes:
@@ -111,7 +112,7 @@ def _put(transaction, key: str, data: bytes) -> bool:
 
 def _map_size(folder: str) -> int:
     data = os.path.join(folder, DATA_FILE)
-    present = os.path.getsize(data) if os.path.exists(data) else 0
+    present = os.path.getsize(data) if listing.exists(data) else 0
     return max(FIRST_MAP_BYTES, 2 * present)
 
 
@@ -121,9 +122,9 @@ class Environment:
     def __init__(self, path: str) -> None:
         self._lmdb = lmdb = _package()
         self._path = path
-        folder = os.path.isdir(path)
+        folder = listing.is_folder(path)
         data = os.path.join(path, DATA_FILE) if folder else path
-        if not os.path.isfile(data):
+        if not listing.is_file(data):
             raise InputError(
                 f"there is no LMDB environment {path}; expected a folder with {DATA_FILE} in it, "
                 "or that file itself"

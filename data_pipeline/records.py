@@ -136,6 +136,18 @@ def _name(path: bytes) -> bytes:
     return b"/".join(path.rsplit(b"/", 2)[-2:])
 
 
+def with_match(query: Table, gallery: Table) -> np.ndarray:
+    """Which queries can be ranked: those with a gallery picture of their identity from another
+    camera, [Q] bool. The same camera does not count, nor does a query of unknown identity."""
+    pairs = np.unique(np.stack([gallery.pid, gallery.camera], axis=1), axis=0)
+    ids, first, cameras = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    if not len(ids):
+        return np.zeros(len(query), bool)
+    place = np.minimum(np.searchsorted(ids, query.pid), len(ids) - 1)
+    known = (ids[place] == query.pid) & (query.pid != UNLABELLED)
+    return known & ((cameras[place] > 1) | (pairs[first[place], 1] != query.camera))
+
+
 def empty_table() -> Table:
     """A table without rows."""
     return make_table([])

@@ -4,12 +4,11 @@
 `array_record:FILE#NUMBER`, the number counting from 0.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
-from data_pipeline import lmdb_store
+from data_pipeline import listing, lmdb_store
 from data_pipeline.errors import InputError
 from data_pipeline.opened import Opened
 
@@ -67,7 +66,7 @@ class RecordFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        if not os.path.isfile(path):
+        if not listing.is_file(path):
             raise InputError(
                 f"there is no file {path}; check that the data set is complete and mounted"
             )

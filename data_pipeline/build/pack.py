@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipeline import atomic, decode, lmdb_store, storage
+from data_pipeline import atomic, decode, listing, lmdb_store, storage
 from data_pipeline.build.extract import IMAGES, SOURCES
-from data_pipeline.datasets.folders import checked_root, some, subfolders
+from data_pipeline.datasets.folders import checked_root, some
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.records import UNLABELLED
 
@@ -74,7 +74,7 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
     if target.exists():
         raise InputError(f"{target} is there already; delete it, or give another folder")
     root = checked_root(images)
-    root = os.path.join(root, IMAGES) if os.path.isdir(os.path.join(root, IMAGES)) else root
+    root = os.path.join(root, IMAGES) if listing.is_folder(os.path.join(root, IMAGES)) else root
     # Twice through the folders, because a mistake in them should show before hours of writing.
     same_id: list[str] = []
     keys: list[str] = []
@@ -117,10 +117,10 @@ def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[Crop]:
     """
     found = False
     videos: set[str] = set()
-    for i, country in enumerate(subfolders(root)):
-        for j, city in enumerate(subfolders(os.path.join(root, country))):
+    for i, country in enumerate(listing.subfolders(root)):
+        for j, city in enumerate(listing.subfolders(os.path.join(root, country))):
             folder = os.path.join(root, country, city)
-            ids = subfolders(folder)
+            ids = listing.subfolders(folder)
             loose = _jpegs(folder)
             if loose:
                 raise InputError(
@@ -145,9 +145,8 @@ def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[Crop]:
 
 
 def _jpegs(folder: str) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.lower().endswith((".jpg", ".jpeg"))]
-    return sorted(name for name in names if not name.startswith("."))
+    names = (n for n in listing.names(folder) if n.lower().endswith((".jpg", ".jpeg")))
+    return [name for name in names if not name.startswith(".")]
 
 
 def _pid(path: str, file: str, source: str) -> int:

@@ -8,7 +8,8 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from data_pipeline.datasets.folders import checked_root, some, subfolders
+from data_pipeline import listing
+from data_pipeline.datasets.folders import checked_root, some
 from data_pipeline.errors import InputError, shorten
 
 # In the order of preference, where a video lies there in several.
@@ -90,8 +91,8 @@ def list_folder(root: str) -> VideoList:
     """
     root = checked_root(root)
     videos, others = set(), []
-    for country in subfolders(root):
-        for city in subfolders(os.path.join(root, country)):
+    for country in listing.subfolders(root):
+        for city in listing.subfolders(os.path.join(root, country)):
             for stem in _files(os.path.join(root, country, city)):
                 video = parse_name(stem)
                 if video and (video.country, video.city) == (country, city):
@@ -127,7 +128,7 @@ def find_videos(root: str, videos: Iterable[Video]) -> dict[Video, str]:
     for video in videos:
         folder = os.path.join(root, video.country, video.city)
         if folder not in listed:
-            listed[folder] = _files(folder) if os.path.isdir(folder) else {}
+            listed[folder] = _files(folder) if listing.is_folder(folder) else {}
         if video.name in listed[folder]:
             found[video] = listed[folder][video.name]
     return found
@@ -141,9 +142,8 @@ def find_detections(root: str, videos: Iterable[Video]) -> dict[Video, str]:
     """
     root = checked_root(root)
     by_stem: dict[str, str] = {}
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
+    for folder, names in listing.walk(root):
+        for name in names:
             stem, suffix = os.path.splitext(name)
             if suffix != DETECTION_SUFFIX or name.startswith("."):
                 continue
@@ -159,12 +159,12 @@ def find_detections(root: str, videos: Iterable[Video]) -> dict[Video, str]:
 def _files(folder: str) -> dict[str, str]:
     """Paths of the video files in a folder, by stem."""
     found: dict[str, tuple[int, str]] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in SUFFIXES and not stem.startswith(".") and entry.is_file():
-                place = (SUFFIXES.index(suffix.lower()), entry.path)
-                found[stem] = min(found.get(stem, place), place)
+    for name in listing.names(folder):
+        stem, suffix = os.path.splitext(name)
+        path = os.path.join(folder, name)
+        if suffix.lower() in SUFFIXES and not stem.startswith(".") and listing.is_file(path):
+            place = (SUFFIXES.index(suffix.lower()), path)
+            found[stem] = min(found.get(stem, place), place)
     return {stem: path for stem, (_, path) in sorted(found.items())}
 
 

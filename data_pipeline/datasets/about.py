@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from data_pipeline.records import Splits
+import numpy as np
+
+from data_pipeline.records import Splits, Table
 
 Kind = Literal["image", "video", "unlabelled"]
 
@@ -17,6 +19,21 @@ class Count:
     ids: int | None = None
     cameras: int | None = None
     tracklets: int | None = None
+
+    def differs(self, found: "Count") -> bool:
+        """Whether one of these numbers is another one than was found."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(found), strict=True)
+        return any(published not in (None, number) for published, number in pairs)
+
+
+def count_of(table: Table) -> Count:
+    """The numbers of a table."""
+    return Count(
+        images=len(table),
+        ids=table.num_ids,
+        cameras=table.num_cameras,
+        tracklets=len(np.unique(table.track[table.track >= 0])),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

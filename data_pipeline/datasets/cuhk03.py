@@ -20,6 +20,7 @@ import re
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -143,21 +144,21 @@ def _refuse_other_kind(root: str, kind: str) -> None:
 def _release(root: str, kind: str) -> str | None:
     """The folder with the archive or its pictures: the root or one of the places below it."""
     for place in (root, *(os.path.join(root, place) for place in PLACES)):
-        if _archive(place) or os.path.isdir(os.path.join(place, IMAGES.format(kind))):
+        if _archive(place) or listing.is_folder(os.path.join(place, IMAGES.format(kind))):
             return place
     return None
 
 
 def _archive(home: str) -> str | None:
     paths = (os.path.join(home, ARCHIVE), os.path.join(home, RELEASE, ARCHIVE))
-    return next((path for path in paths if os.path.isfile(path)), None)
+    return next((path for path in paths if listing.is_file(path)), None)
 
 
 def _pictures(home: str, kind: str) -> str:
     """The folder of the pictures; it is made where it is missing."""
     folder = os.path.join(home, IMAGES.format(kind))
     archive = _archive(home)
-    if not os.path.isdir(folder) and archive:
+    if not listing.is_folder(folder) and archive:
         cuhk03_archive.extract(archive, kind, folder)
     return folder
 
@@ -166,7 +167,7 @@ def _config(home: str, kind: str) -> dict[str, np.ndarray]:
     """Columns of the protocol file; `filelist` as strings, the others as int64, rows from 1."""
     name = CONFIG.format(kind)
     paths = (os.path.join(home, name), os.path.join(home, RELEASE, name))
-    path = next((path for path in paths if os.path.isfile(path)), None)
+    path = next((path for path in paths if listing.is_file(path)), None)
     if path is None:
         raise InputError(
             f"{home} lacks {name}, the protocol of 767 and 700 people; copy it there from "

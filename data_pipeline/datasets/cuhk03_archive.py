@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_pipeline import listing
 from data_pipeline.errors import InputError
 
 PICTURES_OF_A_VIEW = 5
@@ -47,7 +48,7 @@ def extract(archive: str, kind: str, target: str) -> None:
         os.rename(part, target)
     except OSError as error:
         # Another process, which did the same, was done first.
-        if not os.path.isdir(target):
+        if not listing.is_folder(target):
             raise InputError(
                 f"cannot bring the pictures of {archive} to {target}: {error}; data.root must be "
                 "a folder that can be written to, once"

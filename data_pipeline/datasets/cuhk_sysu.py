@@ -7,6 +7,7 @@ person and scene. Cameras are not told.
 import os
 import re
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -45,7 +46,7 @@ def _folder(root: str) -> str:
     if os.path.basename(os.path.abspath(root)) == FOLDER:
         return root
     for place in PLACES:
-        if os.path.isdir(os.path.join(root, place, FOLDER)):
+        if listing.is_folder(os.path.join(root, place, FOLDER)):
             return os.path.join(root, place, FOLDER)
     raise InputError(
         f"{root} is not in the layout of CUHK-SYSU's crops: expected the folder {FOLDER} in it or "

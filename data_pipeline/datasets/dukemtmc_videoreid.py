@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -70,8 +71,8 @@ def load_merged(root: str) -> Splits:
 def _home(root: str) -> str:
     """The folder that holds the three parts: the root itself or the archive's own folder in it."""
     inner = os.path.join(root, ARCHIVE_FOLDER)
-    home = inner if os.path.isdir(inner) else root
-    missing = [part for part in PARTS if not os.path.isdir(os.path.join(home, part))]
+    home = inner if listing.is_folder(inner) else root
+    missing = [part for part in PARTS if not listing.is_folder(os.path.join(home, part))]
     if missing:
         raise InputError(
             f"{home} is not in the layout of {ARCHIVE_FOLDER}: expected the folders "
@@ -82,16 +83,16 @@ def _home(root: str) -> str:
 
 
 def _tracklets(part: str) -> Iterator[Tracklet]:
-    people = folders.subfolders(part)
+    people = listing.subfolders(part)
     if not people:
         raise InputError(f"{part} holds no folder of a person; expected 0001/0001/*.jpg in it")
     for person in people:
-        for number in folders.subfolders(os.path.join(part, person)):
+        for number in listing.subfolders(os.path.join(part, person)):
             yield _tracklet(os.path.join(part, person, number), person)
 
 
 def _tracklet(folder: str, person: str) -> Tracklet:
-    names = tuple(sorted(filter(folders.is_picture, os.listdir(folder))))
+    names = tuple(filter(folders.is_picture, listing.names(folder)))
     if not names:
         raise InputError(f"{folder} holds no picture; unpack the whole data set")
     matches = [NAME.fullmatch(name) for name in names]

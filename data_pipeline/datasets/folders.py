@@ -4,9 +4,14 @@ import difflib
 import os
 from collections.abc import Iterable
 
+from data_pipeline import listing
 from data_pipeline.errors import InputError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
+
+# What folders of the parts of a set are called, in sets of a folder per person.
+PARTS = {"train", "val", "valid", "validation", "test", "query", "gallery"}
+PARTS |= {"bounding_box_train", "bounding_box_test"}
 
 
 def is_picture(name: str) -> bool:
@@ -20,13 +25,15 @@ def checked_root(root: str) -> str:
     Raises:
         InputError: it does not exist or is not a folder; the message names the nearest one.
     """
+    if not root.strip():
+        raise InputError(f"the path {root!r} is empty; expected the folder of the data set")
     path = os.path.expanduser(root)
-    if os.path.isdir(path):
+    if listing.is_folder(path):
         return path
-    if os.path.exists(path):
+    if listing.exists(path):
         raise InputError(f"{root} is a file; expected the folder of the data set")
     parent, name = os.path.split(os.path.abspath(path))
-    while not os.path.isdir(parent):
+    while not listing.is_folder(parent):
         parent, name = os.path.split(parent)
     raise InputError(
         f"{root} does not exist; expected the folder of the data set. "
@@ -36,7 +43,7 @@ def checked_root(root: str) -> str:
 
 def contents(folder: str, wanted: str) -> str:
     """What a folder holds, for an error message: the nearest name first, then a few others."""
-    folders = subfolders(folder)
+    folders = listing.subfolders(folder)
     near = difflib.get_close_matches(wanted, folders, n=1, cutoff=0.6)
     if near:
         return f"has no folder {wanted!r} but has {near[0]!r}: is that the one?"
@@ -45,10 +52,27 @@ def contents(folder: str, wanted: str) -> str:
     return f"has no folder {wanted!r} and no other folder"
 
 
-def subfolders(folder: str) -> list[str]:
-    """Names of the visible folders in a folder, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+def people(root: str) -> list[str]:
+    """Names of the folders of pictures in a folder that looks like one per person.
+
+    All pictures lie one level down, in two folders or more, or two levels down below folders that
+    are called as parts of a set are (`train`, `val`, ...). Empty where it looks like anything else.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    holding = [
+        os.path.relpath(folder, root).split(os.sep)
+        for folder, names in listing.walk(root, follow_links=True)
+        if any(map(is_picture, names))
+    ]
+    if [os.curdir] in holding:
+        return []
+    depths = {len(way) for way in holding}
+    names = {way[-1] for way in holding}
+    above = {way[0].lower() for way in holding if len(way) == 2}
+    fits = depths == {1} or (depths == {2} and above <= PARTS)
+    return sorted(names) if fits and len(names) > 1 and not {*map(str.lower, names)} & PARTS else []
 
 
 def missing(home: str, names: Iterable[str]) -> list[str]:
@@ -59,7 +83,7 @@ def missing(home: str, names: Iterable[str]) -> list[str]:
         folder, _, file = name.rpartition("/")
         if folder not in held:
             path = os.path.join(home, folder)
-            held[folder] = set(os.listdir(path)) if os.path.isdir(path) else set()
+            held[folder] = set(listing.names(path)) if listing.is_folder(path) else set()
         if file not in held[folder]:
             absent.append(name)
     return absent

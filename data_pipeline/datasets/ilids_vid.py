@@ -12,7 +12,8 @@ import re
 
 import numpy as np
 
-from data_pipeline.datasets import folders, tracklets, video_lists
+from data_pipeline import listing
+from data_pipeline.datasets import tracklets, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits
@@ -46,7 +47,7 @@ def load_mat(root: str, split: int = 0) -> Splits:
     path = tracklets.other_list(LAYOUT, root)
     positions = video_lists.read_matrix(path, "ls_set")
     first, _ = tracklets.camera_folders(LAYOUT, root)
-    people = [name for name in folders.subfolders(first) if LAYOUT.person.fullmatch(name)]
+    people = [name for name in listing.subfolders(first) if LAYOUT.person.fullmatch(name)]
     train, test = halves(positions, people, split, f"{path} ({os.path.basename(first)})")
     return tracklets.load_people(LAYOUT, root, train, test, path)
 

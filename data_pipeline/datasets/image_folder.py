@@ -4,11 +4,13 @@ There is a train part only, without identities and cameras. Names as LUPerson-NL
 `{person:06d}_{frame:07d}_{object:02d}.jpg`, give `track`.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator
 
-from data_pipeline.datasets import folders
+from data_pipeline import listing
+from data_pipeline.datasets import folders, market1501
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED, Splits, empty_table, make_table
@@ -23,7 +25,7 @@ def load(root: str) -> Splits:
     independently. Hidden files and folders are left out, links to folders are followed once.
 
     Raises:
-        InputError: the folder is missing or holds no picture.
+        InputError: the folder is missing or holds no picture, or one in it cannot be read.
     """
     home = folders.checked_root(root)
     tracks: dict[tuple[str, int], int] = {}
@@ -42,17 +44,41 @@ def load(root: str) -> Splits:
 
 def pictures(root: str) -> Iterator[tuple[str, str]]:
     """Folder and name of each picture, in an order that the file system does not decide."""
-    visited = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        # A link to a folder above would be walked for ever, one to a folder beside it twice.
-        if (status.st_dev, status.st_ino) in visited:
-            inner.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(filter(folders.is_picture, names)):
+    for folder, names in listing.walk(root, follow_links=True):
+        for name in filter(folders.is_picture, names):
             yield folder, name
+
+
+def remarks(root: str) -> list[str]:
+    """That a folder seems to tell identities which are not read from it, and how to have them."""
+    layout, example = market1501.LAYOUT, market1501.LAYOUT.example
+    parts = ", ".join(layout.folders)
+    names = [name for _, name in pictures(root)]
+    if names and all(map(layout.name.match, names)):
+        return [
+            f"the names tell identity and camera as in {layout.title}, which image_folder does not "
+            f"read; if this is one of the folders {parts}, give the folder above it"
+        ]
+    people = _people(root)
+    if not people:
+        return []
+    return [
+        f"looks like a folder per person ({len(people)}: {folders.some(people)}), whose identities "
+        f"are not read. To train on them or to evaluate, lay the pictures out as {layout.title}: "
+        f"names like {example}, which is identity 2, camera 1, in the folders {parts}; then "
+        "`luperson data check market1501 DIR --own`"
+    ]
+
+
+def _people(root: str) -> list[str]:
+    tracked = any(TRACKED_NAME.fullmatch(name) for _, name in pictures(root))
+    return [] if tracked else folders.people(root)
+
+
+def inside(root: str) -> DataSet:
+    """What the doctor calls a folder: one per person is said to be that."""
+    title = "a folder per person, read without identities" if _people(root) else DATASETS[0].title
+    return dataclasses.replace(DATASETS[0], title=title)
 
 
 DATASETS = (
@@ -68,5 +94,7 @@ DATASETS = (
         url="",
         license="that of your pictures",
         access="your own pictures",
+        remarks=remarks,
+        inside=inside,
     ),
 )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline import lmdb_store, safe_pickle
+from data_pipeline import listing, lmdb_store, safe_pickle
 from data_pipeline.datasets import folders, image_folder
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -126,19 +126,19 @@ def find_environments(home: str) -> list[str]:
     Raises:
         InputError: there are several packings of the set, of which one has to be chosen.
     """
-    if not os.path.exists(home):
+    if not listing.exists(home):
         return []
     for place in (home, os.path.join(home, "lmdb")):
         if lmdb_store.is_environment(place):
             return [place.removesuffix(os.sep + lmdb_store.DATA_FILE)]
-    if not os.path.isdir(home):
+    if not listing.is_folder(home):
         return []
-    named = [name for name in sorted(os.listdir(home)) if name.endswith(lmdb_store.FILE_SUFFIXES)]
+    named = [name for name in listing.names(home) if name.endswith(lmdb_store.FILE_SUFFIXES)]
     beside = [os.path.join(home, name) for name in named]
     if several := [one for one in beside if lmdb_store.is_environment(one)]:
         return several
-    places = [one for one in (home, os.path.join(home, "lup")) if os.path.isdir(one)]
-    below = [os.path.join(one, name) for one in places for name in folders.subfolders(one)]
+    places = [one for one in (home, os.path.join(home, "lup")) if listing.is_folder(one)]
+    below = [os.path.join(one, name) for one in places for name in listing.subfolders(one)]
     packings = [one for one in below if lmdb_store.is_environment(os.path.join(one, "lmdb"))]
     if len(packings) > 1:
         raise InputError(
@@ -152,7 +152,7 @@ def _read_keys(environment: str, sole: bool) -> Part:
     """The keys of an environment: those that its key list names, or all."""
     data = os.path.join(environment, lmdb_store.DATA_FILE)
     # Media name the file within the folder, so that fingerprints do not depend on what lies above.
-    place = data if os.path.isdir(environment) else environment
+    place = data if listing.is_folder(environment) else environment
     prefix = f"lmdb:{place}#"
     path = _key_list(environment, sole)
     if path is None:
@@ -182,11 +182,11 @@ def _key_list(environment: str, sole: bool) -> str | None:
     """The key list of an environment: in it, beside it under its name, or beside it."""
     folder, name = os.path.split(os.path.abspath(environment))
     stem = os.path.splitext(name)[0]
-    places = [os.path.join(environment, KEY_LIST)] if os.path.isdir(environment) else []
+    places = [os.path.join(environment, KEY_LIST)] if listing.is_folder(environment) else []
     places += [os.path.join(folder, f"{stem}_{KEY_LIST}"), os.path.join(folder, f"{stem}.pkl")]
     # Beside several environments, a list of that name cannot tell which of them it means.
     places += [os.path.join(folder, KEY_LIST)] if sole else []
-    return next((place for place in places if os.path.isfile(place)), None)
+    return next((place for place in places if listing.is_file(place)), None)
 
 
 def _strings(keys: Any, path: str) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from data_pipeline import archive_parts
+from data_pipeline import archive_parts, listing
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError, shorten
 
@@ -115,7 +115,7 @@ def _left_out(places: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 def _archives(home: str) -> tuple[int, ...]:
     """Numbers that are missing where some of the 13 archives are there."""
-    if not os.path.isdir(home):
+    if not listing.is_folder(home):
         return ()
     series = archive_parts.numbered_parts(home).values()
     numbers = max(series, key=len, default=[])
@@ -127,7 +127,7 @@ def _archives(home: str) -> tuple[int, ...]:
 def _unlisted(home: str, parts: Sequence[luperson.Part]) -> tuple[str, ...]:
     """Lines `country+city+id` of the list of videos whose folder is not there."""
     path = os.path.join(home, VIDEO_LIST)
-    if not os.path.isfile(path) or any(part.prefix.startswith("lmdb:") for part in parts):
+    if not listing.is_file(path) or any(part.prefix.startswith("lmdb:") for part in parts):
         return ()
     present = {name.rpartition("/")[0].rsplit("/", 1)[-1] for part in parts for name in part.names}
     try:

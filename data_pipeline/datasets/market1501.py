@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import cmdm, folders, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -41,7 +42,7 @@ def load_500k(root: str) -> Splits:
     home = three_folders.home(root, LAYOUT)
     near = (home, folders.checked_root(root))
     paths = [os.path.join(place, name) for place in near for name in DISTRACTOR_FOLDERS]
-    folder = next((path for path in paths if os.path.isdir(path)), None)
+    folder = next((path for path in paths if listing.is_folder(path)), None)
     if folder is None:
         raise InputError(
             f"{home} has no folder {' or '.join(DISTRACTOR_FOLDERS)}; unpack the 500k distractors "

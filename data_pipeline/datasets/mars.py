@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -63,7 +64,7 @@ def load_pytorch(root: str) -> Splits:
 
 def _load(root: str, queries_in_gallery: bool) -> Splits:
     home = folders.checked_root(root)
-    missing = [f for f in PICTURE_FOLDERS.values() if not os.path.isdir(os.path.join(home, f))]
+    missing = [f for f in PICTURE_FOLDERS.values() if not listing.is_folder(os.path.join(home, f))]
     if missing:
         raise InputError(
             f"{root} is not in the layout of MARS: expected the folders "

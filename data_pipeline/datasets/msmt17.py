@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import cmdm, folders, listed, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -98,14 +99,14 @@ def _find(root: str) -> tuple[Version, str]:
     places = [root, *(os.path.join(root, place) for place in PLACES)]
     missing: dict[tuple[Version, str], list[str]] = {
         (kind, place): _missing(place, kind)
-        for place in filter(os.path.isdir, places)
+        for place in filter(listing.is_folder, places)
         for kind in PICTURES
     }
     found = [choice for choice, lacking in missing.items() if not lacking]
     if len(found) > 1:
-        listing = " and ".join(f"{kind} in {place}" for kind, place in found)
+        releases = " and ".join(f"{kind} in {place}" for kind, place in found)
         raise InputError(
-            f"{root} holds more than one release of MSMT17: {listing}; their results are not "
+            f"{root} holds more than one release of MSMT17: {releases}; their results are not "
             "comparable: give the folder of one, or move the other away"
         )
     if found:
@@ -129,12 +130,12 @@ def _parts(kind: Version) -> list[str]:
 
 
 def _missing(place: str, kind: Version) -> list[str]:
-    return [name for name in _parts(kind) if not os.path.exists(os.path.join(place, name))]
+    return [name for name in _parts(kind) if not listing.exists(os.path.join(place, name))]
 
 
 def _lost(root: str) -> str:
     near = [os.path.dirname(os.path.abspath(root))]
-    near += [os.path.join(root, name) for name in folders.subfolders(root)]
+    near += [os.path.join(root, name) for name in listing.subfolders(root)]
     whole = (place for place in near for kind in PICTURES if not _missing(place, kind))
     hint = next((f"; give {place} as data.root" for place in whole), "")
     forms = "; or ".join(", ".join(_parts(kind)) for kind in PICTURES)

@@ -6,6 +6,7 @@ Rows, their order, labels and fingerprints are those of the folder that it was m
 import dataclasses
 import pathlib
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -21,7 +22,7 @@ def load(root: str) -> Splits:
             or lacks a part.
     """
     home = pathlib.Path(folders.checked_root(root))
-    if not (home / layout.DESCRIPTION).is_file():
+    if not listing.is_file(home / layout.DESCRIPTION):
         raise InputError(_missing(root, home))
     return layout.open_packed(home)[1]
 
@@ -40,12 +41,13 @@ def inside(root: str) -> DataSet:
 
 
 def _missing(root: str, home: pathlib.Path) -> str:
-    if (home / layout.UNFINISHED).is_file():
+    if listing.is_file(home / layout.UNFINISHED):
         return (
             f"{root} was not packed to the end; give the same command of `luperson data pack` "
             "again, it goes on where it ended"
         )
-    below = sorted(path.parent.name for path in home.glob(f"*/{layout.DESCRIPTION}"))
+    inner = listing.subfolders(home)
+    below = [name for name in inner if listing.is_file(home / name / layout.DESCRIPTION)]
     if below:
         hint = f"give {home / below[0]} as data.root"
     else:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits, Table, make_table
@@ -87,14 +88,19 @@ def lost(root: str, layout: Layout) -> str:
     begun = [
         place
         for place in _places(root, layout)
-        if any(os.path.isdir(os.path.join(place, part)) for part in layout.folders)
+        if any(listing.is_folder(os.path.join(place, part)) for part in layout.folders)
     ]
     place = begun[0] if begun else root
-    missing = [part for part in layout.folders if not os.path.isdir(os.path.join(place, part))]
+    missing = [part for part in layout.folders if not listing.is_folder(os.path.join(place, part))]
     places = f" or in {', '.join(layout.places)} below it" if layout.places else ""
     above = os.path.dirname(os.path.abspath(root))
-    around = [above, *(os.path.join(root, name) for name in folders.subfolders(root))]
+    around = [above, *(os.path.join(root, name) for name in listing.subfolders(root))]
     hint = next((f"; give {near} as data.root" for near in around if _complete(near, layout)), "")
+    if people := folders.people(root):
+        hint += (
+            f". It looks like a folder per person ({len(people)}): give the pictures names like "
+            f"{layout.example} (identity and camera) and put them into these three folders"
+        )
     return (
         f"{root} is not in the layout of {layout.title}: expected the folders "
         f"{', '.join(layout.folders)} in it{places}; "
@@ -132,7 +138,7 @@ def pictures(folder: str, example: str) -> list[str]:
     Raises:
         InputError: there is none.
     """
-    files = sorted(os.listdir(folder))
+    files = listing.names(folder)
     found = [name for name in files if folders.is_picture(name)]
     if not found:
         other = f"only {folders.some(files)}" if files else "nothing"
@@ -163,4 +169,4 @@ def _places(root: str, layout: Layout) -> list[str]:
 
 
 def _complete(folder: str, layout: Layout) -> bool:
-    return all(os.path.isdir(os.path.join(folder, part)) for part in layout.folders)
+    return all(listing.is_folder(os.path.join(folder, part)) for part in layout.folders)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders, video_lists
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits, Table, table_of
@@ -119,7 +120,7 @@ def camera_folders(layout: Layout, root: str) -> tuple[str, str]:
     top = folders.checked_root(root)
     for home in layout.homes:
         found = [
-            next((path for path in paths if os.path.isdir(path)), "")
+            next((path for path in paths if listing.is_folder(path)), "")
             for paths in ([os.path.join(top, home, n) for n in names] for names in layout.cameras)
         ]
         if all(found):
@@ -175,12 +176,12 @@ def _listed(layout: Layout, cameras: tuple[str, str], people: Sequence[str], sou
             )
         for camera, folder in enumerate(cameras):
             path = os.path.join(folder, person)
-            files = sorted(os.listdir(path)) if os.path.isdir(path) else []
+            files = listing.names(path) if listing.is_folder(path) else []
             pictures = [name for name in files if folders.is_picture(name)]
             if not pictures:
                 raise InputError(
                     f"{source} names {person}, but {path} "
-                    f"{'holds no picture' if os.path.isdir(path) else 'is missing'}; "
+                    f"{'holds no picture' if listing.is_folder(path) else 'is missing'}; "
                     "unpack the whole data set"
                 )
             track = len(columns) and columns[-1][2] + 1

@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders, listed
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -58,13 +59,13 @@ def _home(root: str, test_list: str) -> str:
     wanted = [PICTURES, os.path.join(LISTS, TRAIN_LIST), os.path.join(LISTS, test_list)]
     places = [root, *(os.path.join(root, place) for place in PLACES)]
     missing = {
-        place: [name for name in wanted if not os.path.exists(os.path.join(place, name))]
+        place: [name for name in wanted if not listing.exists(os.path.join(place, name))]
         for place in places
     }
     place = min(places, key=lambda place: len(missing[place]))
     if missing[place]:
         above = os.path.dirname(os.path.abspath(root))
-        whole = all(os.path.exists(os.path.join(above, name)) for name in wanted)
+        whole = all(listing.exists(os.path.join(above, name)) for name in wanted)
         hint = f"; give {above} as data.root" if whole else ""
         raise InputError(
             f"{place} is not in the layout of VehicleID: it lacks {', '.join(missing[place])}; "

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
+from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
 
@@ -67,12 +68,12 @@ def find(root: str, name: str, closed: Collection[str] = ()) -> Iterator[str]:
     for _ in range(SEARCH_DEPTH):
         for folder in level:
             path = os.path.join(folder, name)
-            if os.path.isfile(path):
+            if listing.is_file(path):
                 yield path
         level = [
             os.path.join(folder, inner)
             for folder in level
-            for inner in folders.subfolders(folder)
+            for inner in listing.subfolders(folder)
             if inner not in closed
         ]
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline import atomic
+from data_pipeline import atomic, listing
 from data_pipeline.errors import InputError
 from data_pipeline.paths import Paths
 from data_pipeline.records import Splits, Table, empty_table
@@ -166,7 +166,7 @@ def open_packed(home: pathlib.Path) -> tuple[dict[str, Any], Splits]:
     except (KeyError, TypeError) as error:
         raise InputError(f"{home / DESCRIPTION} lacks {error}; pack the data set again") from error
     for file, size in files.items():
-        found = (home / file).stat().st_size if (home / file).is_file() else None
+        found = (home / file).stat().st_size if listing.is_file(home / file) else None
         if found != size:
             raise InputError(
                 f"{home / file} "

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_pipeline import datasets
+from data_pipeline import datasets, listing
 from data_pipeline.errors import InputError
 from data_pipeline.packing import examples, layout, plan, shards
 
@@ -64,7 +64,7 @@ def pack(
     files = {part: _files(name, part, pieces) for part, pieces in index.items()}
     description = _describe(plan.describe(chosen, split, FORM, tables), name, files)
     home = plan.prepare(out, description)
-    if (home / layout.DESCRIPTION).exists():
+    if listing.exists(home / layout.DESCRIPTION):
         return _end(home)
     layout.write_index(home, index)
     del index, tables

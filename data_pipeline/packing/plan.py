@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data_pipeline import atomic, datasets
+from data_pipeline import atomic, datasets, listing
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout
@@ -70,7 +70,7 @@ def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
     home = pathlib.Path(os.path.expanduser(out))
     try:
         home.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in home.iterdir())
+        found = listing.names(home)
         for name in found:
             if name.startswith(f"{layout.UNFINISHED}.") and atomic.is_part(name):
                 (home / name).unlink(missing_ok=True)  # of a process that was killed

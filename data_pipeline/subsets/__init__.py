@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.records import UNLABELLED, Table
 from data_pipeline.subsets import cmpe, draw, lists
@@ -220,7 +221,7 @@ def _beside(table: Table, root: str, file: str) -> str:
         path
         for one in roots
         for folder in _homes(table, os.path.expanduser(one))
-        if os.path.isfile(path := os.path.join(folder, file))
+        if listing.is_file(path := os.path.join(folder, file))
     ]
     if found and len(roots) > 1:
         raise InputError(

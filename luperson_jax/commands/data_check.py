@@ -2,9 +2,8 @@
 
 import argparse
 import pathlib
-import sys
 
-from data_pipeline import datasets, doctor
+from data_pipeline import datasets, doctor, findings
 from luperson_jax.commands import output
 
 
@@ -16,7 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--own",
         action="store_true",
-        help="pictures of your own in a published layout: other numbers are no mismatch",
+        help="pictures of your own in a published layout: judged by whether queries can match, "
+        "not by the published numbers",
     )
     parser.add_argument("--quick", action="store_true", help="read names only, decode nothing")
     parser.add_argument("--workers", type=int, default=4, help="threads that decode")
@@ -24,15 +24,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Says what a folder is; the exit status is 1 where it is not what was published."""
-    findings = doctor.examine(
+    """Says what a folder is; the exit status is 1 where it is not what was published, or cannot be
+    evaluated."""
+    output.check_folder(options.json, "--json")
+    found = doctor.examine(
         options.name,
         options.root,
         split=options.split,
+        own=options.own,
         pictures=not options.quick,
         workers=max(options.workers, 1),
     )
-    sys.stdout.write("\n".join(doctor.describe(findings)) + "\n")
+    output.say(*findings.describe(found))
     if options.json:
-        output.write_json(options.json, doctor.to_dict(findings))
-    return 0 if findings.healthy and (options.own or findings.published) else 1
+        output.write_json(options.json, findings.to_dict(found))
+    return 0 if found.passed else 1

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from data_pipeline import datasets, doctor, lmdb_store, storage
+from data_pipeline import datasets, doctor, findings, lmdb_store, storage
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import cli
@@ -42,28 +42,28 @@ def market(tmp_path):
     return root
 
 
-def text(findings: doctor.Findings) -> str:
-    return "\n".join(doctor.describe(findings))
+def text(found: findings.Findings) -> str:
+    return "\n".join(findings.describe(found))
 
 
 @pytest.mark.parametrize("layout", WORDS)
 def test_every_layout_is_recognized_and_whole(layout, tmp_path):
     layouts.make(layout, tmp_path / "root", **SMALL, frames=3)
-    findings = doctor.examine("auto", str(tmp_path / "root"))
-    assert findings.dataset.name == WORDS[layout]
-    assert findings.healthy, text(findings)
-    assert not findings.published, "a miniature cannot have the published numbers"
-    assert findings.decoded == sum(part.found.images or 0 for part in findings.parts.values())
+    found = doctor.examine("auto", str(tmp_path / "root"))
+    assert found.dataset.name == WORDS[layout]
+    assert found.healthy, text(found)
+    assert not found.published, "a miniature cannot have the published numbers"
+    assert found.decoded == sum(part.found.images or 0 for part in found.parts.values())
 
 
 def test_counts_junk_distractors_and_the_fingerprint_of_the_training(market):
-    findings = doctor.examine("market1501", str(market))
-    train = findings.parts["train"].found
+    found = doctor.examine("market1501", str(market))
+    train = found.parts["train"].found
     assert (train.images, train.ids, train.cameras) == (12, 3, 2)
-    assert findings.aside == {"junk detections (identity -1)": 8}
-    assert findings.distractors == 16
-    assert findings.fingerprint == datasets.load("market1501", str(market)).train.fingerprint()
-    assert "12 (12936)  3 (751)  2 (6)    differs" in text(findings)
+    assert found.aside == {"junk detections (identity -1)": 8}
+    assert found.distractors == 16
+    assert found.fingerprint == datasets.load("market1501", str(market)).train.fingerprint()
+    assert "12 (12936)  3 (751)  2 (6)    differs" in text(found)
 
 
 def test_published_numbers_are_recognized(market, monkeypatch):
@@ -71,17 +71,51 @@ def test_published_numbers_are_recognized(market, monkeypatch):
     counts = {name: part.found for name, part in found.parts.items()}
     twin = datasets.DATASETS["market1501"]
     monkeypatch.setitem(datasets.DATASETS, "market1501", dataclasses.replace(twin, counts=counts))
-    findings = doctor.examine("market1501", str(market))
-    assert findings.published
-    assert text(findings).endswith("verdict: whole, with the published numbers")
+    found = doctor.examine("market1501", str(market))
+    assert found.published
+    assert text(found).endswith("verdict: whole, with the published numbers")
     assert cli.main(["data", "check", "market1501", str(market)]) == 0
 
 
-@pytest.mark.parametrize("place", ["..", "query"])
-def test_a_path_wrong_by_one_level_is_put_right(place, market):
-    findings = doctor.examine("auto", str(market / place))
-    assert findings.root == str(market)
-    assert f"the folder to give is {market}" in text(findings)
+def test_a_path_wrong_by_one_level_is_put_right(market):
+    found = doctor.examine("auto", str(market / ".."))
+    assert found.root == str(market)
+    assert f"the folder to give is {market}, one level from" in text(found)
+
+
+def test_a_folder_is_judged_by_itself_and_not_by_what_lies_beside_it(market, tmp_path):
+    part = market / "query"
+    beside = doctor.examine("auto", str(part))
+    shutil.copytree(part, tmp_path / "alone" / "query")
+    alone = doctor.examine("auto", str(tmp_path / "alone" / "query"))
+    assert beside.root == str(part)
+    assert beside == dataclasses.replace(alone, root=str(part))
+    assert "names tell identity and camera as in Market-1501" in text(beside)
+    assert "give the folder above it" in text(beside)
+
+
+def test_only_a_folder_that_holds_nothing_looks_around_and_says_so(market):
+    shutil.rmtree(market / "query")
+    (market / "query").mkdir()
+    found = doctor.examine("auto", str(market / "query"))
+    assert found.root == str(market)
+    assert "query holds no picture and no layout, so the folder above it was" in text(found)
+    assert f"the folder to give is {market}" in text(found)
+
+
+def test_packings_beside_a_folder_say_nothing_of_it(tmp_path):
+    """Not even where the folder above cannot be told, with several of them in it."""
+    for name in ("one", "two"):
+        layouts.make("luperson_lmdb", tmp_path / name, **SMALL, frames=2)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    with pytest.raises(InputError, match=r"bare holds no pictures .*it holds nothing; known are"):
+        doctor.examine("auto", str(bare))
+    (bare / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError, match=r"bare holds no pictures .*it holds notes\.txt; known"):
+        doctor.examine("auto", str(bare))
+    with pytest.raises(InputError, match="holds 2 packings"):
+        doctor.examine("auto", str(tmp_path))
 
 
 def test_a_neighbor_is_not_the_folder_itself(market, tmp_path):
@@ -89,8 +123,8 @@ def test_a_neighbor_is_not_the_folder_itself(market, tmp_path):
     loose = tmp_path / "data" / "loose"
     loose.mkdir()
     shutil.copy(next((market / "query").glob("*.jpg")), loose / "x.jpg")
-    findings = doctor.examine("auto", str(loose))
-    assert (findings.dataset.name, findings.root) == ("image_folder", str(loose))
+    found = doctor.examine("auto", str(loose))
+    assert (found.dataset.name, found.root) == ("image_folder", str(loose))
 
 
 def test_own_pictures_in_a_published_layout(market):
@@ -134,8 +168,8 @@ def test_broken_folders(harm, market, capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"{market}: Market-1501")
     assert words in out
-    findings = doctor.examine("auto", str(market))
-    assert not findings.healthy
+    found = doctor.examine("auto", str(market))
+    assert not found.healthy
 
 
 def test_people_on_both_sides_and_queries_without_a_match(market):
@@ -165,9 +199,9 @@ def test_missing_parts_of_luperson(tmp_path):
     items = ((key, storage.read(next(m for m in table.media if m.endswith(key)))) for key in kept)
     (tmp_path / "some").mkdir()
     lmdb_store.write_lmdb(tmp_path / "some" / "lmdb", items)
-    findings = doctor.examine("auto", str(tmp_path / "some"))
-    assert findings.dataset.name == "luperson"
-    notes = text(findings)
+    found = doctor.examine("auto", str(tmp_path / "some"))
+    assert found.dataset.name == "luperson"
+    notes = text(found)
     assert "note         missing numbers of pictures within videos: 1" in notes
     assert "note         missing" not in text(doctor.examine("auto", str(tmp_path / "all")))
 
@@ -176,9 +210,9 @@ def test_pictures_in_no_layout_are_a_folder(tmp_path):
     layouts.make("folder", tmp_path / "crops", **SMALL, frames=2)
     for picture in list((tmp_path / "crops").rglob("*.jpg")):
         picture.rename(tmp_path / "crops" / f"x{picture.stem}.jpg")
-    findings = doctor.examine("auto", str(tmp_path / "crops"))
-    assert findings.dataset.name == "image_folder"
-    assert text(findings).endswith("verdict: whole; no numbers are published")
+    found = doctor.examine("auto", str(tmp_path / "crops"))
+    assert found.dataset.name == "image_folder"
+    assert text(found).endswith("verdict: whole; no numbers are published")
 
 
 def test_what_is_no_data_set_is_an_error(tmp_path, capsys):
@@ -205,7 +239,21 @@ def test_findings_as_json_and_without_decoding(market, tmp_path):
 
 
 def test_the_doctor_on_real_pictures(real_data):
-    findings = doctor.examine("auto", str(real_data / "pku_reid"))
-    assert findings.dataset.name == "market1501"
-    assert [part.found.images for part in findings.parts.values()] == [800, 48, 144]
-    assert (findings.decoded, findings.healthy) == (992, True)
+    found = doctor.examine("auto", str(real_data / "pku_reid"))
+    assert found.dataset.name == "market1501"
+    assert [part.found.images for part in found.parts.values()] == [800, 48, 144]
+    assert (found.decoded, found.healthy) == (992, True)
+
+
+def test_a_folder_per_person_is_called_so(market, tmp_path):
+    pictures = sorted((market / "bounding_box_test").glob("0004*.jpg"))
+    for person in ("train/ann", "train/bob", "test/eve"):
+        (tmp_path / "people" / person).mkdir(parents=True)
+        shutil.copy(pictures[0], tmp_path / "people" / person / "front.jpg")
+    for root in (tmp_path / "people", tmp_path / "people" / "train"):
+        found = doctor.examine("auto", str(root))
+        assert text(found).startswith(f"{root}: a folder per person, read without identities")
+        assert "ann, bob" in text(found)
+        assert "names like 0002_c1s1_000451_03.jpg" in text(found)
+        with pytest.raises(InputError, match="looks like a folder per person"):
+            datasets.load("market1501", str(root))
