@@ -12,9 +12,19 @@ from data_pipeline.errors import InputError
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 
+# The largest picture of any format, in pixels: 8192 x 8192, twice a frame of 8K video (7680 x
+# 4320). Its RGB takes 192 MiB in each decoding thread, where a header of a few bytes can claim
+# 12 GiB. Crops of people have 0.03 million pixels. Checked before memory is taken.
+MAX_PIXELS = 1 << 26
+
 # A closed list, because Pillow would otherwise try every plugin it has, and one of them (EPS) hands
 # the file to an external program.
 PILLOW_FORMATS = ("PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+
+TOO_LARGE = (
+    f"a picture may have {MAX_PIXELS} pixels; where it is real make it smaller, else restore it "
+    "from the source"
+)
 
 # What Pillow's readers let out on damaged files.
 PILLOW_ERRORS = (
@@ -26,8 +36,12 @@ PILLOW_ERRORS = (
     TypeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
+    MemoryError,
+    Warning,  # in programs that make errors of them
 )
+
+# Pillow's own limit, which lies higher.
+PILLOW_LIMIT = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -68,16 +82,21 @@ def decode(data: bytes, name: str = "") -> np.ndarray:
         [H, W, 3] uint8, RGB.
 
     Raises:
-        DecodeError: empty, damaged, truncated, or not a picture.
+        DecodeError: empty, damaged, truncated, of more than `MAX_PIXELS`, or not a picture.
     """
     if not data:
         raise DecodeError("the file is empty (0 bytes); restore it from the source", name)
     if not data.startswith(JPEG_MAGIC):
         return _decode_by_pillow(data, name)
     try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        _check_size(int(height), int(width))
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
-    except ValueError as error:
-        raise DecodeError(f"damaged JPEG ({error}); restore it from the source", name) from error
+    except _TooLarge as error:
+        raise DecodeError(str(error), name) from None
+    except (ValueError, MemoryError) as error:
+        reason = str(error) or "no memory for its pixels"
+        raise DecodeError(f"damaged JPEG ({reason}); restore it from the source", name) from error
 
 
 def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic") -> np.ndarray:
@@ -102,15 +121,32 @@ def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic
     return np.asarray(Image.fromarray(picture).resize((width, height), FILTERS[filter]))
 
 
+class _TooLarge(Exception):
+    """A picture whose header claims more than `MAX_PIXELS`."""
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise _TooLarge(
+            f"its header claims {height} x {width} pixels, {height * width} in all; {TOO_LARGE}"
+        )
+
+
 def _decode_by_pillow(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+            _check_size(image.height, image.width)
             return np.array(_as_rgb(image))
+    except _TooLarge as error:
+        raise DecodeError(str(error), name) from None
+    except PILLOW_LIMIT as error:
+        raise DecodeError(f"its header claims too much ({error}); {TOO_LARGE}", name) from error
     except Image.UnidentifiedImageError as error:
         reason = f"not a picture in a known format (it begins with {data[:12]!r})"
         raise DecodeError(f"{reason}; remove it from the data set or convert it", name) from error
     except PILLOW_ERRORS as error:
-        raise DecodeError(f"damaged file ({error}); restore it from the source", name) from error
+        reason = str(error) or type(error).__name__
+        raise DecodeError(f"damaged file ({reason}); restore it from the source", name) from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

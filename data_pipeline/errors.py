@@ -28,3 +28,12 @@ def shorten(lines: Sequence[str], limit: int = 10) -> list[str]:
     """The first of many lines, and how many more there are."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return [*lines[:limit], *more]
+
+
+def out_of_memory(error: MemoryError) -> str:
+    """The message for memory that ran out, which the entry points print with status 1."""
+    reason = f" ({error})" if str(error) else ""
+    return (
+        f"there is not enough memory{reason}; use smaller batches, pictures or fewer workers, "
+        "close other programs, or check that the files are what their names say"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from data_pipeline import errors
 from data_pipeline.errors import InputError
 from luperson_jax.commands import (
     calibrate,
@@ -84,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"luperson: {error}\n")
         return 2
+    except MemoryError as error:
+        sys.stderr.write(f"luperson: {errors.out_of_memory(error)}\n")
+        return 1
 
 
 if __name__ == "__main__":

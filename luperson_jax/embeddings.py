@@ -11,15 +11,13 @@ where they are not known, as of pictures of one's own.
 
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_pipeline import atomic
+from data_pipeline import array_files, atomic
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED
 from luperson_jax.structs import EmbeddingSet
@@ -33,8 +31,7 @@ EXPECTED = (
     f"with {FEATURES_FILE} and {INDEX_FILE}"
 )
 
-# What NumPy lets out on damaged files.
-NUMPY_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError)
+DAMAGED = f"it is damaged or not what its name says; {EXPECTED}"
 
 
 def read(path: str | pathlib.Path, *, labelled: bool) -> EmbeddingSet:
@@ -62,7 +59,8 @@ def read(path: str | pathlib.Path, *, labelled: bool) -> EmbeddingSet:
         features, columns = _read_npz(place)
     else:
         raise InputError(f"{place} does not exist; {EXPECTED}")
-    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
+    shaped = features.ndim == 2 and features.shape[1]
+    if not shaped or not np.issubdtype(features.dtype, np.floating):
         raise InputError(
             f"features of {place} have shape {features.shape} and type {features.dtype}; expected "
             "[images, dimensions] of float32"
@@ -130,35 +128,27 @@ def check_target(path: str | pathlib.Path) -> None:
 
 
 def _read_npz(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    names, arrays = [], {}
-    try:
-        with path.open("rb") as stream:
-            opened = np.load(stream, allow_pickle=False)
-            if not isinstance(opened, np.ndarray):
-                names = opened.files
-                wanted = [name for name in ("features", *LABELS, "key") if name in names]
-                arrays = {name: opened[name] for name in wanted}
-    except NUMPY_ERRORS as error:
-        raise _unreadable(path, error) from error
-    if "features" not in arrays:
-        raise InputError(
-            f"{path} has no array 'features' (it has {', '.join(names) or 'none with a name'}); "
-            f"{EXPECTED}"
-        )
-    return arrays.pop("features"), arrays
+    with array_files.open_npz(path, DAMAGED) as opened:
+        if "features" not in opened:
+            raise InputError(
+                f"{path} has no array 'features' (it has {', '.join(opened.names) or 'none'}); "
+                f"{EXPECTED}"
+            )
+        arrays = {name: opened[name] for name in (*LABELS, "key") if name in opened}
+        return opened["features"], arrays
 
 
 def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     for name in (FEATURES_FILE, INDEX_FILE):
         if not (folder / name).is_file():
             raise InputError(f"the folder {folder} has no {name}; {EXPECTED}")
-    path = folder / FEATURES_FILE
+    features = array_files.map_npy(folder / FEATURES_FILE, DAMAGED)
+    path = folder / INDEX_FILE
     try:
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
-        path = folder / INDEX_FILE
         table = pyarrow.parquet.read_table(path)
-    except (*NUMPY_ERRORS, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}); {DAMAGED}") from error
     columns = {}
     for name in (*LABELS, "key"):
         if name in table.column_names:
@@ -171,13 +161,6 @@ def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray
             columns[name] = column.to_numpy()
     columns.setdefault("key", np.full(table.num_rows, ""))  # so that the lengths are compared
     return features, columns
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
-    reason = str(error) or type(error).__name__
-    return InputError(
-        f"{path} cannot be read ({reason}); it is damaged or not what its name says; {EXPECTED}"
-    )
 
 
 def _integers(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data_pipeline import errors
 from data_pipeline.errors import InputError
 from luperson_jax import config, evaluate, sharding, tasks, train
 from luperson_jax.report import NonFiniteLoss
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     except (InputError, NonFiniteLoss) as error:
         sys.stderr.write(f"luperson_jax: {error}\n")
         return 2 if isinstance(error, InputError) else 1
+    except MemoryError as error:
+        sys.stderr.write(f"luperson_jax: {errors.out_of_memory(error)}\n")
+        return 1
     return 0
 
 

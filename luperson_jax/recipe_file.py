@@ -143,6 +143,10 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
             f"{path} is damaged: {error}; put back the file that was written with the checkpoints "
             "(a copy of it, or that of a run started alike), or give another --workdir"
         ) from error
+    if not isinstance(former, dict) or not all(isinstance(one, dict) for one in former.values()):
+        raise InputError(
+            f"{path} holds no groups of settings but {str(former)[:80]!r}; restore it from a copy"
+        )
     for name, off in FORMER_SETTINGS.items():
         group, setting = name.split(".")
         if former.get(group, {}).get(setting) == off:

@@ -18,16 +18,17 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_pipeline import atomic, listing
+from data_pipeline import array_files, atomic, listing
 from data_pipeline.errors import InputError
 from data_pipeline.paths import Paths
 from data_pipeline.records import Splits, Table, empty_table
+
+PACK_AGAIN = "it is damaged; pack the data set once more"
 
 FORMAT = 1
 DESCRIPTION = "packed.json"
@@ -115,8 +116,8 @@ def _columns(shard: Shard) -> dict[str, np.ndarray]:
 
 def read_shard(home: pathlib.Path, part: str, number: int) -> Shard:
     """The index of one shard."""
-    with np.load(home / INDEX) as archive:
-        columns = _read(archive, part, number)
+    with array_files.open_npz(home / INDEX, PACK_AGAIN) as arrays:
+        columns = _read(arrays, part, number)
     ends = np.cumsum(columns["lengths"], dtype=np.int64)
     names = Paths(columns["names"].tobytes(), ends - columns["lengths"], ends)
     return Shard(
@@ -124,9 +125,9 @@ def read_shard(home: pathlib.Path, part: str, number: int) -> Shard:
     )
 
 
-def _read(archive: Any, part: str, number: int) -> dict[str, np.ndarray]:
+def _read(arrays: array_files.Arrays, part: str, number: int) -> dict[str, np.ndarray]:
     names = ("names", "lengths", "rows", *LABELS)
-    return {name: archive[f"{part}/{number:05d}/{name}"] for name in names}
+    return {name: arrays[f"{part}/{number:05d}/{name}"] for name in names}
 
 
 def write_description(path: pathlib.Path, description: Mapping[str, Any]) -> None:
@@ -173,18 +174,26 @@ def open_packed(home: pathlib.Path) -> tuple[dict[str, Any], Splits]:
                 + ("is missing" if found is None else f"has {found} bytes")
                 + f"; expected {size} bytes. Copy the packed folder anew, or pack it once more"
             )
-    try:
-        with np.load(home / INDEX) as archive:
-            tables = {part: _table(home, part, archive, lengths.get(part, {})) for part in PARTS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{home / INDEX} is damaged ({error}); pack it once more") from error
+    with array_files.open_npz(home / INDEX, PACK_AGAIN) as arrays:
+        try:
+            tables = {part: _table(home, part, arrays, lengths.get(part, {})) for part in PARTS}
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"{home / INDEX} and {home / DESCRIPTION} do not belong together ({error}); "
+                f"{PACK_AGAIN}"
+            ) from error
     return description, Splits(**tables)
 
 
-def _table(home: pathlib.Path, part: str, archive: Any, shards: Mapping[str, int]) -> Table:
+def _table(
+    home: pathlib.Path, part: str, arrays: array_files.Arrays, shards: Mapping[str, int]
+) -> Table:
     if not shards:
         return empty_table()
-    pieces = [_read(archive, part, number) for number in range(len(shards))]
+    pieces = [_read(arrays, part, number) for number in range(len(shards))]
+    found = [len(piece["rows"]) for piece in pieces]
+    if found != list(shards.values()):
+        raise ValueError(f"shards of {found} pictures, {list(shards.values())} expected")
     columns = {name: np.concatenate([one[name] for one in pieces]) for name in pieces[0]}
     del pieces
     ends = np.cumsum(columns["lengths"], dtype=np.int64)

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from data_pipeline import atomic
+from data_pipeline import array_files, atomic
 from data_pipeline.errors import InputError
 from luperson_jax.convert import torch_io
 
@@ -51,6 +51,11 @@ MISTAKES = {
     b"%PDF": "a PDF document",
 }
 TAR_MAGIC = slice(257, 262), b"ustar"
+
+DAMAGED_NPZ = (
+    "download or copy it again where it is damaged; expected plain numbers, "
+    "np.savez(out, **{name: np.asarray(array, np.float32)})"
+)
 
 # What Python's zip reader lets out on damaged files.
 ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
@@ -244,6 +249,8 @@ def _zip_reader(path: pathlib.Path) -> Callable[[pathlib.Path], _Content]:
                 "weights with torch.save(torch.jit.load(f).state_dict(), out)"
             )
         if any(torch_io.is_torch_record(name) for name in names):
+            declared = sum(info.file_size for info in infos)
+            array_files.check_growth(path, declared, "download or copy it again")
             _check_sums(archive)
             return _read_torch_zip
     if any(name.endswith(".npy") for name in names):
@@ -290,19 +297,13 @@ def _read_safetensors(path: pathlib.Path) -> _Content:
 
 def _read_npz(path: pathlib.Path) -> _Content:
     tensors, beside = {}, {}
-    with np.load(path, allow_pickle=False) as archive:
-        for name in archive.files:
-            try:
-                array = archive[name]
-            except ValueError as error:
-                raise InputError(
-                    f"{path}: array {name!r} cannot be read ({error}); expected plain numbers, "
-                    "np.savez(out, **{name: np.asarray(array, np.float32)})"
-                ) from error
-            if isinstance(array, np.ndarray) and array.dtype.kind not in "US":
-                tensors[name] = array
+    with array_files.open_npz(path, DAMAGED_NPZ) as arrays:
+        for name in arrays.names:
+            array = arrays[name]
+            if array.dtype.kind in "US":
+                beside[name] = array.tolist()
             else:
-                beside[name] = array.tolist() if isinstance(array, np.ndarray) else array
+                tensors[name] = array
     return tensors, beside
 
 

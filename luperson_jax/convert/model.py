@@ -6,7 +6,6 @@ import json
 import pathlib
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline import atomic
+from data_pipeline import array_files, atomic
 from data_pipeline.errors import InputError
 from luperson_jax import models, trees
 from luperson_jax.augment.recipes import Statistics
@@ -269,7 +268,7 @@ def is_model_file(path: pathlib.Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return f"{METADATA}.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except array_files.DAMAGED:
         return False
 
 
@@ -279,28 +278,39 @@ def load(path: pathlib.Path) -> Model:
     Raises:
         InputError: the file is damaged or of another version.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            about = json.loads(str(arrays[METADATA]))
-            if about.get("format") != FORMAT:
-                raise InputError(f"{path} is {about.get('format')!r}; expected {FORMAT!r}")
-            everything = {name: arrays[name] for name in arrays.files if name != METADATA}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}; convert its source again") from error
-    statistics = about["statistics"]
+    arrays = array_files.read_npz(path, "it is damaged; convert its source again")
+    about = _about(path, arrays.pop(METADATA, np.array("")))
     momentum = {
-        name.removeprefix(MOMENTUM): everything.pop(name)
-        for name in list(everything)
+        name.removeprefix(MOMENTUM): arrays.pop(name)
+        for name in list(arrays)
         if name.startswith(MOMENTUM)
     }
-    return Model(
-        tensors=everything,
-        network=Network(**about["network"]),
-        family=about["family"],
-        statistics=statistics and Statistics(*(tuple(values) for values in statistics)),
-        size=tuple(about["size"]),
-        absent=tuple(about["absent"]),
-        facts=about["facts"],
-        momentum=momentum,
-        sgd=about["sgd"],
-    )
+    try:
+        statistics = about["statistics"]
+        return Model(
+            tensors=arrays,
+            network=Network(**about["network"]),
+            family=about["family"],
+            statistics=statistics and Statistics(*(tuple(values) for values in statistics)),
+            size=tuple(about["size"]),
+            absent=tuple(about["absent"]),
+            facts=dict(about["facts"]),
+            momentum=momentum,
+            sgd=dict(about["sgd"]),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the metadata of {path} lacks something or has another form ({error}); convert its "
+            "source again"
+        ) from error
+
+
+def _about(path: pathlib.Path, text: np.ndarray) -> dict[str, Any]:
+    try:
+        about = json.loads(str(text))
+    except ValueError as error:
+        raise InputError(f"the metadata of {path} is no JSON ({error})") from error
+    found = about.get("format") if isinstance(about, dict) else about
+    if found != FORMAT:
+        raise InputError(f"{path} is {str(found)[:80]!r}; expected {FORMAT!r}")
+    return about

@@ -1,7 +1,6 @@
 """Whatever weights one has, opened as a model: a workdir, a model file, a foreign file."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,17 @@ from luperson_jax.convert.rules import Kind
 
 OURS = "luperson_jax"
 TASK_KINDS: dict[str, Kind] = {"moco": "moco", "identify": "reid"}
+
+# What is read of a workdir's recipe.
+NEEDED = {
+    "task": ("name",),
+    "model": ("last_stride", "pooling", "arch"),
+    "augment": ("statistics",),
+    "data": ("size", "batch_size"),
+    "table": ("images",),
+    "optim": ("lr", "momentum", "weight_decay"),
+    "eval": (),
+}
 
 FACTS = ("epoch", "arch", "best_mAP", "iteration")
 
@@ -76,11 +86,14 @@ def from_workdir(folder: pathlib.Path) -> Model:
         step, tree = saved.read()
     finally:
         saved.close()
-    path = folder / recipe_file.RECIPE_FILE
-    try:
-        recipe = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}; a workdir has one") from error
+    recipe = recipe_file.read(folder)
+    for group, names in NEEDED.items():
+        missing = [f"{group}.{name}" for name in names if name not in recipe.get(group, {})]
+        if missing or group not in recipe:
+            raise InputError(
+                f"{folder / recipe_file.RECIPE_FILE} lacks {', '.join(missing) or group}; restore "
+                "it from a copy"
+            )
     kind = kind_of(recipe["task"])
     if kind in ("reid", "mgn") and recipe["eval"].get("weights") == "average":
         tree = averaging.of_checkpoint(tree, str(folder))

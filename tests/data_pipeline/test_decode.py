@@ -1,8 +1,11 @@
 import io
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from data_pipeline import storage
@@ -94,6 +97,56 @@ def test_bad_data_is_an_error_that_names_the_file(data, reason):
     assert "dir/0001_c1.jpg" in str(caught.value)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
+
+
+def claiming(format, height, width):
+    """A small picture whose header claims another size."""
+    data = bytearray(encoded(picture(), format))
+    if format == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", height, width)
+    elif format == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif format == "BMP":
+        data[18:26] = struct.pack("<ii", width, height)
+    elif format == "GIF":
+        data[6:10] = struct.pack("<HH", width, height)
+    elif format == "PPM":
+        data = bytearray(f"P6 {width} {height} 255\n".encode()) + data[-10:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "PPM"])
+@pytest.mark.parametrize("size", [(65500, 65500), (8192, 8193), (11000, 10000)])
+def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(format, size, monkeypatch):
+    data = claiming(format, *size)
+
+    def decoded(*_, **__):
+        raise AssertionError("memory for the pixels was taken")
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", decoded)
+    monkeypatch.setattr(Image.Image, "convert", decoded)
+    with pytest.raises(DecodeError, match=r"a\.jpg: its header claims") as caught:
+        decode(data, "a.jpg")
+    assert str(size[0] * size[1]) in str(caught.value)
+
+
+def test_the_largest_picture_is_one_of_the_limit(monkeypatch):
+    monkeypatch.setattr("data_pipeline.decode.MAX_PIXELS", 40 * 24)
+    for format in ("JPEG", "PNG"):
+        assert decode(encoded(picture(), format)).shape == (40, 24, 3)
+        with pytest.raises(DecodeError, match="claims 41 x 24"):
+            decode(encoded(picture(41), format))
+
+
+def test_no_memory_for_a_picture_is_a_message(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", fail)
+    with pytest.raises(DecodeError):
+        decode(encoded(picture(), "JPEG"))
 
 
 def test_damage_inside_a_jpeg_is_an_error():

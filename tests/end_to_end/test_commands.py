@@ -253,3 +253,14 @@ def test_a_mistake_with_luperson_data_ends_with_one_message(arguments, word, tmp
     assert word in message
     assert [path.name for path in tmp_path.rglob("*.*")] == ["kept.txt"]
     assert (tmp_path / "kept.txt").read_text() == "kept"
+
+
+def test_no_memory_ends_with_one_message(monkeypatch, capfd, tmp_path):
+    def fail(*_):
+        raise MemoryError("Unable to allocate 40 TiB")
+
+    monkeypatch.setattr("luperson_jax.commands.data_make.run", fail)
+    assert cli.main(["data", "make", "--layout", "folder", "--root", str(tmp_path / "new")]) == 1
+    message = capfd.readouterr().err
+    assert message.startswith("luperson: there is not enough memory (Unable to allocate 40 TiB); ")
+    assert message.count("\n") == 1

@@ -122,3 +122,10 @@ def test_a_damaged_recipe_is_to_be_put_back(tmp_path):
         recipe_file.check_workdir(recipe, written, folder)
     assert "put back" in str(caught.value)
     assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"lr"', '{"data": []}', '{"optim": 3}'])
+def test_a_recipe_file_without_groups_of_settings_is_a_message(tmp_path, text):
+    (tmp_path / recipe_file.RECIPE_FILE).write_text(text)
+    with pytest.raises(InputError, match="holds no groups of settings"):
+        recipe_file.read(tmp_path)

@@ -158,7 +158,7 @@ def test_names_that_fall_together_are_an_error(tmp_path):
         (np.array(np.nan, np.float32), ["1 of 1"]),
         (np.ones(2, np.complex64), ["complex64", "float32"]),
         (np.ones(2, ml_dtypes.bfloat16), ["V2"]),  # npz forgets what it was
-        (np.array([{}], object), ["Object arrays"]),
+        (np.array([{}], object), ["Python objects"]),
         (np.array([1, 2], "datetime64[s]"), ["datetime64"]),
     ],
 )

@@ -48,7 +48,7 @@ def test_damaged_model_files(tmp_path, model):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.npz is damaged"):
+    with pytest.raises(InputError, match=r"a\.npz cannot be read .* it is damaged"):
         model_file.load(path)
     path.write_bytes(content[:-40])
     assert not model_file.is_model_file(path)
@@ -205,3 +205,10 @@ def test_a_tensor_without_a_place_is_an_error():
         transfer.take_all(target_of(without), with_more)
     with pytest.raises(InputError, match=r"classifier/kernel: \(32, 5\), expected \(32, 6\)"):
         transfer.take_all(target_of(dataclasses.replace(BOT, num_classes=6)), with_more)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", "{}", '{"format": "luperson_jax model 1"}'])
+def test_metadata_of_another_form_is_a_message(tmp_path, text):
+    np.savez(tmp_path / "a.npz", metadata=np.array(text))
+    with pytest.raises(InputError, match=r"a\.npz"):
+        model_file.load(tmp_path / "a.npz")
