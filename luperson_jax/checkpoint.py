@@ -1,23 +1,32 @@
 """Saving and restoring a run: asynchronous, atomic, and never trusting a damaged file."""
 
+import dataclasses
 import hashlib
 import json
 import logging
 import pathlib
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from orbax.checkpoint import checkpoint_managers
 
+from data_pipeline import atomic
 from data_pipeline.errors import InputError, shorten
 from luperson_jax import trees
 from luperson_jax.structs import Tree
 
 MANIFEST = "digests.json"
+ITEM = "default"
+"""Folder of the tensors within a checkpoint; orbax keeps its own notes beside it."""
+FIGURES_FILE = "figures.json"
+FORMER_FIGURES = ("metrics", "metrics")
+"""Where earlier versions have the figures of an evaluation, within a checkpoint."""
 BEST_METRIC = "mAP"
+FIGURES = (BEST_METRIC, "mINP", "rank1", "rank5", "rank10")
 
 
 class Checkpoints:
@@ -25,34 +34,66 @@ class Checkpoints:
 
     A save runs in the background; once its files and their digests are written it becomes visible
     by a rename. A process killed at any moment leaves either the former checkpoints or one more.
+    Figures of an evaluation are added to a checkpoint that exists: what was trained is safe before
+    anything that can fail is tried on it.
+
+    Args:
+        workdir: of the run.
+        keep: how many of the newest.
+        read_only: neither saves nor sets damaged checkpoints aside.
+        say: takes lines about damaged files.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: str | pathlib.Path,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        say: Callable[[str], None] = logging.warning,
+    ):
         self.folder = pathlib.Path(workdir).absolute() / "checkpoints"
         if read_only and not self.folder.is_dir():
             raise InputError(
                 f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
                 "give the workdir of a run that has saved at least once"
             )
-        self._read_only = read_only
-        best = checkpoint_managers.BestN(
-            get_metric_fn=_best_metric, n=1, keep_checkpoints_without_metrics=False
-        )
-        newest = checkpoint_managers.LatestN(n=keep)
+        self._keep, self._read_only, self._say = keep, read_only, say
+        self._handler = ocp.StandardCheckpointHandler()
+        self._whole: set[int] = set()
+        self._open()
+        self._figures = {step: self._read_figures(step) for step in self.steps()}
+
+    def _open(self) -> None:
+        """(Re)reads which checkpoints there are, by the names of their folders alone: a damaged
+        file of one of them must not stand in the way of the others."""
         options = ocp.CheckpointManagerOptions(
-            best_fn=_best_metric,
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
+            preservation_policy=_Kept(self._kept),
+            cleanup_tmp_directories=not self._read_only,
+            lightweight_initialize=True,
+            read_only=self._read_only,
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
         )
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
 
-    def save(self, step: int, state: Tree, metrics: dict[str, float] | None = None) -> None:
+    def save(self, step: int, state: Tree) -> None:
         """Starts to save `state`; returns when the arrays are copied and may be donated."""
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        self._manager.save(step, args=ocp.args.StandardSave(state))
+        self._figures[step] = None
+
+    def add_figures(self, step: int, figures: dict[str, float]) -> None:
+        """Notes what a saved state has reached in an evaluation; waits for the save under way."""
+        self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            with atomic.replacing(self.folder / str(step) / FIGURES_FILE) as part:
+                part.write_text(json.dumps(figures) + "\n")
+        self._figures[step] = figures
+
+    def figures(self, step: int) -> dict[str, float] | None:
+        """What was noted of a checkpoint; None where it is missing or was not evaluated."""
+        return self._figures.get(step)
 
     def steps(self) -> list[int]:
         """Steps saved, ascending."""
@@ -60,15 +101,37 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The saved step with the highest eval mAP; None where none was evaluated."""
-        return self._manager.best_step() if self.steps() else None
+        return self._best_of(self.steps())
 
     def best(self) -> tuple[int, dict[str, float]] | None:
-        """The step with the highest eval mAP and the figures it was saved with; None where none
-        was evaluated. Waits for the save under way."""
-        self._manager.wait_until_finished()
+        """The step with the highest eval mAP and its figures; None where none was evaluated."""
         step = self.best_step()
-        figures = None if step is None else self._manager.metrics(step)
+        figures = None if step is None else self.figures(step)
         return (step, dict(figures)) if step is not None and figures else None
+
+    def _best_of(self, steps: Iterable[int]) -> int | None:
+        """Of equally good ones the last."""
+        measured = [
+            (figures[BEST_METRIC], step) for step in steps if (figures := self.figures(step))
+        ]
+        return max(measured)[1] if measured else None
+
+    def _kept(self, steps: Sequence[int]) -> set[int]:
+        return {*sorted(steps)[-self._keep :], self._best_of(steps)} - {None}
+
+    def _read_figures(self, step: int) -> dict[str, float] | None:
+        folder = self.folder / str(step)
+        path = folder / FIGURES_FILE
+        if not path.is_file():
+            path = folder.joinpath(*FORMER_FIGURES)
+        try:
+            values = json.loads(path.read_bytes())
+            return {name: float(values[name]) for name in FIGURES}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._say(f"{path} cannot be read ({error!r}): step {step} counts as not evaluated")
+            return None
 
     def restore(self, target: Tree, step: int | None = None) -> tuple[int, Tree] | None:
         """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
@@ -85,23 +148,23 @@ class Checkpoints:
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         candidates = self.steps()[::-1] if step is None else [step]
+        problems = []
         for candidate in candidates:
             problem = self._damage(candidate)
             if problem is None:
                 self._check_tensors(candidate, abstract)
                 try:
-                    return candidate, self._manager.restore(
-                        candidate, args=ocp.args.StandardRestore(abstract)
+                    return candidate, self._handler.restore(
+                        self.folder / str(candidate) / ITEM,
+                        args=ocp.args.StandardRestore(abstract),
                     )
                 except (ValueError, OSError, KeyError) as error:
                     problem = str(error).splitlines()[0]
-            logging.warning("checkpoint %d in %s is damaged: %s", candidate, self.folder, problem)
+            self._say(f"checkpoint {candidate} in {self.folder} is damaged: {problem}")
+            problems.append(f"{candidate}: {problem}")
             self._set_aside(candidate)
         if candidates:
-            raise InputError(
-                f"no whole checkpoint in {self.folder}: tried {candidates}, all are damaged; "
-                "use another --workdir to start anew, or put a copy back"
-            )
+            raise self._all_damaged(problems)
         return None
 
     def read(self, step: int | None = None) -> tuple[int, Tree]:
@@ -113,9 +176,11 @@ class Checkpoints:
             raise InputError(f"no finished checkpoint in {self.folder}")
         device = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
         steps = self.steps()[::-1] if step is None else [step]
-        shapes = next((shapes for one in steps if (shapes := self._shapes(one)) is not None), None)
-        if shapes is None:
-            raise InputError(f"no readable checkpoint in {self.folder}: tried {steps}")
+        problems = {one: self._damage(one) for one in steps}
+        whole = [one for one in steps if problems[one] is None]
+        if not whole:
+            raise self._all_damaged([f"{one}: {problems[one]}" for one in steps])
+        shapes = self._shapes(whole[0])
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes
         )
@@ -128,17 +193,21 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def _shapes(self, step: int) -> Tree | None:
-        try:
-            return self._manager.item_metadata(step).tree
-        except (ValueError, OSError, KeyError, AttributeError):
-            return None
+    def _all_damaged(self, problems: Sequence[str]) -> InputError:
+        return InputError(
+            f"no whole checkpoint in {self.folder}, all are damaged:\n  "
+            + "\n  ".join(shorten(problems))
+            + "\nuse another --workdir to start anew, or put a copy back"
+        )
+
+    def _shapes(self, step: int) -> Tree:
+        """The tensors of a whole checkpoint, without reading them."""
+        metadata: Any = self._handler.metadata(self.folder / str(step) / ITEM)
+        return metadata.tree
 
     def _check_tensors(self, step: int, abstract: Tree) -> None:
         """Raises InputError where the checkpoint and the run do not hold the same tensors."""
         tree = self._shapes(step)
-        if tree is None:
-            return  # unreadable: the restore that follows says so
         saved, wanted = _shapes_by_name(tree), _shapes_by_name(abstract)
         lines = [f"missing {name} {wanted[name]}" for name in sorted(wanted.keys() - saved.keys())]
         lines += [f"unknown {name} {saved[name]}" for name in sorted(saved.keys() - wanted.keys())]
@@ -163,7 +232,8 @@ class Checkpoints:
         if jax.process_index() == 0:
             (self.folder / str(step)).rename(self.folder / f"damaged-{step}-{time.time_ns()}")
         multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
-        self._manager.reload()
+        self._manager.close()
+        self._open()
 
     def _seal(self) -> None:
         """Writes the digests of a save that is complete and not yet renamed."""
@@ -173,27 +243,46 @@ class Checkpoints:
                 (folder / MANIFEST).write_text(json.dumps(names, indent=0))
 
     def _damage(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None where they are as written."""
+        """What is wrong with the tensors' files; None where they are as written."""
+        if step in self._whole:
+            return None
         folder = self.folder / str(step)
         try:
-            digests = json.loads((folder / MANIFEST).read_text())
+            digests = json.loads((folder / MANIFEST).read_bytes())
         except (OSError, ValueError) as error:
             return f"{MANIFEST} cannot be read: {error}"
-        for name, digest in digests.items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if _digest(path) != digest:
+        names = list(digests) if isinstance(digests, dict) else []
+        # Earlier versions sealed their figures too.
+        names = [name for name in names if pathlib.PurePath(name).parts[:1] == (ITEM,)]
+        if not names:
+            return f"{MANIFEST} lists no files"
+        for name in names:
+            try:
+                found = _digest(folder / name)
+            except (OSError, ValueError) as error:
+                return f"{name} cannot be read: {error}"
+            if found != digests[name]:
                 return f"{name} has changed since it was written"
+        self._whole.add(step)
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """The form in which orbax asks which checkpoints stay."""
+
+    choose: Callable[[Sequence[int]], set[int]]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer a checkpoint."""
+        del context
+        steps = [one.step for one in checkpoints]
+        kept = self.choose(steps)
+        return [step in kept for step in steps]
 
 
 def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
-
-
-def _best_metric(metrics: dict[str, float]) -> float:
-    return metrics[BEST_METRIC]
 
 
 def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:

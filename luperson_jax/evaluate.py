@@ -17,7 +17,8 @@ from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
 from luperson_jax import averaging, checkpoint, config, html_report, models, recipe_file, sharding
 from luperson_jax.report import Figures, Reporter, all_ranking_values, ranking_table
-from luperson_jax.retrieval import ranking
+from luperson_jax.retrieval import measures, ranking
+from luperson_jax.retrieval.labels import make_labels
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
 
@@ -55,8 +56,8 @@ class Evaluation:
         """The evaluation that a recipe asks for; None where it names no data set.
 
         Raises:
-            InputError: the data set has no query or no gallery, the devices cannot share
-                `eval.batch_size`, or the processes of the job see different pictures.
+            InputError: the data set has no query or no gallery, no query can be found, the devices
+                cannot share `eval.batch_size`, or the processes of the job see different pictures.
         """
         if not recipe.eval.dataset:
             return None
@@ -64,6 +65,7 @@ class Evaluation:
         splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
         parts = {"the queries": splits.query, "the gallery": splits.gallery}
         sharding.check_alike({name: table.fingerprint() for name, table in parts.items()})
+        check_matches(splits, f"{recipe.eval.dataset} at {recipe.eval.root!r}")
         return cls(recipe, task, mesh, splits)
 
     def measure(self, state: TrainState) -> Measurement:
@@ -143,6 +145,17 @@ def load_splits(dataset: str, root: str, setting: str, split: int) -> Splits:
                 "evaluate on"
             )
     return splits
+
+
+def check_matches(splits: Splits, what: str) -> None:
+    """Raises InputError where no gallery image can be the answer to any query, so that the ranking
+    would fail once all is embedded."""
+    query, gallery = splits.query, splits.gallery
+    labels = make_labels(query.pid, query.camera, gallery.pid, gallery.camera)
+    try:
+        measures.check_any_match(labels.num_matches)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
 
 
 def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport:

@@ -131,7 +131,9 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     current = build(recipe, workdir, task_class)
     write_recipe(current)
     reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
-    checkpoints = checkpoint.Checkpoints(workdir, keep=recipe.train.keep_checkpoints)
+    checkpoints = checkpoint.Checkpoints(
+        workdir, keep=recipe.train.keep_checkpoints, say=reporter.say
+    )
     try:
         _describe(current, reporter)
         state = _restore_or_start(current, checkpoints, reporter)
@@ -245,34 +247,64 @@ def _train(
     checkpoints: checkpoint.Checkpoints,
     reporter: Reporter,
 ) -> RankingReport | None:
-    evaluation = current.evaluation
     step_function = compile_step(current)
-    settings, steps = current.recipe.train, current.steps_per_epoch
-    measured, step = None, int(state.step)
+    settings, steps, step = current.recipe.train, current.steps_per_epoch, int(state.step)
     reporter.start(step)
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
-        measured = evaluation and evaluation.measure(state)
-    elif step == 0 and evaluation is not None and current.recipe.eval.every_epochs:
-        _log_ranking(reporter, evaluation.measure(state), 0)
+    # Of step 0, or of what a former start has saved and could not evaluate.
+    measured = _evaluate(current, state, checkpoints, reporter)
     while step < current.total_steps:
         epoch = step // steps + 1
         state = _train_epoch(current, state, epoch - 1, step_function, checkpoints, reporter)
         step = epoch * steps
         reporter.flush()
-        last, every = step == current.total_steps, current.recipe.eval.every_epochs
-        measured = None
-        if evaluation is not None and (last or (every and epoch % every == 0)):
-            measured = evaluation.measure(state)
-            _log_ranking(reporter, measured, epoch)
-        if last or measured is not None or epoch % settings.checkpoint_every_epochs == 0:
-            _save(checkpoints, step, state, measured)
+        due = epoch % settings.checkpoint_every_epochs == 0
+        if due or step == current.total_steps or _is_evaluated(current, step):
+            checkpoints.save(step, states.to_tree(state))
+        measured = _evaluate(current, state, checkpoints, reporter)
         reporter.pause()
-    if evaluation is None or measured is None:
+    if current.evaluation is None or measured is None:
         return None
     best = checkpoints.best() if current.recipe.eval.every_epochs else None
-    evaluation.publish(measured, current.workdir, reporter, best)
+    current.evaluation.publish(measured, current.workdir, reporter, best)
     return measured.ranking
+
+
+def _is_evaluated(current: Run, step: int) -> bool:
+    """Whether the recipe asks for an evaluation after so many steps."""
+    epoch, rest = divmod(step, current.steps_per_epoch)
+    every = current.recipe.eval.every_epochs
+    last = step >= current.total_steps
+    return current.evaluation is not None and (last or (every > 0 and not rest + epoch % every))
+
+
+def _evaluate(
+    current: Run, state: TrainState, checkpoints: checkpoint.Checkpoints, reporter: Reporter
+) -> evaluate.Measurement | None:
+    """The evaluation of a saved state, where one is due and not done yet. The last one is done
+    in every start, because the report needs it."""
+    step = int(state.step)
+    is_known, is_saved = checkpoints.figures(step) is not None, step in checkpoints.steps()
+    if current.evaluation is None or not _is_evaluated(current, step):
+        return None
+    if is_known and step < current.total_steps:
+        return None
+    try:
+        measured = current.evaluation.measure(state)
+    except InputError as error:
+        if not is_saved:
+            raise
+        raise InputError(
+            f"step {step} of {current.total_steps} is saved, and its evaluation failed: {error}\n"
+            "mend that and give the same command again, which goes on with the evaluation; "
+            "eval.dataset='' turns it off"
+        ) from error
+    if not is_known:
+        _log_ranking(reporter, measured, step // current.steps_per_epoch)
+        if is_saved:
+            checkpoints.add_figures(step, ranking_values(measured.ranking))
+    return measured
 
 
 def _log_ranking(reporter: Reporter, measured: evaluate.Measurement, epoch: int) -> None:
@@ -313,7 +345,7 @@ def _train_epoch(
             every = recipe.train.checkpoint_every_steps
             if every and step % every == 0 and step < (epoch + 1) * current.steps_per_epoch:
                 reporter.flush()
-                _save(checkpoints, step, state, None)
+                checkpoints.save(step, states.to_tree(state))
         for path, reason in sorted(loader.skipped.items()):
             reporter.say(f"skipped {path}: {reason}")
         if loader.skipped:
@@ -348,13 +380,3 @@ def loader_options(recipe: config.Recipe) -> LoaderOptions:
         worker_kind=data.worker_kind,
         prefetch=data.prefetch,
     )
-
-
-def _save(
-    checkpoints: checkpoint.Checkpoints,
-    step: int,
-    state: TrainState,
-    measured: evaluate.Measurement | None,
-) -> None:
-    metrics = ranking_values(measured.ranking) if measured is not None else None
-    checkpoints.save(step, states.to_tree(state), metrics)

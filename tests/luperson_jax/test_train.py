@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -165,3 +166,35 @@ def test_a_batch_that_the_devices_cannot_share_is_an_error(tmp_path, unlabelled_
     changes = {"data__batch_size": 15, "model__bn_group_size": 5}
     with pytest.raises(InputError, match="not divisible by the 2 devices"):
         run(tiny("moco", unlabelled_world, **changes), tmp_path)
+
+
+def test_what_was_trained_is_saved_before_its_evaluation_fails(
+    tmp_path, monkeypatch, labelled_world
+):
+    changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
+    recipe = tiny("identify", labelled_world, train__epochs=1, eval__every_epochs=2, **changes)
+
+    def fail(*_, **__):
+        raise InputError("a query picture is damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "embed_table", fail)
+        with pytest.raises(InputError, match=r"step 2 of 2 is saved.*a query picture is damaged"):
+            run(with_eval(recipe, every_epochs=0), tmp_path)
+    assert final(tmp_path)[0] == 2
+    monkeypatch.setattr(train, "_train_epoch", None)  # the same command only evaluates
+    assert run(recipe, tmp_path).num_valid_queries > 0
+    lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval/mAP" in line] == [2]
+    figures = checkpoint.Checkpoints(tmp_path, read_only=True).figures(2)
+    assert figures["mAP"] == json.loads((tmp_path / evaluate.RESULTS_FILE).read_text())["mAP"]
+
+
+def test_queries_without_any_match_are_refused_before_anything_is_written(tmp_path, labelled_world):
+    world = shutil.copytree(labelled_world, tmp_path / "world")
+    for path in world.rglob("*_c2s*"):
+        path.unlink()
+    changes = {"eval__dataset": "market1501", "eval__root": str(world)}
+    with pytest.raises(InputError, match=r"none of the .* queries has a match"):
+        run(tiny("identify", labelled_world, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
