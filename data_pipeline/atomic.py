@@ -36,7 +36,6 @@ def replacing(path: str | pathlib.Path, *, through: bool = True) -> Iterator[pat
 
     Raises:
         InputError: the folder is missing or cannot be written to, or the disk is full.
-        BrokenPipeError: `path` is a pipe that nobody reads any more.
     """
     try:
         if not through:
@@ -50,8 +49,6 @@ def replacing(path: str | pathlib.Path, *, through: bool = True) -> Iterator[pat
         else:
             with _beside(pathlib.Path(os.path.realpath(path))) as part:
                 yield part
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -80,7 +77,7 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
     Parts of file names that are not UTF-8 (surrogates) appear as `\\udc..`.
 
     Raises:
-        InputError, BrokenPipeError: as `replacing`.
+        InputError: as `replacing`.
     """
     with replacing(path) as part:
         part.write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -151,5 +148,10 @@ def _send(part: pathlib.Path, path: str | pathlib.Path) -> None:
             if stream is not None:
                 stream.flush()  # what was said before comes before
         opened = os.dup(descriptor)
-    with os.fdopen(opened, "wb") as stream, part.open("rb") as content:
+    # A reader that has closed its pipe has seen enough, as in `>(head -1)`.
+    with (
+        contextlib.suppress(BrokenPipeError),
+        os.fdopen(opened, "wb") as stream,
+        part.open("rb") as content,
+    ):
         shutil.copyfileobj(content, stream)

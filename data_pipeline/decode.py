@@ -9,6 +9,7 @@ import simplejpeg
 from PIL import Image
 
 from data_pipeline.errors import InputError
+from data_pipeline.terminal import visible_name
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -62,7 +63,8 @@ class DecodeError(InputError):
         self.name = name
 
     def __str__(self) -> str:
-        return f"cannot read the picture {self.name or '(no name)'}: {self.reason}"
+        name = visible_name(self.name) or "(no name)"
+        return f"cannot read the picture {name}: {self.reason}"
 
 
 def decode(data: bytes, name: str = "") -> np.ndarray:

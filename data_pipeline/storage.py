@@ -11,6 +11,7 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from data_pipeline import listing, lmdb_store
 from data_pipeline.errors import InputError
 from data_pipeline.opened import Opened
+from data_pipeline.terminal import visible_name
 
 # Shards that stay open, each with its index in memory.
 MAX_OPEN = 256
@@ -51,7 +52,8 @@ def _read_file(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror}; check that the data set is complete and mounted"
+            f"cannot read {visible_name(path)}: {error.strerror}; check that the data set is "
+            "complete and mounted"
         ) from error
 
 

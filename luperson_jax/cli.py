@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from data_pipeline import errors
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax.commands import (
     calibrate,
@@ -79,15 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
     logging.set_verbosity(logging.ERROR)  # of the libraries
-    try:
-        options = make_parser().parse_args(arguments)
-        return options.run(options) or 0
-    except InputError as error:
-        sys.stderr.write(f"luperson: {error}\n")
-        return 2
-    except MemoryError as error:
-        sys.stderr.write(f"luperson: {errors.out_of_memory(error)}\n")
-        return 1
+    return terminal.run("luperson", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = make_parser().parse_args(arguments)
+    return options.run(options) or 0
 
 
 if __name__ == "__main__":

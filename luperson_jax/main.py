@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from data_pipeline import errors
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, evaluate, sharding, tasks, train
 from luperson_jax.report import NonFiniteLoss
@@ -49,19 +49,20 @@ def parse(arguments: Sequence[str]) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Trains or evaluates. A mistake of the user ends with its message and status 2."""
     logging.set_verbosity(logging.ERROR)  # of the libraries; the run speaks through its reporter
+    return terminal.run("luperson_jax", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parse(arguments)
+    place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    if DISTRIBUTED.value or any(part is not None for part in place):
+        sharding.join_job(*place)
+    recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
+    run = train.run if MODE.value == "train" else evaluate.run
     try:
-        parse(arguments)
-        place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        if DISTRIBUTED.value or any(part is not None for part in place):
-            sharding.join_job(*place)
-        recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
-        run = train.run if MODE.value == "train" else evaluate.run
         run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])
-    except (InputError, NonFiniteLoss) as error:
-        sys.stderr.write(f"luperson_jax: {error}\n")
-        return 2 if isinstance(error, InputError) else 1
-    except MemoryError as error:
-        sys.stderr.write(f"luperson_jax: {errors.out_of_memory(error)}\n")
+    except NonFiniteLoss as error:
+        terminal.complain("luperson_jax", error)
         return 1
     return 0
 

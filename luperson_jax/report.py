@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import rich.console
 import rich.progress
 import rich.table
 import tensorboardX
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError, shorten
 from luperson_jax.retrieval import protocols
 from luperson_jax.structs import RankingReport
@@ -37,7 +36,7 @@ class Reporter:
     """
 
     def __init__(self, workdir: str | pathlib.Path, total_steps: int, log_every: int):
-        self.console = rich.console.Console(quiet=jax.process_index() > 0, soft_wrap=True)
+        self.console = terminal.console(quiet=jax.process_index() > 0)
         self._total, self._every = total_steps, log_every
         self._pending: tuple[int, int, Any, Callable[[], Sequence[str]]] | None = None
         self._clock = _Clock()
@@ -121,7 +120,7 @@ class Reporter:
 
     def say(self, message: Any) -> None:
         """A line or a table for the reader, above the bar."""
-        self.console.print(message, highlight=False)
+        self.console.print(terminal.visible(message) if isinstance(message, str) else message)
 
     def close(self) -> None:
         """Ends the bar and the files."""
@@ -190,7 +189,7 @@ class _Clock:
 
 def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
     """Results as a table in percent, a named row each."""
-    table = rich.table.Table(title=title)
+    table = rich.table.Table(title=terminal.visible_name(title))
     table.add_column("")
     for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"):
         table.add_column(column, justify="right")
@@ -201,7 +200,7 @@ def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
         else:
             values, counted = report, ""
         shares = [f"{100 * values[key]:.2f}" for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
-        table.add_row(name, *shares, counted)
+        table.add_row(terminal.visible_name(name), *shares, counted)
     return table
 
 

@@ -32,7 +32,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline import atomic, datasets, lmdb_store, records, samplers, storage
+from data_pipeline import atomic, datasets, lmdb_store, records, samplers, storage, terminal
 from data_pipeline.decode import decode, to_canvas
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout, lmdb_form
@@ -384,9 +384,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json is not None:
             atomic.write_text(options.json, json.dumps(report, indent=2) + "\n")
     except (InputError, OSError) as error:
-        sys.stderr.write(f"benchmark_loader: {error}\n")
+        terminal.complain("benchmark_loader", error)
         return 2
-    console = rich.console.Console()
+    console = terminal.console(soft_wrap=False)
     for table in speed_tables(report):
         console.print(table)
     if "tables" in report or "shuffles" in report:
@@ -397,4 +397,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("benchmark_loader", main))

@@ -27,7 +27,7 @@ import rich.console
 import rich.table
 import sklearn.cluster
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from luperson_jax.clustering.dbscan import dbscan
 from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.retrieval.rerank import rerank
@@ -204,7 +204,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             f"{row['gigabytes_above_features']:.2f}",
             ", ".join(f"{name} {value:.6g}" for name, value in result.items()),
         )
-    rich.console.Console().print(table)
+    terminal.say(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -235,4 +235,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("benchmark_rerank", main))

@@ -27,7 +27,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import ranking, tiles
 
@@ -309,9 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = {name: compare(size, options) for name, size in sizes.items()}
     except InputError as error:
-        sys.stderr.write(f"benchmark_retrieval: {error}\n")
+        terminal.complain("benchmark_retrieval", error)
         return 2
-    rich.console.Console().print(table(results))
+    terminal.say(table(results))
     if options.json:
         tile = tiles.tile_shape()._asdict()
         atomic.write_text(
@@ -321,4 +321,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("benchmark_retrieval", main))

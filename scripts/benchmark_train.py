@@ -21,7 +21,7 @@ import rich.table
 import training_speed
 from absl import logging
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
@@ -155,9 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json is not None:
             atomic.write_text(options.json, json.dumps(report, indent=2) + "\n")
     except (InputError, NonFiniteLoss, OSError) as error:
-        sys.stderr.write(f"benchmark_train: {error}\n")
+        terminal.complain("benchmark_train", error)
         return 1 if isinstance(error, NonFiniteLoss) else 2
-    console = rich.console.Console()
+    console = terminal.console(soft_wrap=False)
     console.print(speed_table(report))
     console.print(cost_table(report))
     return 0
@@ -168,4 +168,4 @@ if __name__ == "__main__":
         # The step is compiled twice, once for its figures. A cache that starts empty makes the
         # second time cheap and leaves the first one as slow as it is.
         jax.config.update("jax_compilation_cache_dir", cache)
-        sys.exit(main())
+        sys.exit(terminal.run("benchmark_train", main))

@@ -37,7 +37,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the networks to compare with belong to the tests
 
-from data_pipeline import atomic  # noqa: E402
+from data_pipeline import atomic, terminal  # noqa: E402
 from tests import converted  # noqa: E402
 from tests.parity import cases, comparing, torch_nets  # noqa: E402
 
@@ -195,7 +195,7 @@ def main() -> int:
     chosen = [name for name in KINDS if options.only in name]
     if not chosen:
         parser.error(f"no kind is called {options.only!r}; there are {'; '.join(KINDS)}")
-    console = rich.console.Console()
+    console = terminal.console(soft_wrap=False)
     if options.timing:
         with tempfile.TemporaryDirectory() as folder:
             figures = time_command(pathlib.Path(folder), options.width)
@@ -223,4 +223,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("check_conversion", main))

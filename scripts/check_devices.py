@@ -27,6 +27,7 @@ import numpy as np
 import rich.console
 import rich.table
 
+from data_pipeline import terminal
 from data_pipeline.loader import Loader
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, sharding, tasks, train
@@ -150,7 +151,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
-    console, agreed = rich.console.Console(), True
+    console, agreed = terminal.console(soft_wrap=False), True
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         size = {"height": SIZE[0], "width": SIZE[1], "cameras": 2}
@@ -163,4 +164,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("check_devices", main))

@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from data_pipeline import terminal
 from data_pipeline.synthetic import layouts
 from luperson_jax import checkpoint, trees
 from luperson_jax.structs import Tree
@@ -154,20 +155,20 @@ def check(arguments: list[str], folder: pathlib.Path, number: int, seed: int) ->
         sys.stderr.write((whole / LOG_FILE).read_text())
         return False
     total = last_step(whole)
-    sys.stdout.write(f"left alone: {total} steps\n")
+    terminal.say(f"left alone: {total} steps")
     good, in_save = True, False
     for kill in plan_kills(total, number, random.Random(seed)):
         outcome = run_and_kill(arguments, pieces, kill)
         good &= outcome is not None
         in_save |= outcome is not None and "inside" in outcome
         aim = f"aimed at {'the next save after ' if kill.in_save else ''}step {kill.step}"
-        sys.stdout.write(f"{aim}: {outcome or 'the run ended before it could be killed'}\n")
+        terminal.say(f"{aim}: {outcome or 'the run ended before it could be killed'}")
     good &= start(arguments, pieces).wait() == 0
     resumed = re.findall(r"resuming at step (\d+)", (pieces / LOG_FILE).read_text())
-    sys.stdout.write(f"resumed at steps {', '.join(resumed) or 'none'}\n")
+    terminal.say(f"resumed at steps {', '.join(resumed) or 'none'}")
     step, count, unequal = differences(whole, pieces)
     for name in unequal:
-        sys.stdout.write(f"differs: {name}\n")
+        terminal.say(f"differs: {name}")
     sys.stdout.write(
         f"step {step}: {count - len(unequal)} of {count} tensors equal bit for bit; "
         f"{'a' if in_save else 'no'} kill hit a save\n"
@@ -201,4 +202,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("check_resume", main))

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from data_pipeline import atomic, datasets, decode, storage
+from data_pipeline import atomic, datasets, decode, storage, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, html_report, tasks, train
@@ -148,10 +148,10 @@ def main() -> int:
     try:
         run(options)
     except InputError as error:
-        sys.stderr.write(f"demo: {error}\n")
+        terminal.complain("demo", error)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("demo", main))

@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from luperson_jax import config, optim, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -96,7 +96,7 @@ def main() -> int:
     for axes, method in zip(panels, METHODS, strict=True):
         worst = draw(axes, method, options.configs)
         differ |= worst > TOLERANCE
-        sys.stdout.write(f"{METHODS[method]}: largest relative difference {worst:.1e}\n")
+        terminal.say(f"{METHODS[method]}: largest relative difference {worst:.1e}")
     panels[0].legend(fontsize=7)  # the same lines in every panel
     with atomic.replacing(options.out) as part:
         figure.savefig(part, format=pathlib.Path(options.out).suffix.lstrip("."))
@@ -104,4 +104,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("draw_schedules", main))

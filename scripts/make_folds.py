@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline import datasets
+from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits
 
@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = options.out / f"fold{number}"
             counts = write_fold(people, tested, options.queries, folder)
             listed = ", ".join(f"{part} {count}" for part, count in counts.items())
-            sys.stdout.write(f"{folder}: {len(tested)} test identities, {listed}\n")
+            terminal.say(f"{folder}: {len(tested)} test identities, {listed}")
     except (InputError, OSError) as error:
-        sys.stderr.write(f"make_folds: {error}\n")
+        terminal.complain("make_folds", error)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("make_folds", main))

@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from data_pipeline import archives, atomic, datasets
+from data_pipeline import archives, atomic, datasets, terminal
 from data_pipeline.build import boxes, pack, run, statistics, videos
 from data_pipeline.build.extract import SOURCES, Record
 from data_pipeline.errors import InputError, shorten
@@ -26,12 +26,6 @@ STEP_OF_PROGRESS = 50_000
 PARTS = ("train", "query", "gallery")
 
 
-def say(*lines: str) -> None:
-    """Lines on the standard output, at once."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-
-
 def extract(options: argparse.Namespace) -> None:
     """Crops from videos."""
     settings = run.make_options(
@@ -39,7 +33,7 @@ def extract(options: argparse.Namespace) -> None:
     )
     path = options.list
     listed = videos.read_list(path) if path else videos.list_folder(options.videos)
-    say(*_about_list(listed))
+    terminal.say(*_about_list(listed))
     made_at = options.detections_at
     summary = run.build(
         listed,
@@ -52,7 +46,7 @@ def extract(options: argparse.Namespace) -> None:
         _share(options.share),
         _say_video,
     )
-    say(*_about_run(summary, options))
+    terminal.say(*_about_run(summary, options))
 
 
 def _about_list(listed: videos.VideoList) -> list[str]:
@@ -68,7 +62,7 @@ def _about_list(listed: videos.VideoList) -> list[str]:
 
 def _say_video(record: Record, number: int, total: int) -> None:
     what = record.failure or f"{record.counts.crops} crops of {record.counts.boxes} boxes"
-    say(f"[{number}/{total}] {record.name}: {what}")
+    terminal.say(f"[{number}/{total}] {record.name}: {what}")
 
 
 def _about_run(summary: run.Summary, options: argparse.Namespace) -> list[str]:
@@ -100,10 +94,12 @@ def pack_crops(options: argparse.Namespace) -> None:
     """LMDB and keys.pkl from crops."""
     packed = pack.pack(options.images, options.out, options.source, options.persons)
     ids = f", {packed.ids} identities" if packed.ids else ""
-    say(f"{options.out}: {packed.images} pictures of {packed.videos} videos{ids}")
+    terminal.say(f"{options.out}: {packed.images} pictures of {packed.videos} videos{ids}")
     if packed.same_id:
         names = shorten(packed.same_id)
-        say(f"{len(packed.same_id)} folders left out, whose id stands under another city:", *names)
+        terminal.say(
+            f"{len(packed.same_id)} folders left out, whose id stands under another city:", *names
+        )
 
 
 def show_statistics(options: argparse.Namespace) -> None:
@@ -121,17 +117,17 @@ def show_statistics(options: argparse.Namespace) -> None:
         nonlocal told
         if done // STEP_OF_PROGRESS > told:
             told = done // STEP_OF_PROGRESS
-            say(f"{done} of {total}")
+            terminal.say(f"{done} of {total}")
 
     skip = options.unreadable == "skip"
     found = statistics.pixel_statistics(media, options.size, skip, options.workers, say_progress)
-    say(
+    terminal.say(
         f"{found.images} pictures, {found.pixels} pixels; red, green, blue",
         "mean " + " ".join(f"{value:.4f}" for value in found.mean),
         "std  " + " ".join(f"{value:.4f}" for value in found.std),
     )
     if found.skipped:
-        say(f"{len(found.skipped)} pictures could not be read:", *shorten(found.skipped))
+        terminal.say(f"{len(found.skipped)} pictures could not be read:", *shorten(found.skipped))
     if options.json:
         atomic.write_text(options.json, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
 
@@ -140,7 +136,9 @@ def unpack(options: argparse.Namespace) -> None:
     """What is in an archive, kept inside the folder."""
     done = archives.extract(options.archive, options.folder)
     skipped = [f"left out {name}" for name in shorten(list(done.skipped))]
-    say(f"{options.folder}: {done.written} files written, {done.kept} were there", *skipped)
+    terminal.say(
+        f"{options.folder}: {done.written} files written, {done.kept} were there", *skipped
+    )
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -237,10 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except InputError as error:
-        sys.stderr.write(f"prepare_data: {error}\n")
+        terminal.complain("prepare_data", error)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("prepare_data", main))

@@ -27,7 +27,7 @@ import rich.table
 from absl import logging
 from matplotlib.figure import Figure
 
-from data_pipeline import atomic
+from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError
 from luperson_jax import cli, config, finetuning, plots, tasks, train
 
@@ -156,7 +156,7 @@ def draw_curves(rows: list[dict[str, Any]], path: pathlib.Path, split: str) -> N
 
 def run(options: argparse.Namespace) -> None:
     """All cells, then table and curves."""
-    console = rich.console.Console(soft_wrap=True)
+    console = terminal.console()
     cells = [
         Cell(*one)
         for one in itertools.product(
@@ -218,10 +218,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.repeats = repeats_of(options.repeats, options.ratios)
         run(options)
     except (InputError, ValueError, KeyError) as error:
-        sys.stderr.write(f"run_table: {error}\n")
+        terminal.complain("run_table", error)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(terminal.run("run_table", main))

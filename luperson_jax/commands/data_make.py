@@ -2,8 +2,8 @@
 
 import argparse
 import dataclasses
-import sys
 
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 
@@ -45,5 +45,6 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"cannot write to --root {options.root}: {error}") from error
     listed = ", ".join(f"{part} {count}" for part, count in counts.items())
-    sys.stdout.write(f"{options.root}: {options.layout} layout, images: {listed}\n")
+    root = terminal.visible_name(options.root)
+    terminal.say(f"{root}: {options.layout} layout, images: {listed}")
     return 0

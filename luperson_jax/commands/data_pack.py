@@ -10,14 +10,10 @@ import contextlib
 import os
 import pathlib
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import rich.console
-import rich.progress
-
-from data_pipeline import datasets
+from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.packing import lmdb_form, pack
 
@@ -85,7 +81,8 @@ def run(options: argparse.Namespace) -> None:
                 progress=progress,
             )
             lines = _lines(description, pathlib.Path(options.out))
-    sys.stdout.write("\n".join([f"{options.root} -> {options.out}", *lines]) + "\n")
+    root, out = terminal.visible_name(options.root), terminal.visible_name(options.out)
+    terminal.say(f"{root} -> {out}", *lines)
 
 
 def _check(given: Mapping[str, Any]) -> None:
@@ -119,7 +116,9 @@ def _lines(description: Mapping[str, Any], out: pathlib.Path) -> list[str]:
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar with the time that is left, where somebody watches."""
-    console = rich.console.Console(stderr=True)
+    import rich.progress  # late, as the console
+
+    console = terminal.console(stderr=True, soft_wrap=False)
     with rich.progress.Progress(
         *rich.progress.Progress.get_default_columns(),
         rich.progress.MofNCompleteColumn(),

@@ -1,9 +1,8 @@
 """`luperson data split`: writes lists of a part of a training set."""
 
 import argparse
-import sys
 
-from data_pipeline import datasets
+from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import export
 
@@ -40,9 +39,12 @@ def run(options: argparse.Namespace) -> int:
     written = export.write(
         table, options.mode, _ratios(options.ratios), options.out, options.root, options.seed
     )
-    lines = [f"{one.path}: {one.num_ids} identities, {one.num_images} images" for one in written]
+    lines = [
+        f"{terminal.visible_name(one.path)}: {one.num_ids} identities, {one.num_images} images"
+        for one in written
+    ]
     whole = f"of {table.num_ids} identities, {len(table)} images of {options.dataset}"
-    sys.stdout.write("\n".join([*lines, whole]) + "\n")
+    terminal.say(*lines, whole)
     return 0
 
 

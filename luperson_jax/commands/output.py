@@ -1,21 +1,13 @@
-"""Where the commands write: the console, JSON files, and checks before long work."""
+"""Where the commands write: JSON files, and checks before long work. `say` is the terminal's."""
 
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import rich.console
-
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
-
-
-def say(*lines: Any) -> None:
-    """Lines, or tables, on the standard output."""
-    console = rich.console.Console(soft_wrap=True)
-    for line in lines:
-        console.print(line, highlight=False, markup=False)
+from data_pipeline.terminal import say as say
 
 
 def check_folder(path: str | pathlib.Path | None, option: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED
+from data_pipeline.terminal import visible_name
 from luperson_jax import embeddings, html_report, plots
 from luperson_jax.commands import embed, output, ranked, runs
 from luperson_jax.plots import Shown
@@ -110,9 +111,9 @@ def _found(top: ranking.TopMatches, number: int) -> list[tuple[int, float, bool]
 def _lines(query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches) -> list[str]:
     lines = []
     for number in range(len(query.pid)):
-        lines.append(_name(query, number))
+        lines.append(visible_name(_name(query, number)))
         for rank, (row, distance, _) in enumerate(_found(top, number), 1):
-            lines.append(f"{rank:4}  {distance:.4f}  {_name(gallery, row)}")
+            lines.append(f"{rank:4}  {distance:.4f}  {visible_name(_name(gallery, row))}")
     return lines
 
 

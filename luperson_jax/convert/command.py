@@ -3,10 +3,10 @@
 import argparse
 import dataclasses
 import pathlib
-import sys
 
 import numpy as np
 
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, tasks
 from luperson_jax.augment import recipes
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
         model_file.save(model, target)
     else:
         lines += _export(model, target, options.to)
-    sys.stdout.write("\n".join([f"{source} -> {target}", *lines]) + "\n")
+    terminal.say(f"{terminal.visible_name(source)} -> {terminal.visible_name(target)}", *lines)
 
 
 def _check(options: argparse.Namespace, target: pathlib.Path, to_workdir: bool) -> None:
