@@ -19,11 +19,6 @@ def suggest(given: str, valid: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; valid are {', '.join(names)}"
 
 
-def printable(text: str) -> str:
-    """Text for people: bytes of file names that are no UTF-8 stand as `\\xc8`."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def shorten(lines: Sequence[str], limit: int = 10) -> list[str]:
     """The first of many lines, and how many more there are."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []

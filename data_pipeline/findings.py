@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipeline.datasets.about import Count, DataSet
-from data_pipeline.errors import printable, shorten
+from data_pipeline.errors import shorten
+from data_pipeline.terminal import visible, visible_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +86,11 @@ class Findings:
 def describe(findings: Findings) -> list[str]:
     """The findings for a reader, and a verdict as the last line. What is no UTF-8 is escaped."""
     dataset = findings.dataset
-    lines = [f"{findings.root}: {dataset.title} ({dataset.name})"]
+    lines = [f"{visible_name(findings.root)}: {dataset.title} ({dataset.name})"]
     if findings.unreadable:
         lines += [f"note         {note}" for note in findings.notes]
         lines.append(f"cannot be read: {findings.unreadable}")
-        return [printable(line) for line in [*lines, f"verdict: {_verdict(findings)}"]]
+        return [visible(line) for line in [*lines, f"verdict: {_verdict(findings)}"]]
     lines += _table(findings.parts)
     lines += [f"left aside   {count} {what}" for what, count in findings.aside.items()]
     if findings.distractors:
@@ -103,10 +104,10 @@ def describe(findings: Findings) -> list[str]:
         total = findings.decoded + len(findings.damaged)
         lines.append(f"decoded      {findings.decoded} of {total} pictures")
     lines += [f"damaged      {reason}" for reason in shorten([r for _, r in findings.damaged])]
-    lines += [f"in no part   {path}" for path in shorten(list(findings.unused))]
+    lines += [f"in no part   {visible_name(path)}" for path in shorten(list(findings.unused))]
     lines += [f"note         {note}" for note in findings.notes]
     lines.append(f"fingerprint  {findings.fingerprint}")
-    return [printable(line) for line in [*lines, f"verdict: {_verdict(findings)}"]]
+    return [visible(line) for line in [*lines, f"verdict: {_verdict(findings)}"]]
 
 
 def to_dict(findings: Findings) -> dict[str, Any]:
