@@ -8,6 +8,7 @@ import codecs
 import dataclasses
 import difflib
 import pathlib
+import re
 import types
 import warnings
 import zipfile
@@ -27,6 +28,7 @@ from luperson_jax.convert import torch_io
 # Where the published programs keep the weights in the dict that they save.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 PARALLEL = "module."  # torch.nn.DataParallel puts it before every name
+COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile, before those of the compiled part
 
 WRITTEN = (".pth", ".pt", ".safetensors")
 KNOWN = (
@@ -350,7 +352,7 @@ def _checked_all(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> dict[
     result: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     for name, array in tensors.items():
-        short = name
+        short = COMPILED.sub(r"\1", name)
         while short.startswith(PARALLEL):
             short = short.removeprefix(PARALLEL)
         if short in result:

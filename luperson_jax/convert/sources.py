@@ -51,6 +51,8 @@ def open_model(path: pathlib.Path, **options: Any) -> tuple[Source | None, Model
     if model_file.is_model_file(path):
         return None, model_file.load(path), None
     source = files.read(path)
+    tensors = translate.without_prefixes(source.tensors, options.get("family", translate.AUTO))
+    source = dataclasses.replace(source, tensors=dict(tensors))
     facts = {name: _number(source.beside[name]) for name in FACTS if name in source.beside}
     model, report = translate.from_torch(source.tensors, facts=facts, **options)
     if model.network.kind == "moco":

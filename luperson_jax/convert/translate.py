@@ -2,7 +2,7 @@
 
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from data_pipeline.errors import InputError, shorten, suggest
 from luperson_jax.augment import recipes
 from luperson_jax.augment.recipes import Statistics
-from luperson_jax.convert import momentum
+from luperson_jax.convert import momentum, prefixes
 from luperson_jax.convert.families import FAMILIES, FOREIGN
 from luperson_jax.convert.model import CLASSIFIER, Model, Network, backbone_path, describe
 from luperson_jax.convert.report import Report, Shape
@@ -22,7 +22,7 @@ NOT_ASKED = "not asked for"
 WRITES = {
     "backbone": ("luperson",),
     "moco": ("moco",),
-    "reid": ("fastreid", "cluster_contrast"),
+    "reid": ("fastreid", "cluster_contrast", "strong_baseline"),
     "mgn": ("mgn",),
 }
 """The families that take a whole network of ours. All others take its backbone."""
@@ -67,12 +67,27 @@ def detect(keys: Mapping[str, Any], name: str = AUTO) -> Family:
     if not known:
         raise InputError(
             f"the names of the {len(keys)} tensors belong to no family of files known here "
-            f"({_names(keys)}); known are {', '.join(FAMILIES)}"
+            f"({_names(keys)}); known are {', '.join(FAMILIES)}{prefixes.rename(keys)}"
         )
     for expression, reason in known[0].refused:
         if any(re.search(expression, key) for key in keys):
             raise InputError(f"the file is {known[0].title}: {reason}; nothing was converted")
     return known[0]
+
+
+def without_prefixes(tensors: Mapping[str, np.ndarray], name: str = AUTO) -> Mapping[str, Any]:
+    """The tensors without what wrappers put before their names, as far as a family knows them then.
+
+    Args:
+        tensors: by torch name.
+        name: as in `detect`.
+    """
+    families = (*FOREIGN, *FAMILIES.values()) if name == AUTO else (family_named(name),)
+
+    def recognized(keys: Collection[str]) -> bool:
+        return any(family.recognizes(keys) for family in families)
+
+    return prefixes.stripped(tensors, recognized)
 
 
 def from_torch(
@@ -87,7 +102,8 @@ def from_torch(
     """Converts the tensors of a file.
 
     Args:
-        tensors: by torch name, without wrapper and `module.`; float32 and integers.
+        tensors: by torch name, without wrapper and `module.`; float32 and integers. What else
+            stands before the names is taken off (`prefixes.PREFIXES`).
         family: a name of `FAMILIES`, or "auto".
         only_backbone: leave out everything behind the trunk.
         skip_classifier: leave out the classifier over identities.
@@ -101,6 +117,7 @@ def from_torch(
         InputError: an unknown family, a network that this program does not have, or, unless
             `allow_partial`, any tensor missing, unknown or of another shape.
     """
+    tensors = without_prefixes(tensors, family)
     chosen = detect(tensors, family)
     found, unknown, left_out, transforms = _apply(chosen, tensors)
     kept = {path: path for path in found}
@@ -119,7 +136,7 @@ def from_torch(
     network = describe(shapes, kind, chosen.last_stride)
     report = _account(chosen, network, shapes, unknown, left_out, transforms)
     if not report.complete and not allow_partial:
-        raise InputError(_incomplete(report, network))
+        raise InputError(_incomplete(report, network, chosen))
     model = Model(
         tensors={path: found[path] for path in report.matched},
         network=network,
@@ -253,11 +270,15 @@ def _account(
     )
 
 
-def _incomplete(report: Report, network: Network) -> str:
+def _incomplete(report: Report, network: Network, family: Family) -> str:
     filled = f"{len(report.matched)} of {report.required} tensors of that network"
     more = f"{len(report.unknown)} tensors of the file have no place in it"
     trunk = any(backbone_path(path) for path in report.missing)
-    hint = "" if trunk or network.kind == "backbone" else "; --only-backbone takes the trunk alone"
+    if network.kind == "backbone":
+        trunk |= bool(report.reshaped) or any(
+            key.startswith(family.trunk) for key in report.unknown
+        )
+    hint = "" if trunk else "; --only-backbone takes the trunk alone"
     return (
         f"the file is {report.title} ({network}); it fills {filled}, and {more}:\n  "
         + "\n  ".join(shorten(report.problems()))
@@ -276,7 +297,9 @@ def _reason(family: Family, key: str, tensors: Mapping[str, np.ndarray]) -> str:
 
 def _counter(tensors: Mapping[str, np.ndarray]) -> dict[str, int]:
     """The batch counter of the file, where all its normalizations agree."""
-    counts = {int(array) for key, array in tensors.items() if key.endswith(f".{COUNTER}")}
+    # Older SyncBN and InPlace-ABN write them with shape [1].
+    found = (array for key, array in tensors.items() if key.endswith(f".{COUNTER}"))
+    counts = {int(array.reshape(())) for array in found if array.size == 1}
     return {COUNTER: counts.pop()} if len(counts) == 1 else {}
 
 

@@ -4,11 +4,15 @@ from luperson_jax.convert.families.cluster_contrast import CLUSTER_CONTRAST
 from luperson_jax.convert.families.fastreid import FASTREID, MGN
 from luperson_jax.convert.families.foreign import FOREIGN
 from luperson_jax.convert.families.moco import MOCO, PNL, SIMCLR
-from luperson_jax.convert.families.torchvision import LUPERSON, TORCHVISION
+from luperson_jax.convert.families.strong_baseline import STRONG_BASELINE
+from luperson_jax.convert.families.torchvision import LUPERSON, NUMBERED, TORCHVISION
 
 FAMILIES = {
     family.name: family
-    for family in (PNL, MOCO, SIMCLR, CLUSTER_CONTRAST, MGN, FASTREID, TORCHVISION, LUPERSON)
+    for family in (
+        *(PNL, MOCO, SIMCLR, CLUSTER_CONTRAST, STRONG_BASELINE),
+        *(MGN, FASTREID, TORCHVISION, LUPERSON, NUMBERED),
+    )
 }
 """By the name that `--from` and `--to` take."""
 

@@ -22,3 +22,11 @@ LUPERSON = Family(
     left_out=((r"^classifier\.", "of a classifier"),),
 )
 """Its files and stripped ImageNet weights look alike, so the pixel statistics are not known."""
+
+NUMBERED = Family(
+    name="numbered",
+    title="a ResNet as a numbered nn.Sequential, as lightly keeps it",
+    signature=(r"^0\.weight$", r"^4\.0\.conv1\.weight$"),
+    rules=resnet(stem=("0", "1"), stages=("4", "5", "6", "7")),
+)
+"""`nn.Sequential(*resnet.children())`: 0 conv1, 1 bn1, 4 to 7 the stages."""
