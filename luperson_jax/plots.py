@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data_pipeline import atomic, decode, storage
+from data_pipeline.records import UNLABELLED
 from luperson_jax.retrieval.verification import Curve, PairCounts
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -34,11 +35,23 @@ class Shown(NamedTuple):
         key: where it lies; "" where nobody knows.
         caption: lines below it.
         right: whether it shows the person of the query; None where that is unknown.
+        about: further lines, for pages, which have the room.
     """
 
     key: str
     caption: str
     right: bool | None
+    about: str = ""
+
+
+def known(one: EmbeddingSet, row: int) -> str:
+    """Lines with the identity and the camera of a picture, as far as they are known."""
+    lines = [
+        f"{name} {value}"
+        for name, value in (("identity", one.pid[row]), ("camera", one.camera[row]))
+        if value != UNLABELLED
+    ]
+    return "\n".join(lines)
 
 
 def cmc(reports: Mapping[str, RankingReport]) -> Figure:

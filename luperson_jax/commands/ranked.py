@@ -211,7 +211,12 @@ def publish(
         output.write_json(options.json, values)
     if options.report:
         page = html_report.make_of_sets(
-            title, query, embeddings.join(galleries), reports, metric=options.metric
+            title,
+            query,
+            embeddings.join(galleries),
+            reports,
+            metric=options.metric,
+            facts={**facts, **_settings(options)},
         )
         output.write_text(options.report, page)
     written = [path for path in (options.json, options.report) if path]

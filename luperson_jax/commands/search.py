@@ -136,10 +136,12 @@ def _shown(
 ) -> list[list[Shown]]:
     lists = []
     for number in range(len(query.pid)):
-        shown = [Shown(query.key[number], _caption("query", query, number), None)]
+        about = plots.known(query, number)
+        shown = [Shown(query.key[number], _caption("query", query, number), None, about)]
         for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
             caption = _caption(f"{rank}: {distance:.3f}", gallery, row)
-            shown.append(Shown(gallery.key[row], caption, correct if known else None))
+            about = plots.known(gallery, row)
+            shown.append(Shown(gallery.key[row], caption, correct if known else None, about))
         lists.append(shown)
     return lists
 
