@@ -5,8 +5,9 @@ Command: python -m luperson_jax.main --config configs/finetune_agw_duke.py \\
     --workdir runs/agw_duke --config.data.root=/data/DukeMTMC-reID \\
     --config.eval.root=/data/DukeMTMC-reID --config.train.init_from=lup_r50.npz
 Length: 258 steps an epoch, 30,960 steps.
-Expected: from supervised ImageNet weights 89.0 Rank-1, 79.9 mAP, 46.1 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 89.0 Rank-1, 79.9 mAP, 46.1 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 

@@ -5,8 +5,9 @@ Command: python -m luperson_jax.main --config configs/finetune_agw_msmt17.py \\
     --workdir runs/agw_msmt17 --config.data.root=/data/MSMT17_V1 \\
     --config.eval.root=/data/MSMT17_V1 --config.train.init_from=lup_r50.npz
 Length: 509 steps an epoch, 61,080 steps.
-Expected: from supervised ImageNet weights 78.3 Rank-1, 55.6 mAP, 12.9 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 78.3 Rank-1, 55.6 mAP, 12.9 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 

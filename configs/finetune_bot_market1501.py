@@ -1,21 +1,34 @@
 """BoT: supervised fine-tuning of a ResNet with BNNeck on Market-1501.
 
 Paper: Hao Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification",
-    CVPR Workshops 2019, arXiv 1903.07071; the recipe is that of LUPerson's fast-reid.
+    CVPR Workshops 2019, arXiv 1903.07071; the recipe is LUPerson's fast-reid's, or FastReID's.
 Command: python -m luperson_jax.main --config configs/finetune_bot_market1501.py \\
     --workdir runs/bot_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
     --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
 Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
-    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm.
+    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
+    recipe is fork for LUPerson's copy of FastReID (the default, from init=lup), or upstream for
+    FastReID itself (from init=imagenet): see UPSTREAM below.
 Hardware: one GPU; 202 steps an epoch, 24,240 steps.
-Expected: from supervised ImageNet weights 94.4 Rank-1, 86.1 mAP, 59.4 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 94.4 Rank-1, 86.1 mAP, 59.4 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 
 from ml_collections import ConfigDict
 
 from luperson_jax import finetuning
+
+UPSTREAM = {
+    "augment.recipe": "finetune-fastreid",  # boxes in ImageNet's mean color, of 2 to 33 %
+    "optim.schedule": "multistep_after_warmup",  # epochs count from the end of the warm-up
+    "optim.warmup_epochs": 0,
+    "optim.warmup_steps": 2000,
+    "optim.warmup_factor": 0.1,
+    "optim.bias_lr_multiplier": 1.0,
+}
+"""Where FastReID's own file differs."""
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -71,4 +84,4 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128
-    return finetuning.apply(config, argument)
+    return finetuning.apply(config, argument, UPSTREAM)

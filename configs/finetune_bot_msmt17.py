@@ -5,8 +5,9 @@ Command: python -m luperson_jax.main --config configs/finetune_bot_msmt17.py \\
     --workdir runs/bot_msmt17 --config.data.root=/data/MSMT17_V1 \\
     --config.eval.root=/data/MSMT17_V1 --config.train.init_from=lup_r50.npz
 Length: 509 steps an epoch, 61,080 steps.
-Expected: from supervised ImageNet weights 74.1 Rank-1, 50.2 mAP, 10.4 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 74.1 Rank-1, 50.2 mAP, 10.4 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 

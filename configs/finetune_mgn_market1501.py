@@ -9,6 +9,8 @@ Command: python -m luperson_jax.main --config configs/finetune_mgn_market1501.py
     --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
 Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
     lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm.
+    LUPerson's file for init=imagenet with depth=101 has AutoAugment, which none of the others has:
+    --config.augment.recipe=finetune-auto-4gpu.
 Hardware of the authors: 4 GPUs with 16 images each. 202 steps an epoch, 12,120 steps.
 Expected: init=lup (LUPerson's README), mAP and Rank-1, then with re-ranking:
         R50 91.12 96.26, 96.16 97.12; R101 91.86 96.56, 96.21 97.03

@@ -5,8 +5,9 @@ Command: python -m luperson_jax.main --config configs/finetune_sbs_duke.py \\
     --workdir runs/sbs_duke --config.data.root=/data/DukeMTMC-reID \\
     --config.eval.root=/data/DukeMTMC-reID --config.train.init_from=lup_r50.npz
 Length: 258 steps an epoch, 15,480 steps.
-Expected: from supervised ImageNet weights 90.3 Rank-1, 80.3 mAP, 46.5 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 90.3 Rank-1, 80.3 mAP, 46.5 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 

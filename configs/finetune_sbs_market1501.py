@@ -1,21 +1,39 @@
 """SBS: FastReID's stronger baseline, fine-tuned on Market-1501.
 
 Paper: Lingxiao He et al., "FastReID: A Pytorch Toolbox for General Instance Re-identification",
-    2020, arXiv 2006.02631; the recipe is that of LUPerson's fast-reid.
+    2020, arXiv 2006.02631; the recipe is LUPerson's fast-reid's, or FastReID's.
 Command: python -m luperson_jax.main --config configs/finetune_sbs_market1501.py \\
     --workdir runs/sbs_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
     --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
 Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
-    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm.
+    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
+    recipe is fork for LUPerson's copy of FastReID (the default, from init=lup), or upstream for
+    FastReID itself (from init=imagenet): see UPSTREAM below.
 Hardware: one GPU; 202 steps an epoch, 12,120 steps.
-Expected: from supervised ImageNet weights 95.4 Rank-1, 88.2 mAP, 64.8 mINP
-    (fast-reid's model zoo). From LUPerson's weights the authors publish MGN alone.
+Expected: recipe=upstream: 95.4 Rank-1, 88.2 mAP, 64.8 mINP (FastReID's model zoo, ResNet-50 from
+    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
+    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
     Not measured by this program yet.
 """
 
 from ml_collections import ConfigDict
 
 from luperson_jax import finetuning
+
+UPSTREAM = {
+    "augment.recipe": "finetune-fastreid-auto",  # AutoAugment for a tenth of the pictures; boxes in
+    # ImageNet's mean color, of 2 to 33 %
+    "optim.schedule": "flat_cosine_per_epoch",
+    "optim.warmup_epochs": 0,
+    "optim.warmup_steps": 2000,
+    "optim.warmup_factor": 0.1,
+    "optim.final_lr": 7e-7,
+    "optim.freeze_epochs": 0,
+    "optim.freeze_steps": 1000,
+    "optim.freeze_statistics": False,  # BatchNorm goes on with those of the batch
+    "eval.every_epochs": 10,
+}
+"""Where FastReID's own file differs."""
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -50,7 +68,9 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data.num_workers = 8
 
     config.augment = ConfigDict()
-    config.augment.recipe = "finetune-auto"  # AutoAugment, flip, pad 10 and crop, random erasing
+    # AutoAugment for a falling share, flip, pad 10 and crop, random erasing. Unsupervised weights
+    # go without AutoAugment.
+    config.augment.recipe = "finetune-auto-1gpu"
 
     config.optim = ConfigDict()
     config.optim.optimizer = "adam"
@@ -75,4 +95,4 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128
-    return finetuning.apply(config, argument)
+    return finetuning.apply(config, argument, UPSTREAM)

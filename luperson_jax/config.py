@@ -70,16 +70,22 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Optimizer, schedule and what is frozen; all durations in epochs."""
+    """Optimizer, schedule and what is frozen; durations in epochs but where they say steps."""
 
     optimizer: Literal["sgd", "adam", "lars"] = "sgd"
     lr: float = 0.3
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    schedule: Literal["cosine_per_epoch", "step_per_epoch", "warmup_multistep", "flat_cosine"] = (
-        "cosine_per_epoch"
-    )
+    schedule: Literal[
+        "cosine_per_epoch",
+        "step_per_epoch",
+        "warmup_multistep",
+        "flat_cosine",
+        "multistep_after_warmup",
+        "flat_cosine_per_epoch",
+    ] = "cosine_per_epoch"
     warmup_epochs: int = 0
+    warmup_steps: int = 0  # in place of warmup_epochs, for schedules that warm up by step
     warmup_factor: float = 0.01
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
@@ -90,6 +96,8 @@ class OptimConfig:
     lars_excluded: str = "(^|/)(scale|bias|p)$"  # neither decayed nor adapted: normalization, GeM
     freeze: tuple[str, ...] = ("backbone",)  # top-level parts of the parameters
     freeze_epochs: int = 0  # how long they stand still at the start
+    freeze_steps: int = 0  # in place of freeze_epochs
+    freeze_statistics: bool = True  # BatchNorm of frozen parts stands still as well
     accumulate_steps: int = 1  # batches whose mean gradient makes one update
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = not clipped
 
@@ -153,11 +161,13 @@ AT_LEAST = {
     "optim.lr": 0,
     "optim.weight_decay": 0,
     "optim.warmup_epochs": 0,
+    "optim.warmup_steps": 0,
     "optim.flat_epochs": 0,
     "optim.final_lr": 0,
     "optim.bias_lr_multiplier": 0,
     "optim.head_lr_multiplier": 0,
     "optim.freeze_epochs": 0,
+    "optim.freeze_steps": 0,
     "optim.accumulate_steps": 1,
     "optim.clip_norm": 0,
     "train.epochs": 1,
@@ -302,16 +312,30 @@ def _check_numbers(recipe: Recipe) -> None:
 
 
 def _check_schedule(optim: OptimConfig, epochs: int) -> None:
-    if optim.schedule == "flat_cosine" and not optim.warmup_epochs <= optim.flat_epochs < epochs:
+    flat = optim.schedule in ("flat_cosine", "flat_cosine_per_epoch")
+    if flat and not optim.warmup_epochs <= optim.flat_epochs < epochs:
         raise InputError(
             f"optim.flat_epochs={optim.flat_epochs} must be at least "
             f"optim.warmup_epochs={optim.warmup_epochs} and less than train.epochs={epochs}: "
-            "flat_cosine warms up, stays, and falls from there to the last epoch"
+            f"{optim.schedule} warms up, stays, and falls from there to the last epoch"
         )
-    if optim.freeze_epochs and not optim.freeze:
+    if optim.warmup_steps and optim.schedule in ("cosine_per_epoch", "step_per_epoch"):
         raise InputError(
-            f"optim.freeze_epochs={optim.freeze_epochs} with an empty optim.freeze; name the parts "
-            "to freeze, as ('backbone',), or set optim.freeze_epochs to 0"
+            f"optim.warmup_steps={optim.warmup_steps} with {optim.schedule}, which warms up by "
+            "epoch; set optim.warmup_epochs"
+        )
+    for name in ("warmup", "freeze"):
+        epochs, steps = (getattr(optim, f"{name}_{unit}") for unit in ("epochs", "steps"))
+        if epochs and steps:
+            raise InputError(
+                f"optim.{name}_epochs={epochs} and optim.{name}_steps={steps} are two lengths of "
+                "one thing; set one of them to 0"
+            )
+    if (optim.freeze_epochs or optim.freeze_steps) and not optim.freeze:
+        raise InputError(
+            f"optim.freeze_epochs={optim.freeze_epochs} and optim.freeze_steps="
+            f"{optim.freeze_steps} with an empty optim.freeze; name the parts to freeze, as "
+            "('backbone',), or set both to 0"
         )
 
 

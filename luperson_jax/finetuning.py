@@ -2,10 +2,14 @@
 
 What initial weights ask of a recipe (pixel statistics, an extra BatchNorm) is a table of
 LUPerson's fast-reid; it stands here once, and configurations apply it.
+
+BoT, AGW and SBS exist twice: in LUPerson's copy of FastReID ("fork"), made in October 2020, and in
+FastReID itself ("upstream", as of 2024). `recipe` says which; each has its own values.
 """
 
 import dataclasses
-from typing import get_type_hints
+from collections.abc import Mapping
+from typing import Any, get_type_hints
 
 from ml_collections import ConfigDict
 
@@ -38,23 +42,29 @@ SPLITS = {"": "", "id": "ids", "im": "images"}
 """LUPerson's words for its small-scale and few-shot protocols, and those of `data.subset`."""
 
 
+RECIPES = {"fork": "lup", "upstream": "imagenet"}
+"""Whose values a configuration has, and the weights that it starts from unless told otherwise."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """What may stand behind the colon.
 
     Attributes:
         depth: of the ResNet.
-        init: initial weights, a key of `WEIGHTS`.
+        init: initial weights, a key of `WEIGHTS`; empty: those of the recipe.
         split: "id" for few identities (small-scale), "im" for few images (few-shot).
         ratio: share that the split keeps.
         repeat: how often each image stands in an epoch; LUPerson advises 2 or 3 for few images.
+        recipe: "fork" for LUPerson's copy of FastReID, "upstream" for FastReID itself.
     """
 
     depth: int = 50
-    init: str = "lup"
+    init: str = ""
     split: str = ""
     ratio: float = 1.0
     repeat: int = 1
+    recipe: str = "fork"
 
 
 def parse(argument: str) -> Arguments:
@@ -77,30 +87,53 @@ def parse(argument: str) -> Arguments:
         except ValueError as error:
             raise InputError(f"argument {part!r}: expected a {kinds[name].__name__}") from error
     arguments = Arguments(**values)
-    for name, known in (("init", WEIGHTS), ("split", SPLITS)):
+    choices = (("recipe", RECIPES), ("init", {"": None, **WEIGHTS}), ("split", SPLITS))
+    for name, known in choices:
         if getattr(arguments, name) not in known:
             words = ", ".join(filter(None, known))
             raise InputError(f"argument {name}={getattr(arguments, name)}; expected {words}")
     return arguments
 
 
-def apply(config: ConfigDict, argument: str) -> ConfigDict:
-    """Sets depth, initial weights and part of the data in a configuration, and returns it.
+def apply(
+    config: ConfigDict, argument: str, upstream: Mapping[str, Any] | None = None
+) -> ConfigDict:
+    """Sets recipe, depth, initial weights and part of the data in a configuration; returns it.
 
     The weights are looked for at weights/INIT_rDEPTH.npz, where `luperson convert` may have put
-    them; `train.init_from` names any other place.
+    them; `train.init_from` names any other place. LUPerson's files switch AutoAugment off for
+    unsupervised weights, and put the extra BatchNorm before the head; FastReID has none.
+
+    Args:
+        config: the recipe of LUPerson's copy.
+        argument: what stands behind the colon.
+        upstream: by dotted path, the settings that differ in FastReID's own recipe; None where
+            there is none.
+
+    Raises:
+        InputError: see `parse`; recipe=upstream where there is none.
     """
     arguments = parse(argument)
-    weights = WEIGHTS[arguments.init]
-    place = f"weights/{arguments.init}_r{arguments.depth}.npz"
-    chosen = {
+    is_fork = arguments.recipe == "fork"
+    if not is_fork and upstream is None:
+        raise InputError(
+            "argument recipe=upstream: this network is LUPerson's own; only BoT, AGW and SBS have "
+            "FastReID's values"
+        )
+    init = arguments.init or RECIPES[arguments.recipe]
+    weights = WEIGHTS[init]
+    place = f"weights/{init}_r{arguments.depth}.npz"
+    chosen = {} if is_fork else dict(upstream or {})
+    if is_fork and weights.extra_bn:
+        chosen["augment.recipe"] = "finetune"
+    chosen |= {
         "model.arch": f"resnet{arguments.depth}",
-        "task.extra_bn": weights.extra_bn,
+        "task.extra_bn": weights.extra_bn and is_fork,
         "augment.statistics": weights.statistics,
         "data.subset": SPLITS[arguments.split],
         "data.ratio": arguments.ratio,
         "data.repeat": arguments.repeat,
-        "train.init_from": "" if arguments.init == "scratch" else place,
+        "train.init_from": "" if init == "scratch" else place,
     }
     config.update_from_flattened_dict(chosen)
     return config

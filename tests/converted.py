@@ -114,9 +114,9 @@ class GivenViews:
         self.turns = itertools.cycle(range(num))
         self.num = num
 
-    def draw(self, keys: jax.Array, batch: Batch) -> jax.Array:
+    def draw(self, keys: jax.Array, batch: Batch, step: jax.Array) -> jax.Array:
         """[B, h, w, 3] float32: the next view, of the pictures as they are."""
-        del keys
+        del keys, step
         view = jnp.split(batch.images[:, 0], self.num, axis=2)[next(self.turns)]
         return view.astype(jnp.float32) / 64 - 2
 

@@ -1,6 +1,7 @@
 """Random erasing."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -19,7 +20,8 @@ class Erase:
     Attributes:
         probability: share of the pictures that lose a box.
         area: least and greatest share of the picture that is erased.
-        aspect: least and greatest height / width, drawn uniformly.
+        aspect: least and greatest height / width.
+        spacing: how the aspect is drawn: uniform in itself or in its logarithm.
         space: where it happens: "normalized" after the mean is subtracted and divided by the
             standard deviation (pre-training), "raw" before, in 0..255 (LUPerson's fine-tuning).
         fill: red, green and blue put into the box, in the values of `space`: 0 is the mean color
@@ -29,6 +31,7 @@ class Erase:
     probability: float = 0.5
     area: tuple[float, float] = (0.02, 0.4)
     aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    spacing: Literal["linear", "log"] = "linear"
     space: Literal["normalized", "raw"] = "normalized"
     fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -48,7 +51,11 @@ def draw_erase_box(key: Key[Array, ""], image_size: tuple[int, int], erase: Eras
     tries_key, place_key = jax.random.split(key)
     area_share, aspect_share = jax.random.uniform(tries_key, (2, NUM_TRIES))
     area = height * width * interpolate_range(area_share, erase.area)
-    aspect = interpolate_range(aspect_share, erase.aspect)
+    if erase.spacing == "log":
+        least, greatest = (math.log(end) for end in erase.aspect)
+        aspect = jnp.exp(interpolate_range(aspect_share, (least, greatest)))
+    else:
+        aspect = interpolate_range(aspect_share, erase.aspect)
     heights = jnp.round(jnp.sqrt(area * aspect))
     widths = jnp.round(jnp.sqrt(area / aspect))
     fits = (heights < height) & (widths < width)

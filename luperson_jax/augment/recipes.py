@@ -93,6 +93,9 @@ def _of_levels(mean: Color, std: Color) -> Statistics:
     return Statistics((red, green, blue), (deviations[0], deviations[1], deviations[2]))
 
 
+IMAGENET_COLOR = (123.675, 116.28, 103.53)
+"""The mean of ImageNet in gray levels."""
+
 _IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 STATISTICS: Mapping[str, Statistics] = MappingProxyType(
@@ -140,6 +143,12 @@ _REID_CROP = Crop(
 _REID = Recipe(crop=_REID_CROP, flip=0.5, erase=Erase())
 _WEAK = Recipe(pad=10, flip=0.5)
 _FINETUNE = dataclasses.replace(_WEAK, erase=Erase(space="raw"))
+_FASTREID = dataclasses.replace(
+    _WEAK,
+    erase=Erase(
+        area=(0.02, 0.33), aspect=(0.3, 3.3), spacing="log", space="raw", fill=IMAGENET_COLOR
+    ),
+)
 _AFFINE = Affine(probability=0.5, degrees=10.0, translate=(0.05, 0.15), scale=(0.9, 1.1), shear=2.0)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -174,12 +183,23 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         # 2019; black boxes as LUPerson fine-tunes.
         "finetune": _FINETUNE,
         # The same with the additions that FastReID knows: He et al., "FastReID: A PyTorch Toolbox
-        # for General Instance Re-identification", 2020. SBS has AutoAugment, with the one fixed
-        # probability that was published; its own baselines fill boxes with ImageNet's mean color.
-        "finetune-mean": dataclasses.replace(
-            _WEAK, erase=Erase(space="raw", fill=(123.675, 116.28, 103.53))
+        # for General Instance Re-identification", 2020. SBS has AutoAugment: for a fixed tenth of
+        # the pictures, or by the falling law of LUPerson's copy, where 8 processes load batches of
+        # 64 on one GPU or 32 on four. FastReID's own baselines fill boxes with ImageNet's mean.
+        "finetune-mean": dataclasses.replace(_WEAK, erase=Erase(space="raw", fill=IMAGENET_COLOR)),
+        # What FastReID's baselines have at present: torchvision's random erasing, and AutoAugment
+        # for SBS.
+        "finetune-fastreid": _FASTREID,
+        "finetune-fastreid-auto": dataclasses.replace(
+            _FASTREID, auto_augment=AutoAugment(probability=0.1)
         ),
         "finetune-auto": dataclasses.replace(_FINETUNE, auto_augment=AutoAugment(probability=0.1)),
+        "finetune-auto-1gpu": dataclasses.replace(
+            _FINETUNE, auto_augment=AutoAugment(images_per_process=8.0)
+        ),
+        "finetune-auto-4gpu": dataclasses.replace(
+            _FINETUNE, auto_augment=AutoAugment(images_per_process=2.0)
+        ),
         "finetune-augmix": dataclasses.replace(
             _FINETUNE, augmix=AugMix(severity=1.0, operations=REID_OPERATIONS)
         ),
@@ -262,11 +282,12 @@ def _augment_one(
     output_size: tuple[int, int],
     mean: Color,
     std: Color,
+    progress: Array | float,
 ) -> Array:
     # One key an operation, used or not: recipes that differ in one operation share all others.
     keys = jax.random.split(key, 10)
     if recipe.auto_augment is not None:
-        image = random_policy(keys[8], image.astype(jnp.float32), recipe.auto_augment)
+        image = random_policy(keys[8], image.astype(jnp.float32), recipe.auto_augment, progress)
     if recipe.crop is not None:
         image = random_resized_crop(keys[0], image, size, output_size, recipe.crop)
     else:
@@ -301,6 +322,7 @@ def apply(
     output_size: tuple[int, int],
     mean: Color,
     std: Color,
+    progress: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, "b h w 3"]:
     """Draws one augmented view of every picture of a batch; to be called inside a jitted step.
 
@@ -313,13 +335,14 @@ def apply(
         output_size: (height, width).
         mean: red, green and blue, 0..1, see `STATISTICS`.
         std: as mean.
+        progress: share of the steps of the run that are done, 0..1; some laws change with it.
 
     Returns:
         [B, height, width, 3] float32, normalized.
     """
 
     def one(key: Array, image: Array, shape: Array) -> Array:
-        return _augment_one(recipe, key, image, shape, output_size, mean, std)
+        return _augment_one(recipe, key, image, shape, output_size, mean, std, progress)
 
     return jax.vmap(one)(keys, images, size)
 

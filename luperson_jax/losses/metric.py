@@ -10,6 +10,9 @@ from luperson_jax.losses.masked import counted, masked_mean
 
 METRICS = ("cosine", "euclidean", "sqeuclidean")
 
+FASTREID_EPSILON = 1e-6
+"""What FastReID adds to the sum of the weights of its weighted triplets."""
+
 
 def pairwise_distances(
     x: Float[Array, "m d"], y: Float[Array, "n d"], metric: str = "euclidean"
@@ -127,12 +130,23 @@ def _softmax_mean(
     return jnp.sum(jnp.where(where, weights * values, 0.0), axis=1)
 
 
+def _fastreid_mean(
+    values: Float[Array, "b b"], scores: Float[Array, "b b"], where: Bool[Array, "b b"]
+) -> Float[Array, "b"]:
+    """`_softmax_mean` with FastReID's sum: the largest score is sought among those of the other
+    columns too, which count as 0 there, and the sum of the powers has 1e-6 added."""
+    largest = jnp.max(jnp.where(where, scores, 0.0), axis=1, keepdims=True)
+    powers = jnp.where(where, jnp.exp(jnp.where(where, scores - largest, 0.0)), 0.0)
+    return jnp.sum(powers * values, axis=1) / (jnp.sum(powers, axis=1) + FASTREID_EPSILON)
+
+
 def weighted_triplet(
     features: Float[Array, "b d"],
     labels: Int[Array, "b"],
     *,
     margin: float | None = None,
     normalize: bool = False,
+    as_fastreid: bool = False,
     mask: Bool[Array, "b"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Triplet loss over all positives and negatives of an anchor, the hard ones weighing most.
@@ -140,8 +154,12 @@ def weighted_triplet(
     d_ap is the mean distance to the pictures of the same identity with weights softmax(distance),
     d_an that to the other identities with weights softmax(-distance); then as in
     `batch_hard_triplet`. The gradient runs through the weights too. The anchor itself is among its
-    positives, as in FastReID. FastReID's sum of exp(-distance) has 1e-6 added, so that its d_an
-    vanishes where all negatives are farther than about 15; the softmax here is exact.
+    positives, as in FastReID.
+
+    FastReID divides by a sum of exp(-distance) that has 1e-6 added: its weights do not sum to 1
+    where negatives are far, and d_an falls towards 0 where all are farther than about 14 (minus the
+    log of 1e-6). The loss grows there and draws the negatives nearer. The softmax is exact by
+    default.
 
     Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", 2021
     (arXiv:2001.04193), the weighted regularization triplet of AGW.
@@ -151,6 +169,7 @@ def weighted_triplet(
         labels: [b] identities; a negative one is unknown, and its row counts as padding.
         margin: in units of distance; None is the soft margin, as in AGW.
         normalize: distances between directions, 0..2, instead of features.
+        as_fastreid: FastReID's weights instead of the exact ones.
         mask: [b] False where the row is padding: neither anchor nor candidate.
 
     Returns:
@@ -160,8 +179,9 @@ def weighted_triplet(
     """
     features, positive, negative, anchor = _pairs(features, labels, mask)
     distance = _distances_within(features, normalize)
-    weighted_positive = _softmax_mean(distance, distance, positive)
-    weighted_negative = _softmax_mean(distance, -distance, negative)
+    mean = _fastreid_mean if as_fastreid else _softmax_mean
+    weighted_positive = mean(distance, distance, positive)
+    weighted_negative = mean(distance, -distance, negative)
     loss, active = _ranking_loss(weighted_positive, weighted_negative, anchor, margin)
     return loss, {
         "active_triplets": active,

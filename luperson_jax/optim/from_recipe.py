@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from data_pipeline.errors import InputError
 from luperson_jax.config import OptimConfig
 from luperson_jax.optim import gradients, optimizers, parts, schedules
 from luperson_jax.structs import Tree
@@ -76,14 +77,19 @@ def _make_optimizer(
 
 
 def _make_schedule(options: OptimConfig, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    warmup_steps = options.warmup_epochs * steps_per_epoch
+    warmup_steps = options.warmup_steps or options.warmup_epochs * steps_per_epoch
+    _check_warmup(options, warmup_steps, epochs, steps_per_epoch)
     match options.schedule:
-        case "warmup_multistep":
-            milestones = [epoch * steps_per_epoch for epoch in options.milestones]
+        case "warmup_multistep" | "multistep_after_warmup":
+            shift = 0
+            if options.schedule == "multistep_after_warmup":
+                shift = max(-(-warmup_steps // steps_per_epoch) - 1, 0)
+            milestones = [(epoch + shift) * steps_per_epoch for epoch in options.milestones]
             return schedules.warmup_multistep(
                 options.lr, milestones, options.gamma, warmup_steps, options.warmup_factor
             )
-        case "flat_cosine":
+        case "flat_cosine" | "flat_cosine_per_epoch":
+            per_epoch = options.schedule == "flat_cosine_per_epoch"
             return schedules.flat_cosine(
                 options.lr,
                 flat_until=options.flat_epochs * steps_per_epoch,
@@ -91,6 +97,7 @@ def _make_schedule(options: OptimConfig, epochs: int, steps_per_epoch: int) -> o
                 final=options.final_lr,
                 warmup_steps=warmup_steps,
                 warmup_factor=options.warmup_factor,
+                every=steps_per_epoch if per_epoch else 1,
             )
         case "step_per_epoch":
             return schedules.step_per_epoch(
@@ -104,3 +111,19 @@ def _make_schedule(options: OptimConfig, epochs: int, steps_per_epoch: int) -> o
             return schedules.cosine_per_epoch(
                 options.lr, epochs, steps_per_epoch, warmup_epochs=options.warmup_epochs
             )
+
+
+def _check_warmup(
+    options: OptimConfig, warmup_steps: int, epochs: int, steps_per_epoch: int
+) -> None:
+    """A warm-up in steps may be longer than an epoch of few images lets one think."""
+    if not options.warmup_steps:
+        return
+    flat = options.schedule in ("flat_cosine", "flat_cosine_per_epoch")
+    most = (options.flat_epochs if flat else epochs) * steps_per_epoch
+    if warmup_steps > most:
+        until = "until the cosine begins (optim.flat_epochs)" if flat else "in the run"
+        raise InputError(
+            f"optim.warmup_steps={warmup_steps} is more than the {most} steps {until}, at "
+            f"{steps_per_epoch} steps an epoch; shorten the warm-up or train longer"
+        )

@@ -20,14 +20,15 @@ Not the extra normalization, which belongs to the feature map."""
 
 
 def num_frozen_steps(options: OptimConfig, steps_per_epoch: int) -> int:
-    """How many steps the parts in `optim.freeze` stand still, parameters and statistics alike.
+    """How many steps the parts in `optim.freeze` stand still.
 
-    One more than `optim.freeze_epochs` have, because FastReID counts iterations from 0 and thaws
-    behind the one numbered `freeze_iters`; rounded up to whole updates.
+    One more than `optim.freeze_epochs` have, because FastReID counted iterations from 0 and thawed
+    behind the one numbered `freeze_iters`; `optim.freeze_steps` as they are, as it counts at
+    present; rounded up to whole updates.
     """
-    if not options.freeze_epochs:
-        return 0
-    steps = options.freeze_epochs * steps_per_epoch + 1
+    steps = options.freeze_steps
+    if options.freeze_epochs:
+        steps = options.freeze_epochs * steps_per_epoch + 1
     return -(-steps // options.accumulate_steps) * options.accumulate_steps
 
 

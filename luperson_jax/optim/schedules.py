@@ -134,6 +134,7 @@ def flat_cosine(
     final: float,
     warmup_steps: int = 0,
     warmup_factor: float = 0.01,
+    every: int = 1,
 ) -> optax.Schedule:
     """The schedule of SBS and of LUPerson's MGN: warm-up, flat, then a cosine to `final`.
 
@@ -146,6 +147,7 @@ def flat_cosine(
         final: the last rate.
         warmup_steps: linear by step; at most `flat_until`.
         warmup_factor: share of the base at step 0.
+        every: the cosine takes the value of each so many-th step and keeps it to the next.
 
     Returns:
         The schedule; `final` after `total_steps`.
@@ -154,7 +156,8 @@ def flat_cosine(
 
     def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32)
-        progress = jnp.clip((step - flat_until) / (total_steps - flat_until), 0.0, 1.0)
+        whole = (jnp.asarray(count) // every * every).astype(jnp.float32)
+        progress = jnp.clip((whole - flat_until) / (total_steps - flat_until), 0.0, 1.0)
         cosine = final + (base - final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
         return cosine * _warmup(step, warmup_steps, warmup_factor)
 

@@ -1,9 +1,10 @@
 """k-reciprocal re-ranking in memory that grows with the number of images, not with its square.
 
 Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", 2017
-(arXiv:1701.08398), with the details of the authors' program, which FastReID (He et al., 2020)
-follows: queries and gallery are one set; distances are squared and divided by the largest of their
-row; lists have k1 + 1 places, as the image itself is in its own.
+(arXiv:1701.08398), with the details of the authors' program, which LUPerson's copy of FastReID (He
+et al., 2020) follows: queries and gallery are one set; distances are squared and divided by the
+largest of their row; lists have k1 + 1 places, as the image itself is in its own. FastReID itself
+takes the Jaccard distance of cluster methods instead (`clustering.jaccard`), whose lists have k1.
 """
 
 import dataclasses

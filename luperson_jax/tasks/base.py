@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline import samplers
@@ -38,17 +39,28 @@ class Views:
     size: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    total_steps: int = 1
 
     @classmethod
-    def build(cls, recipe: Recipe) -> "Views":
-        """The views that a recipe asks for."""
+    def build(cls, recipe: Recipe, table: Table | None) -> "Views":
+        """The views that a recipe asks for; `table` is what the run trains on, if it trains."""
         mean, std = recipes.statistics(recipe.augment.statistics)
-        return cls(recipes.recipe(recipe.augment.recipe), recipe.data.size, mean, std)
+        law, size = recipes.recipe(recipe.augment.recipe), recipe.data.size
+        steps = recipe.train.epochs * (len(table or ()) // recipe.data.batch_size)
+        return cls(law, size, mean, std, max(steps, 1))
 
-    def draw(self, keys: jax.Array, batch: Batch) -> jax.Array:
-        """One random view of every image: [B, h, w, 3] float32, normalised."""
+    def draw(self, keys: jax.Array, batch: Batch, step: jax.Array) -> jax.Array:
+        """One random view of every image, as of a step: [B, h, w, 3] float32, normalised."""
+        progress = jnp.asarray(step, jnp.float32) / self.total_steps
         return recipes.apply(
-            self.recipe, keys, batch.images[:, 0], batch.size, self.size, self.mean, self.std
+            self.recipe,
+            keys,
+            batch.images[:, 0],
+            batch.size,
+            self.size,
+            self.mean,
+            self.std,
+            progress,
         )
 
     def plain(self, batch: Batch) -> jax.Array:

@@ -13,7 +13,8 @@ each head. Every head has a classifier; groups of heads, joined, have a triplet 
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import jax
@@ -33,6 +34,17 @@ ONE = "head"
 
 Features = Mapping[str, jax.Array]
 
+Mining = Literal["hard", "weighted", "weighted_fastreid"]
+
+TRIPLETS: Mapping[Mining, Callable] = MappingProxyType(
+    {
+        "hard": metric.batch_hard_triplet,
+        "weighted": metric.weighted_triplet,
+        "weighted_fastreid": functools.partial(metric.weighted_triplet, as_fastreid=True),
+    }
+)
+"""The loss of each word of `task.mining`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class IdentifyOptions:
@@ -47,7 +59,7 @@ class IdentifyOptions:
     classifier_margin: float = 0.35
     label_smoothing: float = 0.1
     classification_weight: float = 1.0
-    mining: Literal["hard", "weighted"] = "hard"  # how positives and negatives are chosen
+    mining: Mining = "hard"  # how positives and negatives are chosen
     margin: float = 0.3  # of the triplets; 0 = soft margin
     triplet_weight: float = 1.0
     triplet_feature: Literal["before", "after"] = "before"  # the neck
@@ -68,6 +80,7 @@ class Identify(base.Task):
     labelled = True
 
     freeze_steps: int = 0
+    """How long the BatchNorm of frozen parts stands still; the optimizer holds their parameters."""
 
     @property
     def moves_with_every_step(self) -> tuple[str, ...]:
@@ -83,9 +96,13 @@ class Identify(base.Task):
         return cls(
             recipe.task,
             _make_network(recipe),
-            base.Views.build(recipe),
+            base.Views.build(recipe, table),
             base.make_sampler(recipe),
-            freeze_steps=optim.num_frozen_steps(recipe.optim, steps_per_epoch),
+            freeze_steps=(
+                optim.num_frozen_steps(recipe.optim, steps_per_epoch)
+                if recipe.optim.freeze_statistics
+                else 0
+            ),
         )
 
     @property
@@ -121,7 +138,7 @@ class Identify(base.Task):
     ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
         """Weighted sum of the losses. Frozen parts also keep their BatchNorm statistics."""
         options = self.options
-        images = self.views.draw(recipes.sample_keys(key, len(batch.images)), batch)
+        images = self.views.draw(recipes.sample_keys(key, len(batch.images)), batch, step)
         (before, after), stats = models.apply(
             self.network,
             _without_classifier(params),
@@ -178,11 +195,10 @@ class Identify(base.Task):
         """Weighted losses over pairs, and their metrics, each averaged over the groups."""
         options, total, metrics = self.options, jnp.zeros((), jnp.float32), {}
         if options.triplet_weight:
-            mine = (
-                metric.batch_hard_triplet if options.mining == "hard" else metric.weighted_triplet
-            )
             results = [
-                mine(one, batch.label, margin=options.margin or None, mask=batch.mask)
+                TRIPLETS[options.mining](
+                    one, batch.label, margin=options.margin or None, mask=batch.mask
+                )
                 for one in features
             ]
             metrics = {name: _mean([one[name] for _, one in results]) for name in results[0][1]}

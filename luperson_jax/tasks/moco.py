@@ -56,7 +56,6 @@ class Moco(base.Task):
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None) -> "Moco":
         """See `Task.build`."""
-        del table
         options = recipe.task
         if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:
             raise InputError(
@@ -64,8 +63,10 @@ class Moco(base.Task):
                 f"task.feature_dim={options.feature_dim} at least 1, and "
                 f"task.momentum={options.momentum} from 0 to 1"
             )
-        if recipe.optim.freeze_epochs:
-            raise InputError("optim.freeze_epochs is for fine-tuning; set it to 0")
+        if recipe.optim.freeze_epochs or recipe.optim.freeze_steps:
+            raise InputError(
+                "optim.freeze_epochs and optim.freeze_steps are for fine-tuning; set them to 0"
+            )
         if options.queue_size < recipe.data.batch_size:
             raise InputError(
                 f"task.queue_size={options.queue_size} is smaller than "
@@ -79,7 +80,7 @@ class Moco(base.Task):
             feature_dim=options.feature_dim,
             head=options.head,
         )
-        return cls(options, network, base.Views.build(recipe), base.make_sampler(recipe))
+        return cls(options, network, base.Views.build(recipe, table), base.make_sampler(recipe))
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`. Both encoders start equal; the queue is random unit vectors."""
@@ -101,10 +102,9 @@ class Moco(base.Task):
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
         """InfoNCE of each query against its key and the queue (the queue before this batch)."""
-        del step
         query_key, view_key, shuffle_key = jax.random.split(key, 3)
         num = len(batch.images)
-        query_views = self.views.draw(recipes.sample_keys(query_key, num), batch)
+        query_views = self.views.draw(recipes.sample_keys(query_key, num), batch, step)
         (_, query), stats = models.apply(
             self.network, params, extra["stats"], query_views, train=True
         )
@@ -114,7 +114,12 @@ class Moco(base.Task):
             extra["key_params"], jax.lax.stop_gradient(params), self.options.momentum
         )
         keys, key_stats = self._encode_keys(
-            key_params, extra["key_stats"], batch, recipes.sample_keys(view_key, num), shuffle_key
+            key_params,
+            extra["key_stats"],
+            batch,
+            recipes.sample_keys(view_key, num),
+            shuffle_key,
+            step,
         )
         loss, metrics = contrastive.info_nce(
             query, keys, extra["queue"], temperature=self.options.temperature
@@ -139,7 +144,13 @@ class Moco(base.Task):
         return contrastive.l2_normalize(chosen)
 
     def _encode_keys(
-        self, key_params: Tree, key_stats: Tree, batch: Batch, keys: jax.Array, shuffle: jax.Array
+        self,
+        key_params: Tree,
+        key_stats: Tree,
+        batch: Batch,
+        keys: jax.Array,
+        shuffle: jax.Array,
+        step: jax.Array,
     ) -> tuple[jax.Array, Tree]:
         """Unit key vectors [B, d] in the order of the batch, without a gradient.
 
@@ -156,7 +167,7 @@ class Moco(base.Task):
             images=constrain_to_batch(batch.images[order]),
             size=constrain_to_batch(batch.size[order]),
         )
-        views = self.views.draw(keys[order], shuffled)
+        views = self.views.draw(keys[order], shuffled, step)
         (_, encoded), key_stats = models.apply(
             self.network, key_params, key_stats, views, train=True
         )

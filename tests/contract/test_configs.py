@@ -12,6 +12,10 @@ from luperson_jax import config, optim, states, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]
+VARIANTS += [
+    (ROOT / "configs" / f"finetune_{method}_market1501.py", "recipe=upstream")
+    for method in ("bot", "agw", "sbs")
+]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]
 VARIANTS += [(ROOT / "configs" / "small.py", stage) for stage in ("pretrain", "mgn")]
 
@@ -25,7 +29,7 @@ def test_configuration_builds(path, argument):
     task = tasks.TASKS[recipe.task.name].build(recipe, table)
     params, _ = jax.eval_shape(functools.partial(states.init, task, recipe, table))
     optimizer, schedule = optim.build(
-        recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=9
+        recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=202
     )
     jax.eval_shape(optimizer.init, params)
     assert np.isfinite(float(schedule(0)))

@@ -21,24 +21,28 @@ def draw_boxes(law: erase.Erase, size: tuple[int, int] = SIZE, num: int = NUM) -
     )
 
 
-def published_box(rng: random.Random, size: tuple[int, int], greatest: float) -> tuple:
+def published_box(
+    rng: random.Random, size: tuple[int, int], greatest: float, spacing: str = "linear"
+) -> tuple:
     """The erasing law in plain Python: (top, left, height, width), or zeros."""
     if rng.random() >= 0.5:
         return 0, 0, 0, 0
     for _ in range(100):
         area = rng.uniform(0.02, greatest) * size[0] * size[1]
         aspect = rng.uniform(0.3, 1 / 0.3)
+        if spacing == "log":
+            aspect = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if h < size[0] and w < size[1]:
             return rng.randint(0, size[0] - h), rng.randint(0, size[1] - w), h, w
     return 0, 0, 0, 0
 
 
-@pytest.mark.parametrize("greatest", [0.2, 0.6])
-def test_law_equals_the_plain_python_one(greatest):
-    boxes = draw_boxes(erase.Erase(area=(0.02, greatest)))
+@pytest.mark.parametrize(("greatest", "spacing"), [(0.2, "linear"), (0.6, "linear"), (0.33, "log")])
+def test_law_equals_the_plain_python_one(greatest, spacing):
+    boxes = draw_boxes(erase.Erase(area=(0.02, greatest), spacing=spacing))
     rng = random.Random(0)
-    twin = np.array([published_box(rng, SIZE, greatest) for _ in range(NUM)], float)
+    twin = np.array([published_box(rng, SIZE, greatest, spacing) for _ in range(NUM)], float)
     np.testing.assert_array_equal(boxes, np.round(boxes))
     erased, twin_erased = boxes[:, 2] > 0, twin[:, 2] > 0
     assert abs(erased.mean() - 0.5) < 5 * math.sqrt(0.25 / NUM)

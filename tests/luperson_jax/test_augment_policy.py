@@ -57,6 +57,9 @@ def test_levels_are_read_as_fastreid_reads_them(operation, level, magnitude):
     assert policy.magnitude_of(operation, level) == pytest.approx(magnitude)
 
 
+INVERTING = (((Operation.INVERT, 1.0, 0), (Operation.INVERT, 0.0, 0)),)
+
+
 def test_pictures_equal_pillows_chain():
     law = policy.AutoAugment(probability=0.8, fill=(128.0, 100.0, 7.0))
     image = picture()
@@ -89,3 +92,43 @@ def test_pictures_equal_pillows_chain():
     named = {step[0] for pair in policy.IMAGENET for step in pair}
     assert {operation for operation, _ in seen} == named
     assert {sign for operation, sign in seen if operation in SIGNED} == {-1, 1}
+
+
+@pytest.mark.parametrize(
+    ("images_per_process", "processes", "share"), [(8.0, 8, 0.125), (2.0, 32, 0.432)]
+)
+def test_a_falling_share_is_that_of_processes_that_count(images_per_process, processes, share):
+    # Every process changes the next picture with probability 1 - changed / steps of the run.
+    generator, steps = np.random.default_rng(0), 400
+    per_step = int(images_per_process)
+    changed, history = np.zeros(processes), []
+    for _ in range(steps):
+        draws = generator.random((per_step, processes))
+        before = changed.sum()
+        for draw in draws:
+            changed += draw > changed / steps
+        history.append((changed.sum() - before) / (per_step * processes))
+    law = policy.AutoAugment(images_per_process=images_per_process)
+    chances = np.asarray(policy.chance(law, jnp.arange(steps) / steps))
+    assert np.mean(chances) == pytest.approx(share, abs=0.005)
+    assert np.mean(history) == pytest.approx(share, abs=0.005)
+    for part in np.split(np.arange(steps), 8):
+        assert np.mean(history, where=np.isin(np.arange(steps), part)) == pytest.approx(
+            np.mean(chances[part]), abs=0.02
+        )
+
+
+def test_the_share_of_a_picture_follows_the_progress_of_the_run():
+    law = policy.AutoAugment(probability=0.9, images_per_process=2.0, policy=INVERTING)
+    keys = jax.random.split(jax.random.key(3), NUM)
+    pixels = jnp.asarray(picture(), jnp.float32)
+    view = jax.jit(
+        lambda keys, progress: jax.vmap(
+            lambda key: policy.random_policy(key, pixels, law, progress)
+        )(keys)
+    )
+    for progress in (0.0, 0.5, 1.0):
+        changed = (np.asarray(view(keys, progress)) != np.asarray(pixels)).any(axis=(1, 2, 3))
+        chance = 0.9 * math.exp(-2.0 * progress)
+        draws = np.asarray(jax.vmap(lambda key: jax.random.uniform(key, (6,)))(keys))[:, 0]
+        np.testing.assert_array_equal(changed, draws < chance)

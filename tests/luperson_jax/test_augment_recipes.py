@@ -88,6 +88,10 @@ def test_additions_to_finetune_change_one_thing():
     )
     assert dataclasses.replace(auto, auto_augment=None) == finetune
     assert auto.auto_augment == AutoAugment(probability=0.1)
+    for name, images in (("finetune-auto-1gpu", 8.0), ("finetune-auto-4gpu", 2.0)):
+        falling = recipes.recipe(name)
+        assert dataclasses.replace(falling, auto_augment=None) == finetune
+        assert falling.auto_augment == AutoAugment(probability=1.0, images_per_process=images)
     assert dataclasses.replace(augmix, augmix=None) == finetune
     assert augmix.augmix is not None
     assert (augmix.augmix.width, augmix.augmix.depth, augmix.augmix.severity) == (3, (1, 3), 1.0)

@@ -7,6 +7,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -93,9 +94,11 @@ def test_the_plain_step_sees_its_pictures_as_they_are(training_speed, labelled_w
     plain = training_speed.without_views(current)
     batch = training_speed.noise_batch(current, current.recipe.data.size)
     keys = jax.random.split(jax.random.key(3), len(batch.mask))
-    views = plain.task.views.draw(keys, batch)
+    views = plain.task.views.draw(keys, batch, jnp.zeros(()))
     np.testing.assert_array_equal(views, current.task.views.plain(batch))
-    assert np.abs(np.asarray(current.task.views.draw(keys, batch)) - views).max() > 0.1
+    assert (
+        np.abs(np.asarray(current.task.views.draw(keys, batch, jnp.zeros(()))) - views).max() > 0.1
+    )
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,15 @@ def test_defaults_fill_what_is_left_out():
             ["optim.flat_epochs=30", "train.epochs=30"],
         ),
         ({"optim": {"freeze": (), "freeze_epochs": 1}}, ["optim.freeze", "('backbone',)"]),
+        (
+            {"optim": {"warmup_epochs": 1, "warmup_steps": 9, "schedule": "warmup_multistep"}},
+            ["optim.warmup_epochs=1", "optim.warmup_steps=9"],
+        ),
+        (
+            {"optim": {"freeze_epochs": 1, "freeze_steps": 9}},
+            ["optim.freeze_epochs=1", "optim.freeze_steps=9"],
+        ),
+        ({"optim": {"warmup_steps": 9}}, ["optim.warmup_steps=9", "cosine_per_epoch"]),
         ({"optim": {"freeze_backbone_epochs": 1}}, ["optim.freeze_backbone_epochs", "freeze"]),
         ({"optim": {"accumulate_steps": 0}}, ["optim.accumulate_steps", "at least 1"]),
     ],

@@ -1,12 +1,17 @@
+import dataclasses
 import itertools
+import math
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import make_table
 from luperson_jax import config, finetuning, tasks
+from luperson_jax.optim import build as build_optimizer
 from luperson_jax.tasks import base
 from tests.helpers import tiny
 
@@ -21,7 +26,7 @@ def recipe_of(method: str, data: str, argument: str = "") -> config.Recipe:
 
 def test_arguments_are_read_and_the_rest_keeps_its_default():
     arguments = finetuning.parse("depth=101, init=nl,split=id,ratio=0.1")
-    assert arguments == finetuning.Arguments(101, "nl", "id", 0.1, 1)
+    assert arguments == finetuning.Arguments(101, "nl", "id", 0.1, 1, "fork")
     assert finetuning.parse("") == finetuning.Arguments()
 
 
@@ -33,6 +38,7 @@ def test_arguments_are_read_and_the_rest_keeps_its_default():
         ("depth=deep", "expected a int"),
         ("init=imagnet", "expected lup, nl, imagenet"),
         ("split=ids", "expected id, im"),
+        ("recipe=fastreid", "expected fork, upstream"),
     ],
 )
 def test_wrong_arguments_are_named(argument, words):
@@ -71,7 +77,7 @@ def test_recipes_are_those_of_the_reference(method, data):
     assert (task.classifier_scale, task.classifier_margin) == (64.0, 0.35)
     assert task.triplet_feature == ("after" if strong else "before")
     assert task.margin == (0.3 if method == "bot" else 0.0)
-    assert task.mining == ("weighted" if method == "agw" else "hard")
+    assert task.mining == ("weighted_fastreid" if method == "agw" else "hard")
     assert (task.network, task.embedding_dim) == (
         ("mgn", 256) if method == "mgn" else ("baseline", 0)
     )
@@ -79,6 +85,9 @@ def test_recipes_are_those_of_the_reference(method, data):
     assert (optim.warmup_epochs, optim.warmup_factor) == (10, 0.01)
     assert optim.bias_lr_multiplier == (1.0 if strong else 2.0)
     assert optim.freeze_epochs == (10 if strong else 0)
+    assert (optim.freeze_steps, optim.freeze_statistics) == (0, True)
+    assert recipe.augment.recipe == "finetune"  # in all of their files for unsupervised weights
+    assert task.extra_bn
     if strong:
         assert (optim.schedule, optim.flat_epochs, optim.final_lr) == ("flat_cosine", 30, 7.7e-7)
     else:
@@ -86,6 +95,81 @@ def test_recipes_are_those_of_the_reference(method, data):
     assert recipe.data.dataset == recipe.eval.dataset
     names = {"duke": "dukemtmc", "cuhk03": "cuhk03_np_labeled"}
     assert recipe.data.dataset == names.get(data, data)
+
+
+BASELINES = ("bot", "agw", "sbs")
+
+
+@pytest.mark.parametrize("method", BASELINES)
+@pytest.mark.parametrize("init", ["imagenet", "lup"])
+def test_upstream_recipes_are_those_of_fastreid(method, init):
+    upstream = recipe_of(method, "duke", f"recipe=upstream,init={init}")
+    fork = recipe_of(method, "duke", f"recipe=fork,init={init}")
+    optim, strong = upstream.optim, method == "sbs"
+    assert not upstream.task.extra_bn
+    assert upstream.augment.statistics == finetuning.WEIGHTS[init].statistics
+    assert upstream.augment.recipe == "finetune-fastreid" + ("-auto" if strong else "")
+    assert (optim.warmup_epochs, optim.warmup_steps, optim.warmup_factor) == (0, 2000, 0.1)
+    assert optim.bias_lr_multiplier == 1.0
+    assert (optim.freeze_epochs, optim.freeze_steps) == (0, 1000 if strong else 0)
+    assert optim.freeze_statistics != strong
+    assert optim.final_lr == (7e-7 if strong else 0.0)
+    # All else is shared.
+    same = {"task": {"extra_bn"}, "augment": {"recipe"}, "eval": {"every_epochs"}}
+    for group in ("model", "task", "data", "augment", "train", "eval"):
+        one, two = (dataclasses.asdict(getattr(each, group)) for each in (upstream, fork))
+        differ = {key for key in one if one[key] != two[key]}
+        assert differ <= same.get(group, set()), group
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_each_recipe_has_its_own_weights_to_start_from(method):
+    assert recipe_of(method, "msmt17").train.init_from == "weights/lup_r50.npz"
+    upstream = recipe_of(method, "msmt17", "recipe=upstream")
+    assert upstream.train.init_from == "weights/imagenet_r50.npz"
+    assert upstream.augment.statistics == "imagenet"
+
+
+def test_auto_augment_of_the_fork_is_off_for_unsupervised_weights():
+    for init, weights in finetuning.WEIGHTS.items():
+        recipe = recipe_of("sbs", "market1501", f"init={init}").augment.recipe
+        assert recipe == ("finetune" if weights.extra_bn else "finetune-auto-1gpu")
+
+
+def test_mgn_is_that_of_the_fork_alone():
+    with pytest.raises(InputError, match="only BoT, AGW and SBS"):
+        recipe_of("mgn", "duke", "recipe=upstream")
+
+
+def fastreid_rates(method: str, steps: int) -> list[float]:
+    """The rate of every iteration, stepped as FastReID's loop steps its two schedulers."""
+    rates, passed, warmed = [], 0, 0
+    for epoch in range(60 if method == "sbs" else 120):
+        for _ in range(steps):
+            if method == "sbs":
+                rate = 7e-7 + (3.5e-4 - 7e-7) * (1 + math.cos(math.pi * passed / 30)) / 2
+            else:
+                rate = 3.5e-4 * 0.1 ** ((passed >= 40) + (passed >= 90))
+            share = min(warmed / 2000, 1)
+            rates.append(rate * (0.1 * (1 - share) + share))
+            if len(rates) <= 2000:
+                warmed += 1
+        is_late = epoch + 1 > 30 if method == "sbs" else True
+        if len(rates) + 1 > 2000 and is_late:
+            passed += 1
+    return rates
+
+
+@pytest.mark.parametrize("method", BASELINES)
+@pytest.mark.parametrize("steps", [202, 250, 509])
+def test_upstream_rates_are_those_of_fastreids_loop(method, steps):
+    options = recipe_of(method, "duke", "recipe=upstream").optim
+    params = {"backbone": {"bias": jnp.zeros(1)}}
+    expected = fastreid_rates(method, steps)
+    epochs = len(expected) // steps
+    _, schedule = build_optimizer(options, params, epochs=epochs, steps_per_epoch=steps)
+    rates = jax.jit(jax.vmap(schedule))(jnp.arange(len(expected)))
+    np.testing.assert_allclose(rates, expected, rtol=2e-4)
 
 
 def test_strided_groups_hold_every_nth_image_of_a_batch():

@@ -10,6 +10,7 @@ from data_pipeline.loader import Loader
 from data_pipeline.records import make_table
 from luperson_jax import sharding, tasks, train
 from luperson_jax.losses import classification, metric
+from luperson_jax.tasks import identify
 from tests.helpers import assert_trees_equal, tiny
 
 
@@ -47,6 +48,25 @@ def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_wo
         assert all(jax.tree.leaves(changed)), part
 
 
+def test_statistics_of_a_frozen_backbone_may_go_on(tmp_path, labelled_world):
+    freeze = {"optim__freeze_steps": 2, "optim__freeze_statistics": False}
+    current, batches = build(tmp_path, labelled_world, **freeze)
+    step, state = train.compile_step(current), train.initial_state(current)
+    start = jax.tree.map(np.asarray, state)
+    for batch in batches[:2]:
+        state, _ = step(state, batch)
+    assert_trees_equal(jax.tree.map(np.asarray, state.params["backbone"]), start.params["backbone"])
+    moved = jax.tree.map(
+        lambda old, new: bool(np.any(old != np.asarray(new))),
+        start.extra["stats"]["backbone"],
+        state.extra["stats"]["backbone"],
+    )
+    assert all(jax.tree.leaves(moved))
+    state, _ = step(state, batches[0])
+    kernel = np.asarray(state.params["backbone"]["conv1"]["kernel"])
+    assert np.any(kernel != start.params["backbone"]["conv1"]["kernel"])
+
+
 def test_the_loss_is_the_weighted_sum_of_its_two_parts(tmp_path, labelled_world):
     weights = {"task__classification_weight": 0.5, "task__triplet_weight": 2.0}
     current, batches = build(tmp_path, labelled_world, **weights)
@@ -70,7 +90,7 @@ def test_the_triplet_sees_the_side_of_the_neck_it_is_told(
         seen.append(np.asarray(features))
         return original(features, labels, **options)
 
-    monkeypatch.setattr(metric, "batch_hard_triplet", spy)
+    monkeypatch.setattr(identify, "TRIPLETS", {"hard": spy})
     changes = {"task__triplet_feature": where, "task__extra_bn": False}
     current, batches = build(tmp_path, labelled_world, **changes)
     state = train.initial_state(current)

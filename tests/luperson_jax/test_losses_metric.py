@@ -17,6 +17,8 @@ LOSSES = {
     "weighted": metric.weighted_triplet,
     "weighted, margin": functools.partial(metric.weighted_triplet, margin=0.3),
     "weighted, directions": functools.partial(metric.weighted_triplet, normalize=True),
+    "fastreid": functools.partial(metric.weighted_triplet, as_fastreid=True),
+    "fastreid, margin": functools.partial(metric.weighted_triplet, as_fastreid=True, margin=0.3),
     "circle": metric.circle_loss,
     "circle, wide": functools.partial(metric.circle_loss, margin=0.4, gamma=8.0),
 }
@@ -85,6 +87,13 @@ def _softmax_mean(distances, sign):
     return sum(w * d for w, d in zip(weights, distances, strict=True)) / sum(weights)
 
 
+def _fastreid_mean(distances, sign):
+    """Powers relative to the largest positive; 1e-6 in the sum keeps those of negatives below 1."""
+    largest = max(0, *(sign * distance for distance in distances))
+    weights = [math.exp(sign * distance - largest) for distance in distances]
+    return sum(w * d for w, d in zip(weights, distances, strict=True)) / (sum(weights) + 1e-6)
+
+
 def _triplet_twin(kind, features, labels, margin):
     losses = []
     for anchor in range(len(labels)):
@@ -94,7 +103,8 @@ def _triplet_twin(kind, features, labels, margin):
         if kind == "hard":
             gap = max(same) - min(other)
         else:
-            gap = _softmax_mean(same, 1) - _softmax_mean(other, -1)
+            mean = _fastreid_mean if kind == "fastreid" else _softmax_mean
+            gap = mean(same, 1) - mean(other, -1)
         losses.append(math.log1p(math.exp(gap)) if margin is None else max(gap + margin, 0))
     return np.mean(losses)
 
@@ -278,6 +288,24 @@ def test_weighting_lies_between_the_mean_and_the_hardest_and_tends_to_it():
                 np.testing.assert_allclose(found, extreme, rtol=tolerance)
             else:
                 assert min(mean, extreme) < found < max(mean, extreme)
+
+
+def test_weights_of_fastreid_fade_where_all_negatives_are_far():
+    # Identities along a line, that many units from one to the next.
+    for apart, same_direction in ((4.0, True), (18.0, False)):
+        features = 0.5 * _features()
+        features[:, 0] += apart * (np.arange(8) // 2)
+        labels = np.arange(8) // 2
+        loss, metrics, gradient = _run("fastreid", features, labels)
+        _, exact, other = _run("weighted", features, labels)
+        twin = _twin("fastreid", features.astype(np.float64), labels)
+        np.testing.assert_allclose(loss, twin, rtol=1e-3)  # squares of features up to 54
+        cosine = (gradient * other).sum() / np.linalg.norm(gradient) / np.linalg.norm(other)
+        if same_direction:
+            assert cosine > 0.999
+        else:
+            assert cosine < 0.6
+            assert _of(metrics, "negative") < 0.8 * _of(exact, "negative")
 
 
 def test_pairs_at_the_margins_of_the_circle_cost_log_2():

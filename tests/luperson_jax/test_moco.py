@@ -125,7 +125,7 @@ def test_shuffling_changes_the_company_of_a_key_and_not_its_place(
 class PlainViews(Views):
     """Views without chance: a query and its key see the same picture."""
 
-    def draw(self, keys, batch):
+    def draw(self, keys, batch, step):
         return self.plain(batch)
 
 

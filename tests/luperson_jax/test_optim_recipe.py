@@ -94,6 +94,14 @@ def test_what_stands_still_is_one_step_longer_than_its_epochs_and_whole_updates(
 
     assert (frozen(0, 1), frozen(10, 1), frozen(10, 4)) == (0, 2021, 2024)
     assert frozen(0, 4) == 0
+    assert optim.num_frozen_steps(OptimConfig(freeze_steps=1000), MARKET) == 1000
+
+
+def test_a_warm_up_longer_than_the_run_is_named():
+    options = dataclasses.replace(SBS, warmup_epochs=0, warmup_steps=2000)
+    optim.build(options, PARAMS, epochs=60, steps_per_epoch=MARKET)
+    with pytest.raises(InputError, match=r"optim.warmup_steps=2000 is more than the 330 steps"):
+        optim.build(options, PARAMS, epochs=60, steps_per_epoch=11)
 
 
 def test_frozen_parts_move_in_the_step_after_and_their_namesakes_meanwhile():
