@@ -1,8 +1,9 @@
 """What color pixels have: grayscale, blur and color jitter.
 
 Every function works on one picture [h, w, 3] float32, values 0..255, and is vectorised by the
-caller with `jax.vmap`. Pillow rounds to whole gray levels after each operation; here nothing is
-rounded, so the two differ by a level or two.
+caller with `jax.vmap`. A picture in Pillow has whole gray levels before and after each operation;
+so it is here, with Pillow's rounding: blends drop the fraction, which darkens by half a level on
+average, luma and blur round to the nearest. Only the hue, which Pillow keeps in 8 bits, is finer.
 """
 
 import dataclasses
@@ -10,11 +11,16 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8, UInt32
 
 from luperson_jax.augment.geometry import interpolate_range
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+# What Pillow weighs red, green and blue with, in 1 / 65536, to get whole gray levels.
+LUMA_WEIGHTS = (19595, 38470, 7471)
+# Pillow's blur counts in 1 / 2**24 of a gray level.
+BLUR_UNIT = 1 << 24
+BLUR_PASSES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,24 +56,46 @@ class Blur:
 
 
 def luma(image: Float[Array, "h w 3"]) -> Float[Array, "h w 1"]:
-    """Gray level of each pixel, 0..255 (ITU-R BT.601, as Pillow's mode "L")."""
-    return 0.299 * image[:, :, 0:1] + 0.587 * image[:, :, 1:2] + 0.114 * image[:, :, 2:3]
+    """Whole gray level of each pixel, 0..255 (ITU-R BT.601, as Pillow's mode "L").
+
+    Args:
+        image: whole levels 0..255.
+    """
+    weighted = image.astype(jnp.int32) * jnp.array(LUMA_WEIGHTS, jnp.int32)[None, None, :]
+    return ((weighted.sum(axis=2, keepdims=True) + 32768) // 65536).astype(jnp.float32)
+
+
+def mean_level(gray: Float[Array, "h w 1"]) -> Float[Array, ""]:
+    """The mean of whole gray levels, rounded to one."""
+    total, num = gray.astype(jnp.int32).sum(), gray.size
+    return ((2 * total + num) // (2 * num)).astype(jnp.float32)
+
+
+def blend(
+    other: Float[Array, "..."], image: Float[Array, "..."], factor: Float[Array, ""]
+) -> Float[Array, "..."]:
+    """other + factor * (image - other) in whole levels 0..255; Pillow drops the fraction."""
+    return jnp.floor(jnp.clip(other + factor * (image - other), 0.0, 255.0))
 
 
 def random_grayscale(
     key: Key[Array, ""], image: Float[Array, "h w 3"], probability: float
 ) -> Float[Array, "h w 3"]:
-    """Takes the color away, keeping three equal channels, with the given probability."""
+    """Takes the color away, keeping three equal channels, with the given probability.
+
+    Returns:
+        Whole levels 0..255.
+    """
+    image = jnp.round(image)
     return jnp.where(jax.random.bernoulli(key, probability), luma(image), image)
 
 
-def _blend(image: Array, operation: Array, factor: Array) -> Array:
+def _change(image: Array, operation: Array, factor: Array) -> Array:
     """Brightness, contrast and saturation are one blend; they differ in what they blend with."""
     gray = luma(image)
-    # Pillow rounds this mean to a whole gray level.
-    mean = jnp.floor(gray.mean() + 0.5)
+    mean = mean_level(gray)
     other = jnp.where(operation == BRIGHTNESS, 0.0, jnp.where(operation == CONTRAST, mean, gray))
-    return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 255.0)
+    return blend(other, image, factor)
 
 
 def turn_hue(image: Float[Array, "h w 3"], turn: Float[Array, ""]) -> Float[Array, "h w 3"]:
@@ -108,31 +136,31 @@ def apply_jitter(
     on the wrong side has factor 1.
 
     Args:
-        image: values 0..255.
+        image: whole levels 0..255.
         order: the operations (BRIGHTNESS, CONTRAST, SATURATION, HUE), each at most once.
         factors: indexed by operation: three factors and the turn of the hue.
         has_hue: whether HUE is in `order`.
 
     Returns:
-        Values 0..255, clipped after each operation.
+        Whole levels 0..255, as after each operation.
     """
     num = order.shape[0]
     blend_factors = jnp.where(order == HUE, 1.0, factors[order])
     place = jnp.arange(num)
 
-    def blend(image: Array, operation_and_factor: tuple[Array, Array]) -> tuple[Array, None]:
-        return _blend(image, *operation_and_factor), None
+    def change(image: Array, operation_and_factor: tuple[Array, Array]) -> tuple[Array, None]:
+        return _change(image, *operation_and_factor), None
 
     # A loop and not straight code: each mean needs the whole picture, and the compiler would fold
     # the chain before it into both the mean and the pixels, over and over.
     if not has_hue:
-        return jax.lax.scan(blend, image, (order, blend_factors))[0]
+        return jax.lax.scan(change, image, (order, blend_factors))[0]
     middle = jnp.argmax(order == HUE)
     before = jnp.where(place < middle, blend_factors, 1.0)
     after = jnp.where(place > middle, blend_factors, 1.0)
-    image, _ = jax.lax.scan(blend, image, (order[:-1], before[:-1]))
-    image = turn_hue(image, factors[HUE])
-    return jax.lax.scan(blend, image, (order[1:], after[1:]))[0]
+    image, _ = jax.lax.scan(change, image, (order[:-1], before[:-1]))
+    image = jnp.round(turn_hue(image, factors[HUE]))
+    return jax.lax.scan(change, image, (order[1:], after[1:]))[0]
 
 
 def color_jitter(
@@ -140,8 +168,12 @@ def color_jitter(
 ) -> Float[Array, "h w 3"]:
     """Changes brightness, contrast, saturation and hue by random amounts in a random order.
 
+    Returns:
+        Whole levels 0..255.
+
     Source: torchvision's ColorJitter on Pillow pictures.
     """
+    image = jnp.round(image)
     strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
     active = jnp.array([i for i, strength in enumerate(strengths) if strength > 0], jnp.int32)
     draws = jax.random.uniform(key, (9,))
@@ -154,64 +186,85 @@ def color_jitter(
 
 
 def _box_radius(sigma: Array) -> Array:
-    variance = sigma**2 / 3.0
+    variance = sigma**2 / BLUR_PASSES
     whole = jnp.floor((jnp.sqrt(12.0 * variance + 1.0) - 1.0) / 2.0)
     rest = (2.0 * whole + 1.0) * (whole * (whole + 1.0) - 3.0 * variance)
     return whole + rest / (6.0 * (variance - (whole + 1.0) ** 2))
 
 
-def _convolve(left: Array, right: Array) -> Array:
-    num = right.shape[0]
-    return sum(
-        (jnp.pad(left * right[i], (i, num - 1 - i)) for i in range(num)),
-        start=jnp.zeros(left.shape[0] + num - 1),
-    )
+def box_weights(sigma: Float[Array, ""], max_sigma: float) -> UInt32[Array, "reach"]:
+    """The box that makes Pillow's Gaussian when it is applied three times in each direction.
 
-
-def blur_kernel(sigma: Float[Array, ""], max_sigma: float) -> Float[Array, "taps"]:
-    """Pillow's Gaussian: three boxes with fractional ends whose variances add up to sigma^2.
-
-    The published recipes blur with Pillow, and a Gaussian sampled at whole pixels is not the same:
-    below sigma 0.4 it does nearly nothing, where these boxes still have the right variance.
+    Its ends are fractional, so that the variances of the three add up to sigma^2. The published
+    recipes blur with Pillow, and a Gaussian sampled at whole pixels is not the same: below sigma
+    0.4 it does nearly nothing.
 
     Args:
         sigma: standard deviation in pixels, 0..max_sigma; 0 gives the identity.
-        max_sigma: fixes the number of taps.
+        max_sigma: fixes the number of weights.
 
     Returns:
-        Symmetric weights that sum to 1.
+        Weights by distance from the middle, 0 first, in 1 / `BLUR_UNIT`.
 
     Source: Gwosdek et al., "Theoretical Foundations of Gaussian Convolution by Extended Box
         Filtering", 2011.
     """
     reach = 1 + math.floor((math.sqrt(4.0 * max_sigma**2 + 1.0) - 1.0) / 2.0)
     radius = _box_radius(sigma)
-    offset = jnp.abs(jnp.arange(-reach, reach + 1, dtype=jnp.float32))
-    box = jnp.clip(radius - offset + 1.0, 0.0, 1.0) / (2.0 * radius + 1.0)
-    return _convolve(box, _convolve(box, box))
+    whole = jnp.floor(radius)
+    inner = jnp.floor(BLUR_UNIT / (2.0 * radius + 1.0)).astype(jnp.uint32)
+    outer = (BLUR_UNIT - (2 * whole.astype(jnp.uint32) + 1) * inner) // 2
+    distance = jnp.arange(reach + 1, dtype=jnp.float32)
+    return jnp.where(
+        distance <= whole, inner, jnp.where(distance == whole + 1.0, outer, jnp.uint32(0))
+    )
+
+
+def _box_blur(
+    levels: UInt8[Array, "h w 3"], weights: UInt32[Array, "reach"], axis: int
+) -> UInt8[Array, "h w 3"]:
+    """One pass along one axis; the border pixel is repeated outside."""
+    reach, length = weights.shape[0] - 1, levels.shape[axis]
+    widths = [(reach, reach) if axis == i else (0, 0) for i in range(3)]
+    # Every tap reads the padded picture. Without the barrier the compiler would fold all that comes
+    # before, the other passes included, into each tap and compute it that often.
+    padded = jax.lax.optimization_barrier(jnp.pad(levels, widths, mode="edge"))
+
+    def tap(offset: int) -> Array:
+        start = reach + offset
+        return jax.lax.slice_in_dim(padded, start, start + length, axis=axis).astype(jnp.uint32)
+
+    total = weights[0] * tap(0) + jnp.uint32(BLUR_UNIT // 2)
+    for distance in range(1, reach + 1):
+        total += weights[distance] * (tap(-distance) + tap(distance))
+    return (total // BLUR_UNIT).astype(jnp.uint8)
 
 
 def gaussian_blur(
-    image: Float[Array, "h w 3"], kernel: Float[Array, "taps"]
+    image: Float[Array, "h w 3"], weights: UInt32[Array, "reach"]
 ) -> Float[Array, "h w 3"]:
-    """Filters rows and columns with one symmetric kernel; the border pixel is repeated outside."""
-    reach = kernel.shape[0] // 2
-    for axis in (0, 1):
-        length = image.shape[axis]
-        widths = [(reach, reach) if axis == i else (0, 0) for i in range(3)]
-        # Every tap reads the padded picture. Without the barrier the compiler would fold all that
-        # comes before, the other direction included, into each tap and compute it that often.
-        padded = jax.lax.optimization_barrier(jnp.pad(image, widths, mode="edge"))
-        image = jnp.zeros_like(image)
-        for i, weight in enumerate(kernel):
-            image += weight * jax.lax.slice_in_dim(padded, i, i + length, axis=axis)
-    return image
+    """Blurs as Pillow does: three passes along the rows, then along the columns, to whole levels.
+
+    Args:
+        image: whole levels 0..255.
+        weights: see `box_weights`.
+    """
+    levels = image.astype(jnp.uint8)
+    for axis in (1, 0):
+        for _ in range(BLUR_PASSES):
+            levels = _box_blur(levels, weights, axis)
+    return levels.astype(jnp.float32)
 
 
 def random_blur(
     key: Key[Array, ""], image: Float[Array, "h w 3"], blur: Blur
 ) -> Float[Array, "h w 3"]:
-    """Blurs a share of the pictures; for the others sigma is 0, the identity."""
+    """Blurs a share of the pictures; for the others sigma is 0, the identity.
+
+    Returns:
+        Whole levels 0..255.
+    """
+    image = jnp.round(image)
     chance, share = jax.random.uniform(key, (2,))
     sigma = jnp.where(chance < blur.probability, interpolate_range(share, blur.sigma), 0.0)
-    return gaussian_blur(image, blur_kernel(sigma, blur.sigma[1]))
+    return gaussian_blur(image, box_weights(sigma, blur.sigma[1]))

@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from luperson_jax.augment.color import blend, luma, mean_level
 from luperson_jax.augment.geometry import inverse_affine, warp
 
 Color = tuple[float, float, float]
 NUM_LEVELS = 256
-# What Pillow weighs red, green and blue with, in 1 / 65536, to get whole gray levels.
-LUMA_WEIGHTS = (19595, 38470, 7471)
 
 
 class Operation(enum.IntEnum):
@@ -62,12 +61,6 @@ SIGNED = frozenset(
 )
 
 
-def _luma_levels(image: Array) -> Array:
-    weighted = image.astype(jnp.int32) * jnp.array(LUMA_WEIGHTS, jnp.int32)[None, None, :]
-    gray = (weighted.sum(axis=2, keepdims=True) + 32768) // 65536
-    return gray.astype(jnp.float32)
-
-
 def _smooth(image: Array) -> Array:
     """Pillow's SMOOTH: a mean of 3 x 3 pixels, the middle one five times; the border stays."""
     height, width = image.shape[:2]
@@ -77,11 +70,6 @@ def _smooth(image: Array) -> Array:
     row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
     inner = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
     return jnp.where(inner[:, :, None], jnp.floor((box + 4.0 * image) / 13.0 + 0.5), image)
-
-
-def _blend(other: Array, image: Array, factor: Array) -> Array:
-    # Here too Pillow drops the fraction.
-    return jnp.floor(jnp.clip(other + factor * (image - other), 0.0, 255.0))
 
 
 def _geometric(image: Array, operation: Array, magnitude: Array, fill: Color) -> Array:
@@ -141,12 +129,12 @@ def _level_table(image: Array, operation: Array, magnitude: Array) -> Array:
     # Outside of its own operation the magnitude may be anything; the table is not used then.
     bits = jnp.clip(magnitude, 0.0, 8.0).astype(jnp.int32)
     step = jnp.left_shift(1, 8 - bits).astype(jnp.float32)
-    mean = jnp.floor(_luma_levels(image).mean() + 0.5)
+    mean = mean_level(luma(image))
     tables = {
         Operation.POSTERIZE: jnp.floor(level / step) * step,
         Operation.SOLARIZE: jnp.where(level < magnitude, level, 255.0 - level),
-        Operation.CONTRAST: _blend(jnp.broadcast_to(mean, level.shape), level, magnitude),
-        Operation.BRIGHTNESS: _blend(jnp.zeros_like(level), level, magnitude),
+        Operation.CONTRAST: blend(jnp.broadcast_to(mean, level.shape), level, magnitude),
+        Operation.BRIGHTNESS: blend(jnp.zeros_like(level), level, magnitude),
         Operation.AUTO_CONTRAST: stretching_table(counts),
         Operation.EQUALIZE: equalizing_table(counts),
         Operation.INVERT: 255.0 - level,
@@ -183,8 +171,8 @@ def apply_operation(
     image = jax.lax.optimization_barrier(image)
     gray = operation == Operation.COLOR
     sharp = operation == Operation.SHARPNESS
-    other = jnp.where(sharp, _smooth(image), jnp.where(gray, _luma_levels(image), image))
-    image = _blend(other, image, jnp.where(gray | sharp, magnitude, 1.0))
+    other = jnp.where(sharp, _smooth(image), jnp.where(gray, luma(image), image))
+    image = blend(other, image, jnp.where(gray | sharp, magnitude, 1.0))
     image = jax.lax.optimization_barrier(image)
     table = _level_table(image, operation, magnitude)
     level = image.astype(jnp.int32).reshape(-1, 3)

@@ -33,7 +33,14 @@ def test_luma_equals_pillow():
     image = picture(24, 16)
     expected = np.asarray(Image.fromarray(image).convert("L"), np.float32)
     ours = np.asarray(color.luma(jnp.asarray(image, jnp.float32)))[:, :, 0]
-    assert np.abs(ours - expected).max() <= 0.51
+    np.testing.assert_array_equal(ours, expected)
+
+
+def assert_as_pillow(ours, expected):
+    """Equal, but for a level where a fraction falls within a rounding error of a whole one."""
+    apart = np.asarray(ours, np.float64) - np.asarray(expected, np.float64)
+    assert np.abs(apart).max() <= 1
+    assert abs(apart.mean()) < 0.01
 
 
 def test_grayscale_probability_and_equal_channels():
@@ -45,19 +52,51 @@ def test_grayscale_probability_and_equal_channels():
     np.testing.assert_array_equal(views[~gray], np.broadcast_to(image, views[~gray].shape))
 
 
-@pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.4])
-@pytest.mark.parametrize(
-    ("operation", "enhancer"),
-    [
-        (color.BRIGHTNESS, ImageEnhance.Brightness),
-        (color.CONTRAST, ImageEnhance.Contrast),
-        (color.SATURATION, ImageEnhance.Color),
-    ],
-)
-def test_blends_equal_pillow(operation, enhancer, factor):
+ENHANCERS = {
+    color.BRIGHTNESS: ImageEnhance.Brightness,
+    color.CONTRAST: ImageEnhance.Contrast,
+    color.SATURATION: ImageEnhance.Color,
+}
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 0.937, 1.0, 1.4])
+@pytest.mark.parametrize("operation", ENHANCERS)
+def test_blends_equal_pillow(operation, factor):
     image = picture(24, 16)
-    expected = np.asarray(enhancer(Image.fromarray(image)).enhance(factor), np.float32)
-    assert np.abs(single(image, operation, factor) - expected).max() <= 1.5
+    expected = ENHANCERS[operation](Image.fromarray(image)).enhance(factor)
+    assert_as_pillow(single(image, operation, factor), expected)
+
+
+def test_chains_of_operations_equal_pillow():
+    """Jitter in every order, then blur; a third of them gray in between."""
+    rng = np.random.default_rng(2)
+    jitter = jax.jit(lambda image, order, factors: color.apply_jitter(image, order, factors, False))
+    blur = jax.jit(lambda image, sigma: color.gaussian_blur(image, color.box_weights(sigma, 2.0)))
+    for seed, order in enumerate(itertools.permutations(range(3))):
+        image = picture(48, 24, seed)
+        factors = rng.uniform(0.6, 1.4, 4).astype(np.float32)
+        sigma = np.float32(rng.uniform(0.1, 2.0))
+        theirs = Image.fromarray(image)
+        for operation in order:
+            theirs = ENHANCERS[operation](theirs).enhance(float(factors[operation]))
+        ours = jitter(jnp.asarray(image, jnp.float32), jnp.array(order), jnp.asarray(factors))
+        if seed % 3 == 0:
+            theirs = theirs.convert("L").convert("RGB")
+            ours = jnp.broadcast_to(color.luma(ours), ours.shape)
+        theirs = theirs.filter(ImageFilter.GaussianBlur(float(sigma)))
+        assert_as_pillow(blur(ours, sigma), theirs)
+
+
+def test_what_changes_a_share_of_the_pictures_gives_all_of_them_whole_levels():
+    image = jnp.asarray(picture(8, 8), jnp.float32) + 0.3
+    jitter = color.Jitter(0.4, 0.4, 0.4, 0.1, probability=0.5)
+    for key in jax.random.split(jax.random.key(5), 4):
+        for view in (
+            color.color_jitter(key, image, jitter),
+            color.random_grayscale(key, image, 0.5),
+            color.random_blur(key, image, color.Blur()),
+        ):
+            np.testing.assert_array_equal(view, np.round(view))
 
 
 @pytest.mark.parametrize("turn", [-0.4, -0.1, 0.05, 1 / 3, 0.5])
@@ -68,7 +107,7 @@ def test_hue_equals_colorsys(turn):
     for row, column in np.ndindex(image.shape[:2]):
         hue, saturation, value = colorsys.rgb_to_hsv(*(image[row, column] / 255.0))
         expected[row, column] = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
-    np.testing.assert_allclose(single(image, color.HUE, turn), expected * 255.0, atol=2e-3)
+    np.testing.assert_allclose(single(image, color.HUE, turn), expected * 255.0, atol=0.51)
 
 
 def test_hue_is_near_pillow():
@@ -85,17 +124,11 @@ def test_hue_is_near_pillow():
 def slow_jitter(image: np.ndarray, order, factors) -> np.ndarray:
     image = image.astype(np.float64)
     for operation in order:
-        gray = image @ np.array([0.299, 0.587, 0.114])
-        factor = factors[operation]
-        if operation == color.BRIGHTNESS:
-            image = image * factor
-        elif operation == color.CONTRAST:
-            image = factor * image + (1 - factor) * math.floor(gray.mean() + 0.5)
-        elif operation == color.SATURATION:
-            image = factor * image + (1 - factor) * gray[:, :, None]
+        if operation == color.HUE:
+            image = np.asarray(single(image, color.HUE, factors[operation]), np.float64)
         else:
-            image = np.asarray(single(image, color.HUE, factor), np.float64)
-        image = image.clip(0, 255)
+            enhancer = ENHANCERS[operation](Image.fromarray(image.astype(np.uint8)))
+            image = np.asarray(enhancer.enhance(float(factors[operation])), np.float64)
     return image
 
 
@@ -107,7 +140,8 @@ def test_all_24_orders_equal_one_operation_at_a_time():
         jnp.asarray(image, jnp.float32), jnp.array(orders), jnp.asarray(factors), True
     )
     expected = np.stack([slow_jitter(image, order, factors) for order in orders])
-    np.testing.assert_allclose(ours, expected, atol=0.01)
+    for one, other in zip(ours, expected, strict=True):
+        assert_as_pillow(one, other)
     # The order matters, so that a mixed-up one could not pass.
     flat = expected.reshape(24, -1)
     apart = np.abs(flat[:, None] - flat[None, :]).max(axis=2) + 1000 * np.eye(24)
@@ -123,19 +157,20 @@ def test_all_24_orders_equal_one_operation_at_a_time():
     ],
 )
 def test_jitter_strengths_are_uniform_ranges(operation, jitter, low, high):
-    image = jnp.broadcast_to(jnp.array([60.0, 30.0, 30.0])[None, None], (2, 2, 3))
+    image = jnp.broadcast_to(jnp.array([100.0, 20.0, 20.0])[None, None], (2, 2, 3))
     keys = jax.random.split(jax.random.key(4), 3000)
     pixel = np.asarray(jax.jit(jax.vmap(lambda key: color.color_jitter(key, image, jitter)))(keys))[
         :, 0, 0
     ]
     if operation == color.BRIGHTNESS:
-        drawn = pixel[:, 0] / 60.0
+        drawn = (pixel[:, 0] + 0.5) / 100.0
     else:
         drawn = np.array([colorsys.rgb_to_hsv(*(p / 255.0))[0] for p in pixel])
         drawn = (drawn + 0.5) % 1.0 - 0.5
     width = high - low
-    assert drawn.min() >= low - 1e-4
-    assert drawn.max() <= high + 1e-4
+    # Whole levels: half of one is 0.005 of the brightness, 1 / 960 of a turn.
+    assert drawn.min() >= low - 0.006
+    assert drawn.max() <= high + 0.006
     assert abs(drawn.mean() - (low + high) / 2) < 5 * width / math.sqrt(12 * 3000)
     assert abs(drawn.std() - width / math.sqrt(12)) < 0.03 * width
 
@@ -169,54 +204,44 @@ def test_both_orders_of_two_operations_are_drawn():
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5, 0.8, 1.2, 1.9, 2.0])
-def test_blur_kernel_has_the_variance_it_promises(sigma):
-    kernel = np.asarray(color.blur_kernel(jnp.float32(sigma), 2.0), np.float64)
-    offset = np.arange(kernel.size) - kernel.size // 2
-    assert abs(kernel.sum() - 1) < 1e-5
-    np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-6)
-    assert abs((kernel * offset**2).sum() - sigma**2) < 1e-4
+def test_three_boxes_have_the_variance_they_promise(sigma):
+    weights = np.asarray(color.box_weights(jnp.float32(sigma), 2.0), np.float64) / color.BLUR_UNIT
+    box = np.concatenate([weights[:0:-1], weights])
+    offset = np.arange(box.size) - box.size // 2
+    assert abs(box.sum() - 1) < 1e-6
+    assert abs(3 * (box * offset**2).sum() - sigma**2) < 1e-4
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.0, 1.6, 2.0])
-def test_blur_equals_pillow(sigma):
+@pytest.mark.parametrize("noise", [False, True])
+def test_blur_equals_pillow_up_to_the_border(sigma, noise):
     image = picture(48, 24)
-    kernel = color.blur_kernel(jnp.float32(sigma), 2.0)
-    ours = np.asarray(color.gaussian_blur(jnp.asarray(image, jnp.float32), kernel))
-    expected = np.asarray(
-        Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)), np.float32
-    )
-    apart = np.abs(ours - expected)
-    # Pillow rounds after each of six passes, where a small sigma loses some of its effect, and
-    # repeats the border before each.
-    assert apart[6:-6, 6:-6].max() <= 3.0
-    assert apart.mean() < 1.0
-    assert apart.max() <= 8.0
-    unblurred = np.abs(image[6:-6, 6:-6] - expected[6:-6, 6:-6])
-    assert sigma < 0.5 or apart[6:-6, 6:-6].mean() < unblurred.mean() / 3
+    if noise:
+        image = np.random.default_rng(1).integers(0, 256, image.shape, dtype=np.uint8)
+    weights = color.box_weights(jnp.float32(sigma), 2.0)
+    ours = color.gaussian_blur(jnp.asarray(image, jnp.float32), weights)
+    assert_as_pillow(ours, Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
 
 
 def test_blur_is_identity_at_sigma_zero_and_keeps_a_constant():
     image = jnp.asarray(picture(16, 8), jnp.float32)
-    kernel = color.blur_kernel(jnp.float32(0.0), 2.0)
-    np.testing.assert_array_equal(color.gaussian_blur(image, kernel), image)
+    weights = color.box_weights(jnp.float32(0.0), 2.0)
+    np.testing.assert_array_equal(color.gaussian_blur(image, weights), image)
     flat = jnp.full((16, 8, 3), 77.0)
-    blurred = color.gaussian_blur(flat, color.blur_kernel(jnp.float32(1.7), 2.0))
-    np.testing.assert_allclose(blurred, 77.0, rtol=1e-5)
+    blurred = color.gaussian_blur(flat, color.box_weights(jnp.float32(1.7), 2.0))
+    np.testing.assert_array_equal(blurred, flat)
 
 
 def test_blur_probability_and_range():
-    # One bright point: what is left of it tells sigma.
-    image = jnp.zeros((15, 15, 3)).at[7, 7].set(200.0)
+    # One bright spot: what is left of it tells sigma.
+    image = jnp.zeros((15, 15, 3)).at[6:9, 6:9].set(200.0)
+    law = color.Blur()
     keys = jax.random.split(jax.random.key(0), 2000)
-    views = np.asarray(
-        jax.jit(jax.vmap(lambda key: color.random_blur(key, image, color.Blur())))(keys)
-    )
-    offset = np.arange(15) - 7
-    variance = (views[..., 0].sum(axis=1) * offset**2).sum(axis=1) / views[..., 0].sum(axis=(1, 2))
-    sigma = np.sqrt(np.maximum(variance, 0))
-    blurred = sigma > 0.05
+    views = np.asarray(jax.jit(jax.vmap(lambda key: color.random_blur(key, image, law)))(keys))
+    draws = np.asarray(jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (2,))))(keys))
+    blurred = draws[:, 0] < 0.5
     assert abs(blurred.mean() - 0.5) < 5 * math.sqrt(0.25 / 2000)
-    sigma = sigma[blurred]
-    assert sigma.min() > 0.09
-    assert sigma.max() < 2.01
-    assert abs(sigma.mean() - 1.05) < 5 * 1.9 / math.sqrt(12 * sigma.size)
+    np.testing.assert_array_equal(views[~blurred], np.broadcast_to(image, views[~blurred].shape))
+    spot = Image.fromarray(np.asarray(image, np.uint8))
+    for view, (_, share) in zip(views[blurred][:100], draws[blurred], strict=False):
+        assert_as_pillow(view, spot.filter(ImageFilter.GaussianBlur(0.1 + 1.9 * float(share))))
