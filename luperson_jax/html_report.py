@@ -47,8 +47,9 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 .8r
 h1, h2 { line-height: 1.2; }
 svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; margin: 1rem 0; max-width: 100%; }
-td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-.facts td, .facts th { text-align: left; vertical-align: top; }
+td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
+  overflow-wrap: normal; }
+.facts td, .facts th { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 .facts th { white-space: nowrap; }
 pre { white-space: pre-wrap; font-size: 12px; background: #f5f5f5; padding: .6rem; }
 .list { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 10px 6px; margin: 0 0 18px;
@@ -63,7 +64,7 @@ pre { white-space: pre-wrap; font-size: 12px; background: #f5f5f5; padding: .6re
 .file { color: #666; font-size: 11px; }
 @media (max-width: 600px) {
   body { font-size: 14px; }
-  td, th { padding: .25rem .3rem; }
+  td, th { padding: .25rem .2rem; font-size: 12px; }
   .facts th { white-space: normal; }
   .list figure { width: calc(33% - 4px); }
 }
@@ -254,18 +255,20 @@ def _curves(path: pathlib.Path) -> list[str]:
     shown = sorted(name for name in series if name not in HIDDEN_CURVES)
     if not shown:
         return ["<p>Nothing was logged.</p>"]
-    rows = -(-len(shown) // 3)
-    figure = Figure(figsize=(9.5, 2.4 * rows), layout="tight")
-    for place, name in enumerate(shown, start=1):
-        axes = figure.add_subplot(rows, 3, place)
+    drawings = []
+    for name in shown:
+        figure = Figure(figsize=(3.2, 2.4), layout="tight")
+        axes = figure.add_subplot()
         steps, points = series[name]
         share = name.startswith(SHARES)
-        shown_points = [100 * value for value in points] if share else points
-        axes.plot(steps, shown_points, marker="o" if len(steps) < 15 else "", markersize=3)
-        axes.set_title(f"{name}, %" if share else name, fontsize=9)
+        values = [100 * value for value in points] if share else points
+        title = f"{name}, %" if share else name
+        axes.plot(steps, values, marker="o" if len(steps) < 15 else "", markersize=3)
+        axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-    return [_drawn(figure, f"Curves by step: {', '.join(shown)}")]
+        drawings.append(_drawn(figure, f"Curve: {title} by step"))
+    return drawings
 
 
 def _counted(report: RankingReport) -> str:

@@ -191,8 +191,9 @@ def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
     """Results as a table in percent, a named row each."""
     table = rich.table.Table(title=terminal.visible_name(title))
     table.add_column("")
-    for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP", "queries"):
-        table.add_column(column, justify="right")
+    for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"):
+        table.add_column(f"{column}, %", justify="right")
+    table.add_column("queries", justify="right")
     for name, report in rows.items():
         if isinstance(report, RankingReport):
             values = ranking_values(report)

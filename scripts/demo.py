@@ -21,7 +21,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, html_report, tasks, train
 from luperson_jax.evaluate import REPORT_FILE, RESULTS_FILE
-from luperson_jax.report import Reporter, ranking_table, ranking_values
+from luperson_jax.report import ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -31,6 +31,14 @@ HEIGHT, WIDTH = 64, 32
 NUM_PASSERS_BY = 1500
 NUM_TRAIN, NUM_TEST = 100, 50
 MARK = ".demo"  # in folders that a later demo may delete
+STAGES = {
+    "pretrain": "pre-training with MoCo on unlabeled pictures. Its mAP is measured with the "
+    "features as they are, before any identity was seen: it stays low, and only the start that it "
+    "gives to the last run counts",
+    "scratch": "fine-tuning with identities, from random weights",
+    "finetune": "fine-tuning with identities, from the pre-training",
+}
+"""What the three runs are, in the order in which they run."""
 
 
 def make_world(root: pathlib.Path) -> tuple[str, str]:
@@ -44,9 +52,10 @@ def make_world(root: pathlib.Path) -> tuple[str, str]:
 
 
 def run_stage(
-    stage: str, folder: pathlib.Path, data: str, labelled: str, seed: int
+    stage: str, folder: pathlib.Path, data: str, labelled: str, seed: int, place: str
 ) -> RankingReport:
-    """One training run of configs/demo.py."""
+    """One training run of configs/demo.py; `place` says which of how many it is."""
+    terminal.say(f"\n{place}: {STAGES[stage]}")
     settings = config.load_file(str(ROOT / "configs" / "demo.py"), stage)
     settings.data.root, settings.eval.root = data, labelled
     settings.train.seed = seed
@@ -77,12 +86,16 @@ def compare(
     root: pathlib.Path, unlabelled: str, labelled: str, seeds: int
 ) -> dict[str, list[RankingReport]]:
     """Raw pixels, fine-tuned from scratch and fine-tuned from the pre-training, a seed each."""
+    terminal.say("raw pixels: ranking the pictures by their pixels alone")
     reports: dict[str, list[RankingReport]] = {"raw_pixels": [rank_raw_pixels(labelled)]}
+    places = (
+        f"run {number} of {len(STAGES) * seeds}" for number in range(1, len(STAGES) * seeds + 1)
+    )
     for seed in range(seeds):
         folder = root / f"seed{seed}" if seeds > 1 else root
-        run_stage("pretrain", folder, unlabelled, labelled, seed)
+        run_stage("pretrain", folder, unlabelled, labelled, seed, next(places))
         for name, stage in (("scratch", "scratch"), ("pretrained", "finetune")):
-            report = run_stage(stage, folder, labelled, labelled, seed)
+            report = run_stage(stage, folder, labelled, labelled, seed, next(places))
             reports.setdefault(name, []).append(report)
     return reports
 
@@ -111,6 +124,7 @@ def run(options: argparse.Namespace) -> None:
     (root / MARK).touch()
     unlabelled, labelled = options.unlabelled, options.labelled
     if not unlabelled:
+        terminal.say(f"drawing a world of people in {root}")
         unlabelled, labelled = make_world(root)
     reports = compare(root, unlabelled, labelled, options.seeds)
     results: dict[str, object] = {**summarize(reports)}
@@ -124,12 +138,13 @@ def run(options: argparse.Namespace) -> None:
     }
     pages = sorted(root.rglob(REPORT_FILE))
     atomic.write_text(root / REPORT_FILE, html_report.make_overview(rows, root, pages))
-    reporter = Reporter(root, 0, 1)
-    reporter.say(ranking_table(rows, "people not seen in training"))
-    reporter.say(json.dumps(results))
-    reporter.say(f"{results['seconds']} s; results in {root / RESULTS_FILE}")
-    reporter.say(f"report: {root / REPORT_FILE}")
-    reporter.close()
+    terminal.say(ranking_table(rows, "people not seen in training"))
+    if options.seeds > 1:
+        for name, figures in summarize(reports).items():
+            listed = (f"{key} {100 * value:.2f} %" for key, value in figures.items())
+            terminal.say(f"{name}, mean of the seeds: {'  '.join(listed)}")
+    terminal.say(f"{results['seconds']} s; results in {root / RESULTS_FILE}")
+    terminal.say(f"report: {root / REPORT_FILE}")
 
 
 def main() -> int:

@@ -10,10 +10,11 @@ Market-1501 (pictures of the same person by the same camera do not count, nor do
 import argparse
 import pathlib
 import re
-import sys
 
 import numpy as np
 from PIL import Image
+
+from data_pipeline import terminal
 
 NAME = re.compile(r"(-?\d+)_c(\d+)")
 NUM_STRIPES = 8
@@ -93,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=pathlib.Path, help="a folder with query and bounding_box_test")
     for name, (mean_ap, rank1) in baselines(parser.parse_args().root).items():
-        sys.stdout.write(f"{name:14s} mAP {mean_ap:.3f}  Rank-1 {rank1:.3f}\n")
+        terminal.say(f"{name:14s} mAP {100 * mean_ap:.1f} %  Rank-1 {100 * rank1:.1f} %")
 
 
 if __name__ == "__main__":
