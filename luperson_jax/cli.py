@@ -1,61 +1,104 @@
-"""`luperson <command>`: everything beside training. Parses and hands over."""
+"""`luperson <command>`: parses and hands over.
+
+A module is imported only when its command is chosen, because JAX alone takes longer to import than
+most commands work.
+"""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from absl import logging
 
+import luperson_jax
 from data_pipeline import terminal
-from data_pipeline.errors import InputError
-from luperson_jax.commands import (
-    calibrate,
-    data_check,
-    data_make,
-    data_pack,
-    data_split,
-    embed,
-    evaluate,
-    metrics,
-    search,
-)
-from luperson_jax.convert import command as convert
+from data_pipeline.errors import InputError, suggest
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        words: for the list of commands.
+        work: name of the module in `commands` with `run(options)`.
+        options: name of the module there with `add_options(parser)` and the help as its docstring.
+    """
+
+    words: str
+    work: str
+    options: str
+
 
 COMMANDS = {
-    "data make": ("draw a synthetic world and write it in the layout of a data set", data_make),
-    "data check": (
-        "recognize a folder, count, decode and compare with the published numbers",
-        data_check,
+    "data make": Command(
+        "draw a synthetic world and write it in the layout of a data set",
+        "data_make",
+        "data_make",
     ),
-    "data pack": ("put the pictures of a data set into a few large files", data_pack),
-    "data split": ("write lists of a part of a training set", data_split),
-    "evaluate": ("embed query and gallery with a workdir's network and rank", evaluate),
-    "metrics": ("mAP, mINP and CMC of saved embeddings", metrics),
-    "embed": ("features of your own pictures", embed),
-    "search": ("the nearest gallery pictures of query pictures", search),
-    "calibrate": ("the threshold for a wanted share of false accepts", calibrate),
-    "convert": ("PyTorch checkpoints to ours and back", convert),
+    "data check": Command(
+        "recognize a folder, count, decode and compare with the published numbers",
+        "data_check",
+        "data_check",
+    ),
+    "data pack": Command(
+        "put the pictures of a data set into a few large files", "data_pack", "data_pack"
+    ),
+    "data split": Command("write lists of a part of a training set", "data_split", "data_split"),
+    "evaluate": Command(
+        "embed query and gallery with a workdir's network and rank", "evaluate", "options.evaluate"
+    ),
+    "metrics": Command("mAP, mINP and CMC of saved embeddings", "metrics", "options.metrics"),
+    "embed": Command("features of your own pictures", "embed", "options.embed"),
+    "search": Command("the nearest gallery pictures of query pictures", "search", "options.search"),
+    "calibrate": Command(
+        "the threshold for a wanted share of false accepts", "calibrate", "options.calibrate"
+    ),
+    "convert": Command("PyTorch checkpoints to ours and back", "convert", "options.convert"),
 }
-"""Words for the help, and the module with `add_options(parser)` and `run(options)`."""
-GROUPS = {"data": "data sets"}
+GROUPS = {"data": "data sets: make, check, pack, split"}
 
 
 class _Parser(argparse.ArgumentParser):
+    """Ends with an InputError, which names what is nearest to a misspelt option."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        self._given = list(args or ())
+        parsed, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unexpected {' '.join(rest)}")
+        return parsed, rest
+
     def error(self, message: str):
+        options = self._option_string_actions
+        for given in self._given:
+            name = given.partition("=")[0]
+            if given == "--":
+                break
+            if name.startswith("--") and not any(known.startswith(name) for known in options):
+                message = f"no option is called {name!r}{suggest(name, options)}"
+                break
         raise InputError(f"{message}\n{self.format_usage().strip()}")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the defaults that say something."""
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Names the defaults that say something, and keeps the lines of an example."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         silent = action.required or action.default in (None, False, [])
         return action.help if silent else super()._get_help_string(action)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands, and the options of the one that the arguments begin with.
+
+    Raises:
+        InputError: they begin with what is no command.
+    """
     parser = _Parser(prog="luperson", description="Person re-identification in JAX.")
+    version = f"luperson_jax {luperson_jax.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="say it and end")
     top = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     groups = {
         name: top.add_parser(name, help=words).add_subparsers(
@@ -63,28 +106,47 @@ def make_parser() -> argparse.ArgumentParser:
         )
         for name, words in GROUPS.items()
     }
-    for name, (words, module) in COMMANDS.items():
+    chosen = _chosen(arguments)
+    for name, command in COMMANDS.items():
         group, _, inner = name.rpartition(" ")
         one = (groups[group] if group else top).add_parser(
-            inner,
-            help=words,
-            description=module.__doc__,
-            formatter_class=_Help,
+            inner, help=command.words, formatter_class=_Help
         )
-        module.add_options(one)
-        one.set_defaults(run=module.run)
+        if name == chosen:
+            module = _module(command.options)
+            one.description = module.__doc__
+            module.add_options(one)
     return parser
+
+
+def _chosen(arguments: Sequence[str]) -> str | None:
+    """The command that arguments begin with, if they begin with one."""
+    first = next(iter(arguments), "-")
+    if first in GROUPS and len(arguments) > 1:
+        first = f"{first} {arguments[1]}"
+    if first in COMMANDS:
+        return first
+    if first.rpartition(" ")[2].startswith("-") or first in GROUPS:
+        return None
+    raise InputError(f"no command is called {first!r}{suggest(first, [*COMMANDS, *GROUPS])}")
+
+
+def _module(name: str):
+    return importlib.import_module(f"luperson_jax.commands.{name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
     logging.set_verbosity(logging.ERROR)  # of the libraries
-    return terminal.run("luperson", lambda: _run(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    return terminal.run("luperson", lambda: _run(given))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    options = make_parser().parse_args(arguments)
-    return options.run(options) or 0
+def _run(arguments: Sequence[str]) -> int:
+    options = make_parser(arguments).parse_args(arguments)
+    chosen = _chosen(arguments)
+    assert chosen is not None  # or the parser had raised
+    return _module(COMMANDS[chosen].work).run(options) or 0
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import rich.progress
 import rich.table
-import tensorboardX
 
 from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError, shorten
+from luperson_jax.event_file import EventFile
 from luperson_jax.retrieval import protocols
 from luperson_jax.structs import RankingReport
 
@@ -48,11 +48,7 @@ class Reporter:
             try:
                 self._path = folder / METRICS_FILE
                 self._lines = self._path.open("a", buffering=1)
-                # Its files are named by the second: two starts within one would share a file.
-                suffix = f".{time.time_ns()}"
-                self._board = tensorboardX.SummaryWriter(
-                    str(folder / "tensorboard"), filename_suffix=suffix
-                )
+                self._board = EventFile(folder / "tensorboard")
             except OSError as error:
                 raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
@@ -112,7 +108,7 @@ class Reporter:
         if self._speaks:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                self._board.add(name, value, step)
 
     def pause(self) -> None:
         """Time until the next step does not count as training (evaluation, saving)."""

@@ -1,4 +1,8 @@
-"""`luperson data check NAME DIR`: what a folder is, and how it compares with what was published."""
+"""`luperson data check NAME DIR`: what a folder is, and how it compares with what was published.
+
+Example:
+    luperson data check market1501 Market-1501-v15.09.15
+"""
 
 import argparse
 import pathlib

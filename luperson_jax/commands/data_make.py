@@ -1,4 +1,8 @@
-"""`luperson data make`: draws a world and writes it in the layout of a data set."""
+"""`luperson data make`: draws a world and writes it in the layout of a data set.
+
+Example:
+    luperson data make --layout market1501 --root drawn --identities 20 --cameras 4
+"""
 
 import argparse
 import dataclasses

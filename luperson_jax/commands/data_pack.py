@@ -3,6 +3,9 @@
 OUT is then named in a configuration by data.dataset=packed, data.root=OUT, and opened by
 `tfds.builder_from_directory`. A pack that was interrupted goes on when the same command is given
 again. With --format lmdb it is written for programs that read LUPerson's form.
+
+Example:
+    luperson data pack market1501 Market-1501-v15.09.15 packed
 """
 
 import argparse

@@ -1,4 +1,9 @@
-"""`luperson data split`: writes lists of a part of a training set."""
+"""`luperson data split`: writes lists of a part of a training set.
+
+Example:
+    luperson data split --dataset market1501 --root Market-1501-v15.09.15 \\
+        --mode ids --out lists
+"""
 
 import argparse
 

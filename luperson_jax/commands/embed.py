@@ -1,8 +1,4 @@
-"""`luperson embed`: features of one's own pictures, no identities needed.
-
-IMAGES are files, and folders with pictures at any depth. Their order and their paths are kept. The
-pictures are brought to the size and the pixel statistics that the network was trained with.
-"""
+"""The work of `luperson embed`: embeds pictures and saves their features."""
 
 import argparse
 
@@ -11,34 +7,6 @@ from luperson_jax.commands import output, runs
 
 NETWORK_SETTINGS = ("checkpoint", "weights", "flip", "batch_size")
 """Of the group `eval` of a recipe."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    parser.add_argument("images", nargs="+", metavar="IMAGES", help="files and folders")
-    parser.add_argument("--workdir", required=True, help="of the run whose network embeds them")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="FILE",
-        help=f"NAME{embeddings.SUFFIX}, or a folder to be made: {embeddings.FEATURES_FILE} and "
-        f"{embeddings.INDEX_FILE}",
-    )
-    add_network_options(parser)
-
-
-def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint embeds, and how; settings of the workdir's recipe where left out."""
-    parser.add_argument("--checkpoint", choices=("last", "best"), help="which one of the workdir")
-    parser.add_argument(
-        "--weights", choices=("online", "average"), help="as trained, or their average"
-    )
-    parser.add_argument(
-        "--flip",
-        action=argparse.BooleanOptionalAction,
-        help="mean of the features of a picture and of its mirror image",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures embedded at once")
 
 
 def network_changes(options: argparse.Namespace) -> dict[str, object]:

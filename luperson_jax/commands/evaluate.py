@@ -1,32 +1,10 @@
-"""`luperson evaluate`: embeds query and gallery of a data set with a workdir's network and ranks.
-
-The network, its input size and pixel statistics are those of the workdir's recipe; what is left out
-here keeps the recipe's setting.
-"""
+"""The work of `luperson evaluate`: embeds query and gallery of a data set and ranks."""
 
 import argparse
 
-from data_pipeline import datasets
 from luperson_jax import embeddings
 from luperson_jax.commands import embed, output, ranked, runs
 from luperson_jax.evaluate import load_splits
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    parser.add_argument("--workdir", required=True, help="of the run to evaluate")
-    parser.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
-    parser.add_argument("--root", required=True, help="folder of the data set")
-    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
-    embed.add_network_options(parser)
-    ranked.add_metric_option(parser, default=None)
-    ranked.add_rerank_options(parser)
-    ranked.add_expand_option(parser)
-    ranked.add_protocol_option(parser)
-    ranked.add_output_options(parser)
-    parser.add_argument(
-        "--save-embeddings", metavar="DIR", help="folder to be made, with query and gallery in it"
-    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,71 +3,22 @@
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax import embeddings, html_report
+from luperson_jax import embeddings
 from luperson_jax.commands import output
 from luperson_jax.report import all_ranking_values, ranking_table, ranking_values
-from luperson_jax.retrieval import expansion, inputs, protocols, ranking
-from luperson_jax.retrieval.rerank import Reranked, rerank
+from luperson_jax.retrieval import expansion, protocols, ranking
 from luperson_jax.structs import EmbeddingSet, RankingReport
+
+if TYPE_CHECKING:
+    from luperson_jax.retrieval.rerank import Reranked
 
 PLAIN, RERANKED = "distance", "re-ranked"
 """Rows of the table."""
-
-
-def add_metric_option(parser: argparse.ArgumentParser, default: str | None = "cosine") -> None:
-    """`--metric`."""
-    parser.add_argument("--metric", choices=inputs.METRICS, default=default, help="distance")
-
-
-def add_rerank_options(parser: argparse.ArgumentParser) -> None:
-    """`--rerank` and its settings."""
-    parser.add_argument(
-        "--rerank", action="store_true", help="rank by k-reciprocal neighborhoods too"
-    )
-    parser.add_argument("--k1", type=int, default=20, help="neighbors that may be reciprocal")
-    parser.add_argument("--k2", type=int, default=6, help="neighbors that are averaged")
-    parser.add_argument(
-        "--lambda",
-        dest="lambda_value",
-        metavar="LAMBDA",
-        type=float,
-        default=0.3,
-        help="share of the original distance in the re-ranked one",
-    )
-
-
-def add_expand_option(parser: argparse.ArgumentParser) -> None:
-    """`--expand`."""
-    parser.add_argument(
-        "--expand",
-        type=int,
-        default=0,
-        metavar="N",
-        help="query expansion as FastReID does it: every feature of both sides becomes a weighted "
-        "mean over its N nearest; 0 is off, FastReID's default 5",
-    )
-
-
-def add_protocol_option(parser: argparse.ArgumentParser) -> None:
-    """`--protocol`."""
-    parser.add_argument(
-        "--protocol",
-        choices=protocols.PROTOCOLS,
-        default="market1501",
-        help="which gallery images count, what is drawn and averaged",
-    )
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """`--max-rank`, `--json` and `--report`."""
-    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC")
-    parser.add_argument("--json", metavar="OUT", help="write the figures")
-    parser.add_argument("--report", metavar="OUT.html", help="write a page with curves and lists")
 
 
 def check_outputs(options: argparse.Namespace) -> None:
@@ -169,8 +120,10 @@ def _expanded(
 
 def reranked(
     query: EmbeddingSet, galleries: Sequence[EmbeddingSet], options: argparse.Namespace
-) -> Reranked:
+) -> "Reranked":
     """Re-ranked distances with the settings of the options."""
+    from luperson_jax.retrieval.rerank import rerank  # with scipy.sparse
+
     features = [one.features for one in galleries]
     return rerank(
         query.features,
@@ -210,6 +163,8 @@ def publish(
             values["without_rerank"] = all_ranking_values(reports[PLAIN])
         output.write_json(options.json, values)
     if options.report:
+        from luperson_jax import html_report  # with matplotlib, which takes a second to import
+
         page = html_report.make_of_sets(
             title,
             query,

@@ -1,10 +1,4 @@
-"""`luperson search`: the nearest gallery pictures of query pictures, as a list and as a picture.
-
-QUERY and GALLERY are pictures (files, folders at any depth), which the network of a workdir embeds,
-or saved embeddings: .npz or a folder of `luperson embed`. Where identities and cameras are known on
-both sides, gallery pictures of the identity and camera of the query are passed over, as
-`luperson metrics` does, unless --keep-same-camera is given.
-"""
+"""The work of `luperson search`: lists the nearest gallery pictures of query pictures."""
 
 import argparse
 import pathlib
@@ -23,25 +17,6 @@ from luperson_jax.structs import EmbeddingSet
 
 MAX_DRAWN = 40
 """Queries on a sheet: a picture file of more of them is too tall to be opened."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    parser.add_argument("query", nargs="+", metavar="QUERY", help="pictures or saved embeddings")
-    parser.add_argument(
-        "--gallery",
-        required=True,
-        action="append",
-        help="pictures or saved embeddings; may be repeated",
-    )
-    parser.add_argument("--workdir", help="of the run whose network embeds pictures")
-    parser.add_argument("--top", type=int, default=10, help="length of the lists")
-    parser.add_argument("--keep-same-camera", action="store_true", help="pass nothing over")
-    parser.add_argument("--json", metavar="OUT", help="write the lists")
-    parser.add_argument("--out", metavar="SHEET", help="draw the lists: .png or .html")
-    embed.add_network_options(parser)
-    ranked.add_metric_option(parser)
-    ranked.add_rerank_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:

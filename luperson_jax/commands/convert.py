@@ -1,4 +1,4 @@
-"""`luperson convert IN OUT`: reads any weights, writes them for either world, says all it did."""
+"""The work of `luperson convert`: reads weights, writes them, and says all that it did."""
 
 import argparse
 import dataclasses
@@ -18,42 +18,6 @@ from luperson_jax.convert.report import pixel_lines
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 MODEL_SUFFIX = ".npz"
 SHOWN = ("step", *sources.FACTS)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    families = ", ".join(translate.FAMILIES)
-    parser.add_argument("source", metavar="IN", help="PyTorch file, model file or workdir")
-    parser.add_argument(
-        "target",
-        metavar="OUT",
-        help=".npz: a model file; .pth, .pt, .safetensors: for PyTorch; with --config: a workdir",
-    )
-    parser.add_argument(
-        "--from", dest="family", default=translate.AUTO, help=f"kind of IN: auto, {families}"
-    )
-    parser.add_argument(
-        "--to", default=translate.AUTO, help="names that a PyTorch file gets; the same list"
-    )
-    parser.add_argument("--only-backbone", action="store_true", help="leave out all but the trunk")
-    parser.add_argument(
-        "--skip-classifier", action="store_true", help="leave out the classifier over identities"
-    )
-    parser.add_argument(
-        "--allow-partial", action="store_true", help="accept missing and unknown tensors"
-    )
-    parser.add_argument(
-        "--statistics", help=f"pixels that the weights expect: {', '.join(recipes.STATISTICS)}"
-    )
-    parser.add_argument("--size", help="HEIGHTxWIDTH that the network was trained with")
-    parser.add_argument("--config", help="configuration of the workdir: FILE or FILE:ARGUMENT")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="GROUP.SETTING=VALUE",
-        help="change a setting of --config; may be repeated",
-    )
 
 
 def run(options: argparse.Namespace) -> None:

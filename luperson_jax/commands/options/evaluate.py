@@ -1,0 +1,30 @@
+"""`luperson evaluate`: embeds query and gallery of a data set with a workdir's network and ranks.
+
+The network, its input size and pixel statistics are those of the workdir's recipe; what is left out
+here keeps the recipe's setting.
+
+Example:
+    luperson evaluate --workdir runs/bot --dataset market1501 --root Market-1501-v15.09.15
+"""
+
+import argparse
+
+from data_pipeline import datasets
+from luperson_jax.commands.options import shared
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--workdir", required=True, help="of the run to evaluate")
+    parser.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
+    parser.add_argument("--root", required=True, help="folder of the data set")
+    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
+    shared.add_network_options(parser)
+    shared.add_metric_option(parser, default=None)
+    shared.add_rerank_options(parser)
+    shared.add_expand_option(parser)
+    shared.add_protocol_option(parser)
+    shared.add_output_options(parser)
+    parser.add_argument(
+        "--save-embeddings", metavar="DIR", help="folder to be made, with query and gallery in it"
+    )

@@ -1,0 +1,109 @@
+"""Every command says what it takes, with an example, and starts without what it does not need."""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from luperson_jax import cli
+from luperson_jax.augment.recipes import STATISTICS
+from luperson_jax.commands.options import shared
+from luperson_jax.convert.families import FAMILIES
+from luperson_jax.retrieval import inputs, protocols, verification
+
+HEAVY = {"jax", "flax", "orbax", "optax", "grain", "matplotlib", "sklearn", "torch", "tensorflow"}
+LIGHT_COMMANDS = [
+    ["--help"],
+    ["--version"],
+    *([*name.split(), "--help"] for name in cli.COMMANDS),
+    ["data", "make", "--layout", "folder", "--root", "{folder}/drawn", "--identities", "2"],
+    ["data", "check", "image_folder", "{folder}/drawn"],
+]
+STARTS = """
+import contextlib, io, json, sys
+from luperson_jax import cli
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        cli.main(arguments)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def modules_after(commands, folder):
+    """The packages that a process holds after some commands."""
+    texts = [[part.format(folder=folder) for part in command] for command in commands]
+    run = [sys.executable, "-c", STARTS, json.dumps(texts)]
+    return set(json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout))
+
+
+def leaf(name):
+    """The parser of one command, with its options."""
+    parser = cli.make_parser(name.split())
+    for word in name.split():
+        actions = parser._actions
+        parser = next(a for a in actions if isinstance(a, argparse._SubParsersAction)).choices[word]
+    return parser
+
+
+def test_help_and_data_commands_import_nothing_heavy(tmp_path):
+    assert not modules_after(LIGHT_COMMANDS, tmp_path) & HEAVY
+    assert len(list((tmp_path / "drawn").rglob("*.jpg"))) > 2
+
+
+def test_ranking_saved_embeddings_imports_jax_alone(tmp_path):
+    features = np.eye(4, 3, dtype=np.float32)
+    labels = {"pid": np.array([0, 1, 0, 1]), "camera": np.arange(4)}
+    np.savez(tmp_path / "all.npz", features=features, **labels)
+    path = "{folder}/all.npz"
+    command = ["metrics", "--query", path, "--gallery", path, "--json", "{folder}/out.json"]
+    assert modules_after([command], tmp_path) & HEAVY == {"jax"}
+    assert (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_an_example_that_parses(name):
+    _, mark, example = (leaf(name).description or "").partition("\n\nExample:\n")
+    assert mark, f"{name} --help has no example"
+    for line in example.replace("\\\n", " ").strip().splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "luperson"
+        assert arguments[: len(name.split())] == name.split()
+        cli.make_parser(arguments).parse_args(arguments)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_has_a_help(name):
+    bare = [action.dest for action in leaf(name)._actions if not action.help]
+    assert not bare
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        (["emebd"], "'embed'"),
+        (["data", "mkae"], "'data make'"),
+        (["metrics", "--qurey", "a.npz"], "'--query'"),
+        (["embed", "a.jpg", "--workdir", "w", "--out", "f.npz", "--batchsize=3"], "'--batch-size'"),
+    ],
+)
+def test_misspelt_commands_and_options_name_the_nearest(given, nearest, capsys):
+    assert cli.main(given) == 2
+    assert f"did you mean {nearest}?" in capsys.readouterr().err
+
+
+def test_version_is_said(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("luperson_jax 0.")
+
+
+def test_choices_are_those_of_the_program():
+    assert shared.METRICS == inputs.METRICS
+    assert tuple(protocols.PROTOCOLS) == shared.PROTOCOLS
+    assert shared.PAIRS == verification.RULES
+    assert tuple(FAMILIES) == shared.FAMILIES
+    assert tuple(STATISTICS) == shared.STATISTICS
