@@ -26,10 +26,12 @@ FAMILIES = (
     "moco",
     "simclr",
     "cluster_contrast",
+    "strong_baseline",
     "mgn",
     "fastreid",
     "torchvision",
     "luperson",
+    "numbered",
 )
 STATISTICS = (
     "lup",
