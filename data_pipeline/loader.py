@@ -12,6 +12,9 @@ import itertools
 import math
 import os
 import pathlib
+import re
+import shutil
+import signal
 import weakref
 from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
@@ -34,6 +37,14 @@ SHARED_MEMORY_BYTES = 1 << 16
 
 # Where Linux shows shared memory as files.
 SHARED_MEMORY = pathlib.Path("/dev/shm")
+
+MORE_SHARED_MEMORY = (
+    "give more of it (docker run --shm-size=8g), make data.num_workers, data.prefetch or "
+    "data.batch_size smaller, or use data.worker_kind=threads, which need none"
+)
+
+# How grain words the end of a worker process.
+KILLED = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 
 # The one flag that grain reads without asking whether the flags have been parsed, which they are
 # only under `absl.app.run`.
@@ -183,8 +194,18 @@ class _SharingReader:
     def __call__(self, step: int) -> dict[str, Any]:
         element = self._reader(step)
         images = element["batch"]["images"] if "batch" in element else None
-        if images is not None and images.nbytes >= SHARED_MEMORY_BYTES:
+        if images is None or images.nbytes < SHARED_MEMORY_BYTES:
+            return element
+        try:
             element["batch"]["images"] = self._share(images)
+        except OSError as error:
+            free = shutil.disk_usage(SHARED_MEMORY).free
+            return {
+                "error": InputError(
+                    f"{SHARED_MEMORY} has {free} bytes left and a batch takes {images.nbytes} "
+                    f"({error.strerror}); {MORE_SHARED_MEMORY}"
+                )
+            }
         return element
 
     def _share(self, images: np.ndarray) -> SharedMemoryArrayMetadata:
@@ -203,6 +224,9 @@ class _SharingReader:
                 return block
         block = SharedMemoryArray(shape, np.uint8)
         block.unlink_on_del()
+        # Writing to memory that the system promised and does not have would end the process.
+        with open(SHARED_MEMORY / block.metadata.name, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, block.nbytes)
         self._blocks.append(block)
         return block
 
@@ -240,7 +264,8 @@ class Loader:
     Raises:
         DecodeError: while iterating, for a picture that cannot be read, under "error".
         InputError: B is no multiple of process_count; start lies outside the steps; no picture of
-            the table can be read, under "skip".
+            the table can be read, under "skip"; a worker process was killed, or shared memory is
+            full.
     """
 
     def __init__(
@@ -329,7 +354,10 @@ def _by_processes(
     dataset = grain.experimental.WithOptionsIterDataset(
         steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)),
         grain.experimental.DatasetOptions(min_shm_size=SHARED_MEMORY_BYTES),
-    ).mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=ahead))
+    ).mp_prefetch(
+        grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=ahead),
+        worker_init_fn=worker.begin_decoding,
+    )
     elements = iter(dataset)
     try:
         with worker.as_main_module():
@@ -338,12 +366,27 @@ def _by_processes(
             first = [_out_of_shared_memory(e) for e in itertools.islice(elements, num_workers)]
         yield from first
         yield from map(_out_of_shared_memory, elements)
+    except RuntimeError as error:
+        if found := KILLED.search(str(error)):
+            raise _killed(int(found[1])) from error
+        raise
     finally:
         elements.close()
         # grain's iterators refer to one another in circles, and each keeps its last array: without
         # a collection that much shared memory stays taken, at the end of the program too.
         del elements
         gc.collect()
+
+
+def _killed(code: int) -> InputError:
+    """The message for a worker process that ended with a code, which is negative for a signal."""
+    if code == -signal.SIGBUS:
+        return InputError(f"a decoding process found no shared memory left; {MORE_SHARED_MEMORY}")
+    how = f"by signal {-code}" if code < 0 else f"with status {code}"
+    return InputError(
+        f"a decoding process ended {how}, perhaps for want of memory; give the same command "
+        "again, with a smaller data.num_workers or data.prefetch, or with data.worker_kind=threads"
+    )
 
 
 def _out_of_shared_memory(element: dict[str, Any]) -> dict[str, Any]:

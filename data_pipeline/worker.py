@@ -33,6 +33,14 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def begin_decoding(number: int, count: int) -> None:
+    """What each process of a loader does first; grain gives its number and how many there are.
+
+    grain's own processes would outlive a killed program, and hold all shared memory with it.
+    """
+    end_with_parent()
+
+
 @contextlib.contextmanager
 def as_main_module() -> Iterator[None]:
     """Processes spawned inside this context import this module as their main module."""

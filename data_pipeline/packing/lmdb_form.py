@@ -4,6 +4,7 @@ Person Re-identification, CVPR 2021), for programs that read that.
     lmdb/, keys.pkl                    the training part
     query/lmdb/, query/keys.pkl        the others, where the data set has them
     gallery/lmdb/, gallery/keys.pkl
+    lmdb.json                          what it is; written last
 
 `keys.pkl` is a dict with `keys`, str, and `pids`, int: identities, or tracklets where only those
 are known, as in LUPerson-NL; without either there are no `pids`. With them the keys have
@@ -29,6 +30,7 @@ from data_pipeline.records import Table
 FORM = "lmdb"
 ENVIRONMENT = "lmdb"
 KEYS = "keys.pkl"
+DESCRIPTION = "lmdb.json"
 UNFINISHED = "lmdb.part"
 LOCK_FILE = "lock.mdb"
 LONGEST_KEY = 511
@@ -48,6 +50,7 @@ def export(
     """Writes the pictures of a data set into LMDB environments, their bytes as they are.
 
     Killed and started again, it goes on with the parts that are missing, beginning each anew.
+    Where all is there it only checks the sizes of the files.
 
     Args:
         name: the word of the data set.
@@ -61,20 +64,54 @@ def export(
 
     Raises:
         InputError: a wrong argument, a data set that cannot be read, an `out` that holds anything
-            else, a full disk, or the package lmdb is missing.
+            else or is damaged, a full disk, or the package lmdb is missing.
     """
     chosen = datasets.find(name)
     tables = plan.load(name, root, split)
-    home = plan.prepare(out, plan.describe(chosen, split, FORM, tables))
+    description = plan.describe(chosen, split, FORM, tables)
+    home = plan.prepare(out, description, DESCRIPTION)
+    counts = {part: len(table) for part, table in tables.items()}
+    if (home / DESCRIPTION).exists():
+        _check_whole(home)
+        (home / layout.UNFINISHED).unlink(missing_ok=True)
+        progress(sum(counts.values()), sum(counts.values()))
+        return counts
     total, done = sum(map(len, tables.values())), 0
     for part, table in tables.items():
-        folder = home if part == layout.PARTS[0] else home / part
+        folder = _folder(home, part)
         if not (folder / ENVIRONMENT).exists():
             _write(folder, table, lambda count, done=done: progress(done + count, total))
         done += len(table)
         progress(done, total)
+    files = [
+        _folder(home, part) / file
+        for part in tables
+        for file in (f"{ENVIRONMENT}/{lmdb_store.DATA_FILE}", KEYS)
+    ]
+    sizes = {str(file.relative_to(home)): file.stat().st_size for file in files}
+    layout.write_description(home / DESCRIPTION, description | {"bytes": sizes})
     (home / layout.UNFINISHED).unlink()
-    return {part: len(table) for part, table in tables.items()}
+    return counts
+
+
+def _folder(home: pathlib.Path, part: str) -> pathlib.Path:
+    return home if part == layout.PARTS[0] else home / part
+
+
+def _check_whole(home: pathlib.Path) -> None:
+    """Raises InputError where a file of a finished export is missing or of another size."""
+    sizes = layout.read_description(home / DESCRIPTION).get("bytes")
+    if not isinstance(sizes, dict):
+        raise InputError(f"{home / DESCRIPTION} lacks 'bytes'; delete {home} and pack again")
+    for file, size in sizes.items():
+        path = home / file
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            raise InputError(
+                f"{path} "
+                + ("is missing" if found is None else f"has {found} bytes")
+                + f"; expected {size} bytes. Delete {home} and pack again"
+            )
 
 
 def _write(folder: pathlib.Path, table: Table, progress: Callable[[int], None]) -> None:

@@ -61,8 +61,15 @@ def describe(one: DataSet, split: int, form: str, tables: Mapping[str, Table]) -
     }
 
 
-def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
+def prepare(
+    out: str, description: Mapping[str, Any], done: str = layout.DESCRIPTION
+) -> pathlib.Path:
     """The folder to pack into, marked by `layout.UNFINISHED` unless it is packed already.
+
+    Args:
+        out: as the user gives it.
+        description: of what is to be packed.
+        done: name of the file that a finished pack has.
 
     Raises:
         InputError: it holds anything but the same data set, packed or in the making.
@@ -77,7 +84,7 @@ def prepare(out: str, description: Mapping[str, Any]) -> pathlib.Path:
                 found = [other for other in found if other != name]
     except OSError as error:
         raise InputError(f"cannot use OUT {out} as a folder: {error.strerror}") from error
-    present = [name for name in (layout.DESCRIPTION, layout.UNFINISHED) if name in found]
+    present = [name for name in (done, layout.UNFINISHED) if name in found]
     for name in present:
         _check_same(home / name, description)
     if not found:
@@ -95,7 +102,7 @@ def _check_same(path: pathlib.Path, description: Mapping[str, Any]) -> None:
     compared = [key for key in description if key not in NOT_COMPARED]
     differing = [key for key in compared if present.get(key) != description[key]]
     if differing:
-        state = "another pack" if path.name == layout.DESCRIPTION else "the beginning of another"
+        state = "the beginning of another" if path.name == layout.UNFINISHED else "another pack"
         raise InputError(
             f"{path.parent} holds {state}: {', '.join(differing)} in {path} differ from what is "
             "to be packed; delete the folder, or give another OUT"

@@ -107,7 +107,10 @@ def test_from_a_packed_set_it_is_the_same(source, tmp_path):
     pack.pack("market1501", str(source), str(tmp_path / "packed"), shard_images=9)
     lmdb_form.export("packed", str(tmp_path / "packed"), str(tmp_path / "second"))
     lmdb_form.export("market1501", str(source), str(tmp_path / "first"))
-    assert content(tmp_path / "first") == content(tmp_path / "second")
+    first, second = content(tmp_path / "first"), content(tmp_path / "second")
+    # Where it comes from it does say.
+    assert first.pop(lmdb_form.DESCRIPTION) != second.pop(lmdb_form.DESCRIPTION)
+    assert first == second
 
 
 @pytest.mark.parametrize("number", [1, 20, 30, 76])
@@ -122,12 +125,47 @@ def test_killed_and_started_again_gives_the_same(source, tmp_path, number):
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_what_lies_there_is_not_overwritten(source, tmp_path):
+def test_given_again_it_is_there_and_whole(source, tmp_path):
+    first = lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
+    before = content(tmp_path / "out")
+    seen = []
+    again = lmdb_form.export(
+        "market1501", str(source), str(tmp_path / "out"), progress=lambda *n: seen.append(n)
+    )
+    assert again == first
+    assert seen == [(76, 76)]
+    assert content(tmp_path / "out") == before
+    assert not (tmp_path / "out" / layout.UNFINISHED).exists()
+
+
+def test_killed_after_the_last_file_it_is_whole(source, tmp_path):
     lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
     before = content(tmp_path / "out")
-    with pytest.raises(InputError, match=r"not empty: it holds gallery, keys\.pkl"):
-        lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
+    description = (tmp_path / "out" / lmdb_form.DESCRIPTION).read_bytes()
+    (tmp_path / "out" / layout.UNFINISHED).write_bytes(description)
+    lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
     assert content(tmp_path / "out") == before
+
+
+def test_what_lies_there_is_not_overwritten(source, tmp_path):
+    out = tmp_path / "out"
+    lmdb_form.export("market1501", str(source), str(out))
+    before = content(out)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "somebody.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(InputError, match=r"holds another pack: .*parts.* in .*lmdb\.json differ"):
+        lmdb_form.export("image_folder", str(other), str(out))
+    with pytest.raises(InputError, match="not empty: it holds"):
+        pack.pack("market1501", str(source), str(out))
+    assert content(out) == before
+    keys = out / "query" / "keys.pkl"
+    keys.write_bytes(before["query/keys.pkl"][:-1])
+    with pytest.raises(InputError, match=r"query/keys\.pkl has .* bytes; expected .* pack again"):
+        lmdb_form.export("market1501", str(source), str(out))
+    keys.unlink()
+    with pytest.raises(InputError, match=r"query/keys\.pkl is missing"):
+        lmdb_form.export("market1501", str(source), str(out))
 
 
 def test_a_missing_package_is_named(source, tmp_path, monkeypatch):
