@@ -16,9 +16,23 @@ import numpy as np
 from PIL import Image
 
 from data_pipeline import listing
+from data_pipeline.archives import FREE_BYTES, MAX_RATIO
 from data_pipeline.errors import InputError
 
 PICTURES_OF_A_VIEW = 5
+WHOLE = "expected cuhk-03.mat of the CUHK03 release, whole"
+
+# What h5py lets out on damaged files.
+H5_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+)
 NAME = re.compile(r"(\d)_(\d{3,})_([12])_(\d{2})\.png")
 
 
@@ -62,7 +76,11 @@ def test_sets(archive: str) -> list[set[tuple[int, int]]]:
         InputError: as `extract`.
     """
     with _opened(archive) as file:
-        cells = [file[reference][()] for reference in _cells(file, archive, "testsets")]
+        cells = [
+            _content(file, archive, reference) for reference in _cells(file, archive, "testsets")
+        ]
+    if any(cell.ndim != 2 or cell.shape[0] != 2 or cell.dtype.kind not in "iuf" for cell in cells):
+        raise InputError(f"{archive} has test sets that are no rows of (pair, person); {WHOLE}")
     return [{(int(pair), int(person)) for pair, person in cell.T} for cell in cells]
 
 
@@ -70,14 +88,15 @@ def _pictures(archive: str, kind: str) -> Iterator[tuple[str, np.ndarray]]:
     """Name and picture [h, w, 3] of every cell that is not empty."""
     with _opened(archive) as file:
         for pair, reference in enumerate(_cells(file, archive, kind), 1):
-            for person, row in enumerate(file[reference][()].T, 1):
+            for person, row in enumerate(np.atleast_2d(_content(file, archive, reference).T), 1):
                 for number, cell in enumerate(row, 1):
+                    pixels = _content(file, archive, cell) if cell else None
                     # Matlab stores the shape of an empty array in place of its content.
-                    if not cell or file[cell].ndim != 3:
+                    if pixels is None or pixels.ndim != 3:
                         continue
                     view = 1 if number <= PICTURES_OF_A_VIEW else 2
                     name = f"{pair}_{person:03d}_{view}_{number:02d}.png"
-                    yield name, _picture(file[cell][()].T, archive, name)
+                    yield name, _picture(pixels.T, archive, name)
 
 
 def _picture(pixels: np.ndarray, archive: str, name: str) -> np.ndarray:
@@ -103,7 +122,24 @@ def _cells(file: Any, archive: str, name: str) -> np.ndarray:
             f"{archive} has no {name!r} but {', '.join(sorted(file))}; expected cuhk-03.mat of "
             "the CUHK03 release"
         )
-    return file[name][()].ravel()
+    return _content(file, archive, name).ravel()
+
+
+def _content(file: Any, archive: str, place: Any) -> np.ndarray:
+    """An array of the file, by its name or a reference; no larger than the file could hold."""
+    import h5py
+
+    try:
+        found = file[place]
+        if not isinstance(found, h5py.Dataset):
+            raise TypeError(f"{found} is no array")
+        # A part that was never written takes no place in the file, and memory when it is read.
+        if found.nbytes > FREE_BYTES + MAX_RATIO * os.path.getsize(archive):
+            raise ValueError(f"{found.name} declares shape {found.shape}, {found.nbytes} bytes")
+        return found[()]
+    except H5_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"cannot read {archive}: {reason}; {WHOLE}") from error
 
 
 def _opened(archive: str) -> Any:
@@ -117,6 +153,4 @@ def _opened(archive: str) -> Any:
     try:
         return h5py.File(archive, "r")
     except OSError as error:
-        raise InputError(
-            f"cannot read {archive}: {error}; expected cuhk-03.mat of the CUHK03 release, whole"
-        ) from error
+        raise InputError(f"cannot read {archive}: {error}; {WHOLE}") from error

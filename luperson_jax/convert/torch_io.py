@@ -32,8 +32,12 @@ DAMAGE = (
     AssertionError,
     ArithmeticError,
     EOFError,
+    MemoryError,
     struct.error,
 )
+
+# What a tensor without storage of its own, such as an expanded one, may unfold to, in bytes.
+FREE_BYTES = 1 << 26
 
 SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
@@ -232,6 +236,14 @@ def _plain(value: Any, place: str, name: str, torch: types.ModuleType) -> Any:
 
 def _array(tensor: Any, name: str, torch: types.ModuleType) -> np.ndarray:
     tensor = tensor.detach()
+    if tensor.layout == torch.strided:
+        # A tensor that repeats its storage costs the file nothing and its reader everything.
+        claimed, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        if claimed > max(stored, FREE_BYTES):
+            raise InputError(
+                f"{name} of shape {tuple(tensor.shape)} unfolds to {claimed} bytes, and the file "
+                f"stores {stored} for it; save tensor.contiguous() where that size is meant"
+            )
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     try:

@@ -234,3 +234,20 @@ def test_real_protocol(real_data, tmp_path, kind):
     assert {name: pid for name, pid, _ in rows(splits.train.relabelled())} == listed
     for table in parts(splits):
         assert all(int(name.split("_")[2]) - 1 == camera for name, _, camera in rows(table))
+
+
+@pytest.mark.parametrize("harm", ["a group", "another kind", "42 TB", "no reference"])
+def test_a_release_file_of_another_inside_is_a_message(tmp_path, harm):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "cuhk-03.mat"
+    with h5py.File(path, "w") as file:
+        if harm == "a group":
+            file.create_group("testsets")
+        elif harm == "another kind":
+            file["testsets"] = np.zeros((1, 20))
+        elif harm == "42 TB":
+            file.create_dataset("testsets", (1 << 20, 5 << 20), "f8", chunks=(1 << 10, 1 << 10))
+        else:
+            file.create_dataset("testsets", (1, 3), h5py.ref_dtype)
+    with pytest.raises(InputError, match=r"cannot read .*cuhk-03\.mat: .*expected cuhk-03\.mat"):
+        cuhk03_archive.test_sets(str(path))

@@ -15,6 +15,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files
+from tests import fuzzing
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
@@ -381,6 +382,7 @@ import pathlib, resource, sys
 import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files
+from tests import fuzzing
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 folder = pathlib.Path(sys.argv[1])
 for suffix in (".pth", ".safetensors"):
@@ -398,3 +400,25 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@ZIPPED
+def test_a_tensor_that_repeats_its_storage_is_refused_before_it_unfolds(tmp_path, zipped):
+    huge = torch.ones(1).expand(1 << 20, 250_000)
+    path = save({"conv1.weight": huge}, tmp_path / "m.pth", zipped=zipped)
+    with pytest.raises(InputError, match=r"conv1\.weight of shape .* unfolds to 1048576000000 byt"):
+        files.read(path)
+    small = save({"scale": torch.ones(1).expand(5)}, tmp_path / "s.pth", zipped=zipped)
+    np.testing.assert_array_equal(files.read(small).tensors["scale"], np.ones(5))
+
+
+@ZIPPED
+def test_a_damaged_file_ends_in_arrays_or_a_message(tmp_path, zipped):
+    path = tmp_path / "damaged.pth"
+
+    def read(data: bytes):
+        path.write_bytes(data)
+        return files.read(path)
+
+    data = save(state(), tmp_path / "whole.pth", zipped=zipped).read_bytes()
+    assert fuzzing.survivors(read, data, 60) < 60
