@@ -6,17 +6,20 @@ STAMP := $(VENV)/.installed
 # Files in .cache/jax keep compiled programs between test runs.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test parity lint format types venv clean
+.PHONY: demo test parity nightly lint format types venv clean
 
 demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
 	$(BIN)/python scripts/demo.py --root runs/demo
 
 test: $(STAMP)  ## all tests but those that compare with PyTorch
-	$(PYTEST) tests --ignore tests/parity
+	$(PYTEST) tests --ignore tests/parity --ignore tests/nightly
 
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
 	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py \
 		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
+
+nightly: $(STAMP)  ## random kills and damaged files of whole runs; an hour and more
+	$(BIN)/python -m pytest -q -n 0 -s tests/nightly
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
+from data_pipeline import interruption
 from data_pipeline.errors import InputError, out_of_memory
 
 # Controls but for tab and newline; marks that turn the direction of writing or cannot be seen;
@@ -82,7 +83,8 @@ def run(program: str, work: Callable[[], int]) -> int:
 
     Returns:
         The status of `work`; 2 with one message where it raises InputError, or where the output
-        could not be written; 1 where the memory did not suffice.
+        could not be written; 1 where the memory did not suffice; 130 or 143 where Ctrl-C or
+        SIGTERM ended it.
     """
     former = sys.stdout, sys.stderr
     # They are None where the program was started with them closed (`>&-`).
@@ -104,7 +106,11 @@ def run(program: str, work: Callable[[], int]) -> int:
 
 def _status(program: str, work: Callable[[], int]) -> int:
     try:
-        return work()
+        with interruption.raised():
+            return work()
+    except interruption.Interrupted as ended:
+        complain(program, ended)
+        return ended.status
     except InputError as error:
         complain(program, error)
         return 2

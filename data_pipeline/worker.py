@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ def end_with_parent() -> None:
 
     Otherwise it would go on, and write into a folder that the next run is filling.
     """
+    # Ctrl-C reaches all processes of a terminal: what it ends is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -54,6 +57,7 @@ def as_main_module() -> Iterator[None]:
 
 
 if __name__ == "__mp_main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in `end_with_parent`
     # grain takes JAX's tree functions where JAX can be imported, and its own ones otherwise. Its
     # import warns of that, in each process.
     sys.modules["jax"] = None  # type: ignore[assignment]

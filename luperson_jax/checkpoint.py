@@ -1,12 +1,13 @@
 """Saving and restoring a run: asynchronous, atomic, and never trusting a damaged file."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -59,7 +60,8 @@ class Checkpoints:
                 "give the workdir of a run that has saved at least once"
             )
         self._keep, self._read_only, self._say = keep, read_only, say
-        self._handler = ocp.StandardCheckpointHandler()
+        # Its annotations want paths of another library, and it takes these.
+        self._handler: Any = ocp.StandardCheckpointHandler()
         self._whole: set[int] = set()
         self._open()
         self._figures = {step: self._read_figures(step) for step in self.steps()}
@@ -79,13 +81,19 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Tree) -> None:
-        """Starts to save `state`; returns when the arrays are copied and may be donated."""
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Starts to save `state`; returns when the arrays are copied and may be donated.
+
+        Raises:
+            InputError: this save, or the one before, cannot be written.
+        """
+        with self._writing():
+            self._manager.save(step, args=ocp.args.StandardSave(state))
         self._figures[step] = None
 
     def add_figures(self, step: int, figures: dict[str, float]) -> None:
         """Notes what a saved state has reached in an evaluation; waits for the save under way."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
         if jax.process_index() == 0:
             with atomic.replacing(self.folder / str(step) / FIGURES_FILE) as part:
                 part.write_text(json.dumps(figures) + "\n")
@@ -133,12 +141,21 @@ class Checkpoints:
             self._say(f"{path} cannot be read ({error!r}): step {step} counts as not evaluated")
             return None
 
-    def restore(self, target: Tree, step: int | None = None) -> tuple[int, Tree] | None:
+    def restore(
+        self,
+        target: Tree,
+        step: int | None = None,
+        *,
+        others: Sequence[Tree] = (),
+        problem_of: Callable[[Tree], str | None] = lambda _: None,
+    ) -> tuple[int, Tree] | None:
         """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
 
         Args:
             target: tree of arrays or `jax.ShapeDtypeStruct` with shardings.
             step: a certain one instead of the newest.
+            others: trees that serve as well, where the checkpoint holds their tensors.
+            problem_of: says what is wrong with the tensors read; such a checkpoint is passed over.
 
         Returns:
             (step, tree), or None where nothing was saved.
@@ -146,18 +163,20 @@ class Checkpoints:
         Raises:
             InputError: checkpoints exist, but none is whole, or they hold other tensors.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+        forms = [jax.tree.map(ocp.utils.to_shape_dtype_struct, one) for one in (target, *others)]
         candidates = self.steps()[::-1] if step is None else [step]
         problems = []
         for candidate in candidates:
             problem = self._damage(candidate)
             if problem is None:
-                self._check_tensors(candidate, abstract)
+                form = self._fitting(candidate, forms)
                 try:
-                    return candidate, self._handler.restore(
-                        self.folder / str(candidate) / ITEM,
-                        args=ocp.args.StandardRestore(abstract),
+                    tree = self._handler.restore(
+                        self.folder / str(candidate) / ITEM, args=ocp.args.StandardRestore(form)
                     )
+                    problem = problem_of(tree)
+                    if problem is None:
+                        return candidate, tree
                 except (ValueError, OSError, KeyError) as error:
                     problem = str(error).splitlines()[0]
             self._say(f"checkpoint {candidate} in {self.folder} is damaged: {problem}")
@@ -189,9 +208,27 @@ class Checkpoints:
         return found[0], jax.tree.map(np.asarray, found[1])
 
     def close(self) -> None:
-        """Waits for the save under way."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the save under way; InputError where it cannot be written."""
+        with self._writing():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            # TensorStore has no other sign of what the system has refused.
+            if not isinstance(error, OSError) and "os_error_code" not in str(error):
+                raise
+            steps = saved_steps(self.folder.parent)
+            left = f"step {steps[-1]} is the last whole one" if steps else "there is none yet"
+            raise InputError(
+                f"cannot write a checkpoint to {self.folder}: {str(error).splitlines()[0]}; "
+                f"{left}. Make room and give the same command again"
+            ) from error
 
     def _all_damaged(self, problems: Sequence[str]) -> InputError:
         return InputError(
@@ -202,13 +239,16 @@ class Checkpoints:
 
     def _shapes(self, step: int) -> Tree:
         """The tensors of a whole checkpoint, without reading them."""
-        metadata: Any = self._handler.metadata(self.folder / str(step) / ITEM)
+        metadata = self._handler.metadata(self.folder / str(step) / ITEM)
         return metadata.tree
 
-    def _check_tensors(self, step: int, abstract: Tree) -> None:
-        """Raises InputError where the checkpoint and the run do not hold the same tensors."""
-        tree = self._shapes(step)
-        saved, wanted = _shapes_by_name(tree), _shapes_by_name(abstract)
+    def _fitting(self, step: int, forms: Sequence[Tree]) -> Tree:
+        """The first form whose tensors the checkpoint holds; InputError where there is none."""
+        saved = _shapes_by_name(self._shapes(step))
+        for form in forms:
+            if _shapes_by_name(form) == saved:
+                return form
+        wanted = _shapes_by_name(forms[0])
         lines = [f"missing {name} {wanted[name]}" for name in sorted(wanted.keys() - saved.keys())]
         lines += [f"unknown {name} {saved[name]}" for name in sorted(saved.keys() - wanted.keys())]
         lines += [
@@ -216,14 +256,13 @@ class Checkpoints:
             for name in sorted(saved.keys() & wanted.keys())
             if saved[name] != wanted[name]
         ]
-        if lines:
-            raise InputError(
-                f"checkpoint {step} in {self.folder} does not fit this run "
-                f"({len(saved)} tensors there, {len(wanted)} expected):\n  "
-                + "\n  ".join(shorten(lines))
-                + "\n"
-                "use the recipe that wrote it, or another workdir"
-            )
+        raise InputError(
+            f"checkpoint {step} in {self.folder} does not fit this run "
+            f"({len(saved)} tensors there, {len(wanted)} expected):\n  "
+            + "\n  ".join(shorten(lines))
+            + "\n"
+            "use the recipe that wrote it, or another workdir"
+        )
 
     def _set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that the resumed run can save this step again."""
@@ -281,6 +320,18 @@ class _Kept:
         return [step in kept for step in steps]
 
 
+@contextlib.contextmanager
+def opened(
+    workdir: str | pathlib.Path, keep: int, say: Callable[[str], None]
+) -> Iterator[Checkpoints]:
+    """The checkpoints of a run; waits in the end for the save under way."""
+    checkpoints = Checkpoints(workdir, keep=keep, say=say)
+    try:
+        yield checkpoints
+    finally:
+        checkpoints.close()
+
+
 def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
 
@@ -299,3 +350,9 @@ def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:
 def _digest(path: pathlib.Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
+
+
+def saved_steps(workdir: str | pathlib.Path) -> list[int]:
+    """Steps of the finished checkpoints, ascending, by the names of their folders."""
+    names = [path.name for path in pathlib.Path(workdir, "checkpoints").glob("[0-9]*")]
+    return sorted(int(name) for name in names if name.isdigit())

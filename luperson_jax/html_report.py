@@ -17,9 +17,10 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from data_pipeline.terminal import visible, visible_name
-from luperson_jax import __version__, plots, recipe_file
+from luperson_jax import __version__, metrics_file, plots, recipe_file
+from luperson_jax.metrics_file import METRICS_FILE
 from luperson_jax.plots import Shown
-from luperson_jax.report import METRICS_FILE, Figures, ranking_values
+from luperson_jax.report import Figures, ranking_values
 from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -244,17 +245,16 @@ def _table(reports: Mapping[str, Figures]) -> str:
 
 def _curves(path: pathlib.Path) -> list[str]:
     series: dict[str, tuple[list[int], list[float]]] = {}
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            values = json.loads(line)
-            step = values.pop("step")
-            for name, value in values.items():
-                steps, points = series.setdefault(name, ([], []))
-                steps.append(step)
-                points.append(value)
+    lines, num_bad = metrics_file.read(path)
+    for line in lines:
+        for name, value in line.values.items():
+            steps, points = series.setdefault(name, ([], []))
+            steps.append(line.step)
+            points.append(value)
+    words = [f"<p>{num_bad} lines of {METRICS_FILE} cannot be read.</p>"] if num_bad else []
     shown = sorted(name for name in series if name not in HIDDEN_CURVES)
     if not shown:
-        return ["<p>Nothing was logged.</p>"]
+        return [*words, "<p>Nothing was logged.</p>"]
     drawings = []
     for name in shown:
         figure = Figure(figsize=(3.2, 2.4), layout="tight")
@@ -268,7 +268,7 @@ def _curves(path: pathlib.Path) -> list[str]:
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
         drawings.append(_drawn(figure, f"Curve: {title} by step"))
-    return drawings
+    return [*words, *drawings]
 
 
 def _counted(report: RankingReport) -> str:

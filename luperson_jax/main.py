@@ -48,7 +48,9 @@ def parse(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Trains or evaluates. A mistake of the user ends with its message and status 2."""
-    logging.set_verbosity(logging.ERROR)  # of the libraries; the run speaks through its reporter
+    # Of the libraries, whose errors come with all their stacks: they are raised as well, and the
+    # run speaks through its reporter.
+    logging.set_verbosity(logging.FATAL)
     return terminal.run("luperson_jax", lambda: _run(arguments))
 
 

@@ -11,12 +11,20 @@ from data_pipeline.errors import InputError
 from luperson_jax import sharding
 from luperson_jax.config import Recipe, to_dict
 
+CHANGEABLE_OF_OPTIM = (
+    *("lr", "momentum", "weight_decay", "clip_norm", "bias_lr_multiplier", "head_lr_multiplier"),
+    *("schedule", "warmup_epochs", "warmup_factor", "milestones", "gamma", "flat_epochs"),
+    *("final_lr", "lars_excluded"),
+)
+"""The others make another state of the optimizer, or count its updates otherwise."""
+
 MAY_CHANGE = (
     "data.root",
     "task.embedding",
     "data.num_workers",
     "data.worker_kind",
     "data.prefetch",
+    *(f"optim.{name}" for name in CHANGEABLE_OF_OPTIM),
     "train.init_from",
     "train.log_every_steps",
     "train.checkpoint_every_epochs",
@@ -24,7 +32,8 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "eval",
 )
-"""Settings that may differ when a run is resumed: they do not change its parameters."""
+"""Settings that may differ when a run is resumed: they do not change its parameters, or are there
+to steer it, as the learning rate. The run then says what has changed."""
 
 MAY_CHANGE_IN_EVALUATION = (
     *MAY_CHANGE,
@@ -112,16 +121,26 @@ def check_workdir(
             f"they belong to this recipe; put back the {RECIPE_FILE} that was written with them, "
             "or give another --workdir"
         )
-    former = read(folder)
-    for field in dataclasses.fields(Recipe):
-        defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
-        former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
-    lines = differences(former, written, may_change)
+    lines = differences(_with_defaults(read(folder), recipe), written, may_change)
     if lines:
         raise InputError(
             f"{folder} belongs to a run with another recipe:\n  " + "\n  ".join(lines) + "\n"
             "give another --workdir, or the configuration that this one was started with"
         )
+
+
+def changes(recipe: Recipe, written: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
+    """Settings that the run which goes on in this workdir has otherwise than so far."""
+    if not any(folder.glob("checkpoints/[0-9]*")):
+        return []
+    return differences(_with_defaults(read(folder), recipe), written, may_change=())
+
+
+def _with_defaults(former: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    for field in dataclasses.fields(Recipe):
+        defaults = dataclasses.asdict(type(getattr(recipe, field.name))())
+        former[field.name] = json.loads(json.dumps(defaults)) | former.get(field.name, {})
+    return former
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:

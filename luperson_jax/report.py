@@ -1,6 +1,7 @@
 """What a run tells while it runs: JSON lines, TensorBoard, the console, and the stop on NaN."""
 
 import collections
+import contextlib
 import json
 import math
 import pathlib
@@ -14,18 +15,18 @@ import rich.table
 
 from data_pipeline import atomic, terminal
 from data_pipeline.errors import InputError, shorten
+from luperson_jax import metrics_file
 from luperson_jax.event_file import EventFile
+from luperson_jax.metrics_file import METRICS_FILE
 from luperson_jax.retrieval import protocols
 from luperson_jax.structs import RankingReport
-
-METRICS_FILE = "metrics.jsonl"
 
 Figures = RankingReport | Mapping[str, float]
 """A ranking, or its figures alone as `ranking_values` gives them."""
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss is NaN or infinite; the message names the step and all its metrics."""
+    """The loss, or the state that a step has left, is NaN or infinite."""
 
 
 class Reporter:
@@ -43,6 +44,7 @@ class Reporter:
         self._progress: rich.progress.Progress | None = None
         self._bar: rich.progress.TaskID | None = None
         self._speaks = jax.process_index() == 0
+        self._is_full = False
         if self._speaks:
             folder = pathlib.Path(workdir)
             try:
@@ -55,15 +57,19 @@ class Reporter:
     def start(self, step: int) -> None:
         """Begins at `step` finished steps: measures speed and draws the bar on a terminal.
 
-        Lines of later steps, which an interrupted run has left, are dropped: they come again.
+        Lines of later steps, which an interrupted run has left, are dropped: they come again. So
+        are those that cannot be read: one may be half of a line, and would spoil the next.
         """
         self._clock.restart()
         if self._speaks:
-            lines = self._path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if _step_of(line) <= step]
-            if len(kept) < len(lines):
+            lines, num_bad = metrics_file.read(self._path)
+            kept = [line.text for line in lines if line.step <= step]
+            if num_bad:
+                self.say(f"{num_bad} lines of {METRICS_FILE} cannot be read and are left out")
+            if num_bad or len(kept) < len(lines):
                 self._lines.close()
-                atomic.write_text(self._path, "".join(kept))
+                with atomic.replacing(self._path) as part:
+                    part.write_bytes(b"".join(line + b"\n" for line in kept))
                 self._lines = self._path.open("a", buffering=1)
         if self._speaks and self.console.is_terminal:
             columns = rich.progress.Progress.get_default_columns()
@@ -97,18 +103,26 @@ class Reporter:
             self._report(*former)
 
     def flush(self) -> None:
-        """Reports the last step handed in. Called before anything is saved, so that no checkpoint
-        holds a state that a NaN has reached."""
+        """Reports the last step handed in."""
         former, self._pending = self._pending, None
         if former is not None:
             self._report(*former)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends named values (`eval/mAP`, ...) to the JSON lines and to TensorBoard."""
-        if self._speaks:
+        """Appends named values (`eval/mAP`, ...) to the JSON lines and to TensorBoard.
+
+        Where the disk is full this is said once, and the run goes on: its checkpoints matter more.
+        """
+        if not self._speaks:
+            return
+        try:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
                 self._board.add(name, value, step)
+        except OSError as error:
+            if not self._is_full:
+                self.say(f"cannot write {self._path}: {error.strerror or error}; figures are lost")
+            self._is_full = True
 
     def pause(self) -> None:
         """Time until the next step does not count as training (evaluation, saving)."""
@@ -123,8 +137,11 @@ class Reporter:
         if self._progress is not None:
             self._progress.stop()
         if self._speaks:
-            self._lines.close()
-            self._board.close()
+            # What could not be written stands in their buffers still; it has been said.
+            with contextlib.suppress(OSError) if self._is_full else contextlib.nullcontext():
+                self._lines.close()
+            with contextlib.suppress(OSError) if self._is_full else contextlib.nullcontext():
+                self._board.close()
 
     def _report(
         self, step: int, num_images: int, metrics: Any, pictures: Callable[[], Sequence[str]]
@@ -134,9 +151,8 @@ class Reporter:
             listed = ", ".join(f"{name}={value:.6g}" for name, value in values.items())
             names = "".join(f"\n  {name}" for name in shorten(pictures()))
             raise NonFiniteLoss(
-                f"the loss of step {step} is not finite ({listed}); the checkpoints in the workdir "
-                "are from before it; lower optim.lr, or set optim.clip_norm, or look at the "
-                f"pictures of that step{names and ':'}{names}"
+                f"the loss of step {step} is not finite ({listed}); look at the pictures of that "
+                f"step{names and ':'}{names}"
             )
         self._clock.tick(num_images)
         if self._progress is not None and self._bar is not None:
@@ -215,14 +231,6 @@ def all_ranking_values(report: RankingReport) -> dict[str, Any]:
         "num_queries": report.num_queries,
         "num_valid_queries": report.num_valid_queries,
     }
-
-
-def _step_of(line: str) -> float:
-    """The step of a JSON line; infinite where a killed process left it incomplete."""
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
 
 
 def _duration(seconds: float) -> str:

@@ -75,6 +75,13 @@ def check_alike(facts: Mapping[str, str]) -> None:
         )
 
 
+def anywhere(flag: bool) -> bool:
+    """Whether a flag is set in any process of the job. All of them must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, setting: str) -> None:
     """Raises InputError where the global batch cannot be cut into equal parts."""
     if batch_size % mesh.size:

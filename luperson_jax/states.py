@@ -11,11 +11,13 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from data_pipeline.errors import shorten
 from data_pipeline.records import Table
 from luperson_jax import config, sharding, trees
 from luperson_jax.augment import recipes
 from luperson_jax.averaging import Averaging
 from luperson_jax.convert import sources, transfer
+from luperson_jax.optim import forms
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Task
 
@@ -57,6 +59,20 @@ def to_tree(state: TrainState) -> Tree:
     return {**fields, "opt_state": moments, **average}
 
 
+def in_other_forms(state: TrainState, options: config.OptimConfig) -> list[Tree]:
+    """`to_tree` as runs write it whose optimizer is wrapped otherwise, see `optim.forms`."""
+    tree = to_tree(state)
+    return [{**tree, "opt_state": one} for one in forms.others(tree["opt_state"], options)]
+
+
+def in_own_form(tree: Tree, like: TrainState, options: config.OptimConfig) -> Tree:
+    """The inverse of `in_other_forms`: the tree of a run with these options."""
+    updates = int(tree["step"]) // options.accumulate_steps
+    wanted = to_tree(like)["opt_state"]
+    moments = forms.take_over(tree["opt_state"], wanted, options, updates)
+    return {**tree, "opt_state": moments}
+
+
 def from_tree(tree: Tree, like: TrainState) -> TrainState:
     """The inverse of `to_tree`; `like` gives the structure of the optimizer's state."""
     names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
@@ -73,6 +89,26 @@ def _fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {tensor.shape} {tensor.dtype}\0".encode())
         digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def problem_of(tree: Tree) -> str | None:
+    """What keeps a state from being saved or trained on: numbers that are not finite."""
+    leaves = {
+        name: leaf
+        for name, leaf in trees.by_name(tree).items()
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    }
+    good = np.asarray(_are_finite(list(leaves.values())))
+    bad = [name for name, is_good in zip(leaves, good, strict=True) if not is_good]
+    if not bad:
+        return None
+    listed = ", ".join(shorten(bad, 3))
+    return f"{len(bad)} of its {len(leaves)} tensors hold NaN or infinity ({listed})"
+
+
+@jax.jit
+def _are_finite(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
 
 
 def take_backbone(

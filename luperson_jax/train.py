@@ -3,35 +3,37 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import clu.parameter_overview
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from data_pipeline import interruption
 from data_pipeline.errors import InputError
+from data_pipeline.interruption import Interrupted
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
 from luperson_jax import (
     checkpoint,
     config,
     evaluate,
+    going_on,
     optim,
     recipe_file,
     sharding,
     states,
+    stopping,
     training_table,
 )
 from luperson_jax.averaging import Averaging
-from luperson_jax.report import Reporter, ranking_values
-from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState, Tree
+from luperson_jax.report import NonFiniteLoss, Reporter, ranking_values
+from luperson_jax.step import train_step
+from luperson_jax.structs import Batch, EpochPlan, RankingReport, TrainState
 from luperson_jax.tasks.base import Task
-
-NO_AVERAGE = Averaging()
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -64,29 +66,6 @@ class Run:
     def total_steps(self) -> int:
         """Steps of the whole run."""
         return self.recipe.train.epochs * self.steps_per_epoch
-
-
-def train_step(
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-    state: TrainState,
-    batch: Batch,
-    averaging: Averaging = NO_AVERAGE,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of any method: gradient, update, the task's next `extra`, the average. Pure."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-
-    def loss(params: Tree):
-        return task.loss(params, state.extra, batch, key, state.step)
-
-    (_, (extra, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {**metrics, "lr": jnp.asarray(schedule(state.step))}
-    step = state.step + 1
-    average = averaging.advance(state.average, params, extra, step)
-    return TrainState(step, params, extra, opt_state, state.key, average), metrics
 
 
 def compile_step(current: Run) -> Step:
@@ -126,21 +105,29 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
 
     Raises:
         InputError: wrong data, settings or workdir.
-        NonFiniteLoss: the loss became NaN or infinite.
+        NonFiniteLoss: the loss, or the state, became NaN or infinite.
+        Interrupted: a signal came; the steps done are saved.
     """
     current = build(recipe, workdir, task_class)
-    write_recipe(current)
-    reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
-    checkpoints = checkpoint.Checkpoints(
-        workdir, keep=recipe.train.keep_checkpoints, say=reporter.say
-    )
-    try:
-        _describe(current, reporter)
-        state = _restore_or_start(current, checkpoints, reporter)
-        return _train(current, state, checkpoints, reporter)
-    finally:
-        checkpoints.close()
-        reporter.close()
+    with interruption.noted() as signalled, going_on.locked(current.workdir) as note:
+        stop = stopping.Stop(signalled, current.mesh)
+        changes = recipe_file.changes(recipe, current.written, current.workdir)
+        write_recipe(current)
+        reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
+        try:
+            _describe(current, reporter, [*changes, *([note] if note else [])])
+            with checkpoint.opened(workdir, recipe.train.keep_checkpoints, reporter.say) as saved:
+                with stop.ending():
+                    state = _restore_or_start(current, saved, reporter)
+                return _train(current, state, saved, reporter, stop)
+        except Interrupted as ended:
+            how = going_on.words(current.workdir, current.total_steps)
+            raise Interrupted(ended.number, f"{ended}; {how}") from None
+        except NonFiniteLoss as error:
+            how = going_on.otherwise(current.workdir, recipe.optim.lr)
+            raise NonFiniteLoss(f"{error}\n{how}") from None
+        finally:
+            reporter.close()
 
 
 def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
@@ -209,7 +196,7 @@ def write_recipe(current: Run) -> None:
         raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
 
 
-def _describe(current: Run, reporter: Reporter) -> None:
+def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
     table, recipe = current.table, current.recipe
     reporter.say(
         f"{recipe.data.dataset}: {len(table)} training images, {table.num_ids} identities, "
@@ -222,6 +209,8 @@ def _describe(current: Run, reporter: Reporter) -> None:
         f"processes, {recipe.data.batch_size} images a step, {current.steps_per_epoch} steps an "
         f"epoch, {current.total_steps} steps, seed {recipe.train.seed}"
     )
+    for note in notes:
+        reporter.say(note)
 
 
 def _restore_or_start(
@@ -229,11 +218,17 @@ def _restore_or_start(
 ) -> TrainState:
     state = initial_state(current)
     reporter.say(clu.parameter_overview.get_parameter_overview(state.params, include_stats=False))
-    found = checkpoints.restore(states.to_tree(state))
+    options = current.recipe.optim
+    found = checkpoints.restore(
+        states.to_tree(state),
+        others=states.in_other_forms(state, options),
+        problem_of=states.problem_of,
+    )
     if found is not None:
         reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
+        tree = states.in_own_form(found[1], state, options)
         # Into buffers of its own: the step donates them, and orbax may hold on to what it read.
-        return states.from_tree(sharding.put_replicated(found[1], current.mesh), state)
+        return states.from_tree(sharding.put_replicated(tree, current.mesh), state)
     if current.recipe.train.init_from:
         state, lines = states.take_backbone(state, current.recipe, current.averaging, current.mesh)
         for line in lines:
@@ -246,6 +241,7 @@ def _train(
     state: TrainState,
     checkpoints: checkpoint.Checkpoints,
     reporter: Reporter,
+    stop: stopping.Stop,
 ) -> RankingReport | None:
     step_function = compile_step(current)
     settings, steps, step = current.recipe.train, current.steps_per_epoch, int(state.step)
@@ -253,21 +249,23 @@ def _train(
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
     # Of step 0, or of what a former start has saved and could not evaluate.
-    measured = _evaluate(current, state, checkpoints, reporter)
+    measured = _evaluate(current, state, checkpoints, reporter, stop)
     while step < current.total_steps:
         epoch = step // steps + 1
-        state = _train_epoch(current, state, epoch - 1, step_function, checkpoints, reporter)
+        state = _train_epoch(current, state, epoch - 1, step_function, checkpoints, reporter, stop)
         step = epoch * steps
         reporter.flush()
-        due = epoch % settings.checkpoint_every_epochs == 0
+        due = stop.number or epoch % settings.checkpoint_every_epochs == 0
         if due or step == current.total_steps or _is_evaluated(current, step):
-            checkpoints.save(step, states.to_tree(state))
-        measured = _evaluate(current, state, checkpoints, reporter)
+            _save(checkpoints, state)
+        stop.check()
+        measured = _evaluate(current, state, checkpoints, reporter, stop)
         reporter.pause()
     if current.evaluation is None or measured is None:
         return None
     best = checkpoints.best() if current.recipe.eval.every_epochs else None
-    current.evaluation.publish(measured, current.workdir, reporter, best)
+    with stop.ending():
+        current.evaluation.publish(measured, current.workdir, reporter, best)
     return measured.ranking
 
 
@@ -280,7 +278,11 @@ def _is_evaluated(current: Run, step: int) -> bool:
 
 
 def _evaluate(
-    current: Run, state: TrainState, checkpoints: checkpoint.Checkpoints, reporter: Reporter
+    current: Run,
+    state: TrainState,
+    checkpoints: checkpoint.Checkpoints,
+    reporter: Reporter,
+    stop: stopping.Stop,
 ) -> evaluate.Measurement | None:
     """The evaluation of a saved state, where one is due and not done yet. The last one is done
     in every start, because the report needs it."""
@@ -291,7 +293,8 @@ def _evaluate(
     if is_known and step < current.total_steps:
         return None
     try:
-        measured = current.evaluation.measure(state)
+        with stop.ending():
+            measured = current.evaluation.measure(state)
     except InputError as error:
         if not is_saved:
             raise
@@ -321,8 +324,9 @@ def _train_epoch(
     step_function: Step,
     checkpoints: checkpoint.Checkpoints,
     reporter: Reporter,
+    stop: stopping.Stop,
 ) -> TrainState:
-    """The steps of one epoch that are still to do."""
+    """The steps of one epoch that are still to do. A signal ends it after the step under way."""
     recipe = current.recipe
     plan = _begin_epoch(current, state, epoch)
     state = plan.state
@@ -342,10 +346,13 @@ def _train_epoch(
             state, metrics = step_function(state, batch)
             names = functools.partial(_names, plan.table, arrays["index"])
             reporter.step(step, indices.shape[1], metrics, names)
+            stop.after_step()
             every = recipe.train.checkpoint_every_steps
-            if every and step % every == 0 and step < (epoch + 1) * current.steps_per_epoch:
+            due = stop.number or (every and step % every == 0)
+            if due and step < (epoch + 1) * current.steps_per_epoch:
                 reporter.flush()
-                checkpoints.save(step, states.to_tree(state))
+                _save(checkpoints, state)
+                stop.check()
         for path, reason in sorted(loader.skipped.items()):
             reporter.say(f"skipped {path}: {reason}")
         if loader.skipped:
@@ -380,3 +387,12 @@ def loader_options(recipe: config.Recipe) -> LoaderOptions:
         worker_kind=data.worker_kind,
         prefetch=data.prefetch,
     )
+
+
+def _save(checkpoints: checkpoint.Checkpoints, state: TrainState) -> None:
+    """Saves a state, unless a NaN has reached it: the last good one must remain."""
+    tree, step = states.to_tree(state), int(state.step)
+    problem = states.problem_of(tree)
+    if problem is not None:
+        raise NonFiniteLoss(f"the state after step {step} is not saved: {problem}")
+    checkpoints.save(step, tree)

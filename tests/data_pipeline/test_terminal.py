@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -95,3 +96,9 @@ def test_what_an_encoding_lacks_is_escaped(tmp_path, encoding):
 def test_an_output_that_was_never_open_is_no_fault(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert terminal.run("program", lambda: terminal.say("lost") or 0) == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_one_line(capsys, number, status):
+    assert terminal.run("program", lambda: signal.raise_signal(number) or 0) == status
+    assert capsys.readouterr().err == f"program: stopped by {signal.Signals(number).name}\n"

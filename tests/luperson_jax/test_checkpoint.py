@@ -168,6 +168,28 @@ def test_other_tensors_are_named(tmp_path, target, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("os_error_code='28'")])
+def test_a_full_disk_is_a_message_that_names_what_is_left(tmp_path, monkeypatch, error):
+    checkpoints = save(tmp_path, [1, 2])
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(checkpoints._manager, "wait_until_finished", fail)
+    with pytest.raises(InputError, match=r"cannot write a checkpoint .* step 2 is the last whole"):
+        checkpoints.close()
+
+
+def test_a_checkpoint_of_what_is_not_finite_is_passed_over(tmp_path):
+    said = []
+    save(tmp_path, [1, 2]).close()
+    checkpoints = checkpoint.Checkpoints(tmp_path, say=said.append)
+    problem_of = lambda tree: "NaN" if int(tree["step"]) == 2 else None  # noqa: E731
+    assert checkpoints.restore(state(0), problem_of=problem_of)[0] == 1
+    assert "checkpoint 2" in said[0]
+    assert checkpoints.steps() == [1]
+
+
 def test_reading_needs_no_structure(tmp_path):
     save(tmp_path, [3]).close()
     step, tree = checkpoint.Checkpoints(tmp_path, read_only=True).read()

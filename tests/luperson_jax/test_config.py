@@ -84,7 +84,9 @@ def test_differences_pass_over_what_does_not_change_the_parameters():
     new["eval"]["batch_size"] = 99
     assert recipe_file.differences(old, new) == []
     new["optim"]["lr"] = 7.0
-    assert recipe_file.differences(old, new) == ["optim.lr: 0.05 there, 7.0 here"]
+    assert recipe_file.differences(old, new) == []
+    new["optim"]["optimizer"] = "adam"
+    assert recipe_file.differences(old, new) == ["optim.optimizer: 'sgd' there, 'adam' here"]
 
 
 def test_missing_file_is_named():

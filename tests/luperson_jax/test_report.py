@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -52,3 +53,14 @@ def test_figures_of_a_ranking_count_ranks_from_one():
     assert values == {"mAP": 0.5, "mINP": 0.25, "rank1": 0.1, "rank5": 0.5, "rank10": 1.0}
     short = dataclasses.replace(ranking, cmc=cmc[:3])
     assert report.ranking_values(short)["rank10"] == 0.3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_a_full_disk_is_said_once_and_ends_no_training(tmp_path, capsys):
+    reporter = report.Reporter(tmp_path, total_steps=3, log_every=1)
+    reporter._lines.close()
+    reporter._lines = open("/dev/full", "w", buffering=1)  # noqa: SIM115
+    for step in (1, 2):
+        reporter.write(step, {"train/loss": 1.0})
+    reporter.close()
+    assert capsys.readouterr().out.count("No space left on device; figures are lost") == 1

@@ -1,0 +1,94 @@
+"""Ctrl-C, and SIGTERM, which schedulers send before they take a machine away.
+
+The first of them ends the work under way in good order; a second one ends the program at once.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to end. No `Exception`, so that nothing takes it for a failure.
+
+    Attributes:
+        number: of the signal.
+        status: what the program ends with, as shells have it: 130 or 143.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message or f"stopped by {signal.Signals(number).name}")
+        self.number, self.status = number, 128 + number
+
+
+class Signalled:
+    """Whether a signal came.
+
+    Attributes:
+        number: of the signal; 0 where none came.
+    """
+
+    def __init__(self) -> None:
+        self.number, self._raises = 0, False
+
+    def receive(self, number: int) -> None:
+        """Notes a signal, or raises `Interrupted` inside of `ending`."""
+        self.number = number
+        if self._raises:
+            raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def ending(self, *, allowed: bool = True) -> Iterator[None]:
+        """A block without anything to save: a signal, also one before it, ends it at once."""
+        if not allowed:
+            yield
+            return
+        self._raises = True
+        try:
+            if self.number:
+                raise Interrupted(self.number)
+            yield
+        finally:
+            self._raises = False
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[Signalled]:
+    """Within, the first signal is noted, for the work to look at when it can stop."""
+    signalled = Signalled()
+    with _handling(signalled.receive):
+        yield signalled
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Within, the first signal raises `Interrupted`."""
+    with noted() as signalled, signalled.ending():
+        yield
+
+
+@contextlib.contextmanager
+def _handling(receive: Callable[[int], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and it has them
+        return
+
+    # What a parent told its child to ignore (`nohup`, `&` in a script) stays ignored.
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+    taken = [number for number in SIGNALS if former[number] not in (signal.SIG_IGN, None)]
+
+    def handle(number: int, _: object) -> None:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+        receive(number)
+
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, former[number])
