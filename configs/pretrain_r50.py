@@ -37,13 +37,15 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.dataset = "image_folder"
     config.data.root = ""  # folder of crops, any depth; several are separated by commas
-    config.data.canvas = (384, 192)  # the host resizes to this; views are cut from it
+    # The host resizes to this, and views are cut from it; (0, 0) = as large as 90 % of the pictures
+    # are, at most 768x384.
+    config.data.canvas = (0, 0)
     config.data.resize = "bilinear"
     config.data.size = (256, 128)  # height, width
     config.data.batch_size = 2560
     config.data.sampler = "shuffled"
     config.data.unreadable = "skip"  # millions of crawled files: replace and list the damaged
-    config.data.num_workers = 16  # each holds one batch of the canvas, 0.6 GB
+    config.data.num_workers = 16  # each holds one batch of the canvas, 0.6 GB at 384x192
     config.data.worker_kind = "processes"
 
     config.augment = ConfigDict()

@@ -47,7 +47,7 @@ class DataConfig:
     subset_list: str = ""  # file that names it; empty = found beside the data, or drawn
     subset_seed: int = 0  # of the draw; apart from train.seed, so that seeds share a subset
     repeat: int = 1  # how often each image stands in an epoch
-    canvas: tuple[int, int] = (256, 128)  # height and width that the host resizes to
+    canvas: tuple[int, int] = (256, 128)  # height, width that the host resizes to; (0, 0) = chosen
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
     batch_size: int = 64  # images per step, over all devices
@@ -154,7 +154,7 @@ AT_LEAST = {
     "data.subset_seed": 0,
     "data.repeat": 1,
     "data.num_instances": 1,
-    "data.canvas": 1,
+    "data.canvas": 0,
     "data.size": 1,
     "data.num_workers": 0,
     "data.prefetch": 1,
@@ -299,6 +299,11 @@ def _check_numbers(recipe: Recipe) -> None:
         value = getattr(getattr(recipe, group), setting)
         if (min(value) if isinstance(value, tuple) else value) < least:
             raise InputError(f"{path} must be at least {least}, not {value}")
+    if 0 in data.canvas and any(data.canvas):
+        raise InputError(
+            f"data.canvas={data.canvas} must have a height and a width above 0, or be (0, 0): then "
+            "it follows from the sizes of the training pictures"
+        )
     if model.last_stride not in (1, 2):
         raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
     if model.bn_group_size and data.batch_size % model.bn_group_size:

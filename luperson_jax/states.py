@@ -25,7 +25,7 @@ from luperson_jax.tasks.base import Task
 def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
     """`params` and `extra` of a task at step 0."""
     example = Batch(
-        images=jnp.zeros((1, 1, *recipe.data.canvas, 3), jnp.uint8),
+        images=jnp.zeros((1, 1, *recipe.data.size, 3), jnp.uint8),
         size=jnp.full((1, 2), 1, jnp.int32),
         label=jnp.zeros(1, jnp.int32),
         camera=jnp.zeros(1, jnp.int32),

@@ -18,6 +18,7 @@ from data_pipeline.interruption import Interrupted
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Table
 from luperson_jax import (
+    canvas,
     checkpoint,
     config,
     evaluate,
@@ -55,6 +56,7 @@ class Run:
     steps_per_epoch: int
     evaluation: evaluate.Evaluation | None
     num_left_out: int = 0
+    about_canvas: str = ""
 
     @property
     def written(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
             f"{recipe.data.root!r} has {len(table)} training images, fewer than one batch of "
             f"data.batch_size={recipe.data.batch_size}"
         )
+    recipe, about_canvas = canvas.resolve(recipe, table, pathlib.Path(workdir))
     task = task_class.build(recipe, table)
     task.check_accumulation(recipe)
     if recipe.eval.weights == "average" and not recipe.train.average:
@@ -167,6 +170,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
         steps_per_epoch,
         evaluation,
         num_left_out,
+        about_canvas,
     )
     recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current
@@ -204,6 +208,8 @@ def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
     )
     if current.num_left_out:
         reporter.say(f"{current.num_left_out} pictures without an identity are left out")
+    if current.about_canvas:
+        reporter.say(current.about_canvas)
     reporter.say(
         f"{current.mesh.size} devices ({jax.devices()[0].device_kind}) in {jax.process_count()} "
         f"processes, {recipe.data.batch_size} images a step, {current.steps_per_epoch} steps an "

@@ -259,7 +259,7 @@ def measure(
     current = train.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
     make_turn = find_torch(recipe, current) if with_torch else None
     trainer = Trainer(current)
-    batch = noise_batch(current, recipe.data.canvas)
+    batch = noise_batch(current, current.recipe.data.canvas)
     figures = analyse(current, trainer.state, batch)
     memory, loop, unused = Stopwatch(), Stopwatch(), Stopwatch()
     step = train.compile_step(current)
@@ -289,7 +289,7 @@ def measure(
     decoding = decoding_time(current)
     return {
         **surroundings(current),
-        "recipe": config.to_dict(recipe),
+        "recipe": config.to_dict(current.recipe),
         "batch_size": batch_size,
         "steps": steps,
         "rounds": rounds,
