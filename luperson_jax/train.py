@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from data_pipeline import interruption
+from data_pipeline import interruption, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
 from data_pipeline.loader import Loader, LoaderOptions
@@ -360,7 +360,7 @@ def _train_epoch(
                 _save(checkpoints, state)
                 stop.check()
         for path, reason in sorted(loader.skipped.items()):
-            reporter.say(f"skipped {path}: {reason}")
+            reporter.say(f"skipped {terminal.visible_name(path)}: {reason}")
         if loader.skipped:
             count = float(len(loader.skipped))
             reporter.write(int(state.step), {"data/skipped_images": count})

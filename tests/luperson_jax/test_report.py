@@ -45,6 +45,13 @@ def test_only_every_nth_step_and_the_last_are_written(tmp_path):
     assert [line["step"] for line in lines_of(tmp_path)] == [2, 4, 5]
 
 
+def test_names_are_said_as_they_are(tmp_path, capsys):
+    reporter = report.Reporter(tmp_path, total_steps=1, log_every=1)
+    reporter.say("skipped a[/b].jpg [link=x] :cat: \x1b[2J")
+    reporter.close()
+    assert capsys.readouterr().out == "skipped a[/b].jpg [link=x] :cat: \\x1b[2J\n"
+
+
 def test_figures_of_a_ranking_count_ranks_from_one():
     cmc = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     one = np.ones(1)
