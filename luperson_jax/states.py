@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from data_pipeline.errors import shorten
+from data_pipeline.errors import InputError, shorten
 from data_pipeline.records import Table
 from luperson_jax import config, sharding, trees
 from luperson_jax.augment import recipes
@@ -33,6 +33,42 @@ def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
         mask=jnp.ones(1, bool),
     )
     return task.init(jax.random.key(recipe.train.seed), example, table)
+
+
+def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple[Tree, Tree]:
+    """Shapes of `params` and `extra` at step 0. The loss of a batch is traced with them, so that
+    settings that do not fit each other are told before anything is computed or written.
+
+    Raises:
+        InputError: the loss cannot be computed with these settings.
+    """
+    num = recipe.data.batch_size
+    fields = {
+        name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
+    }
+    batch = Batch(
+        images=jax.ShapeDtypeStruct((num, 1, *recipe.data.canvas, 3), jnp.uint8),
+        size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
+        mask=jax.ShapeDtypeStruct((num,), bool),
+        **fields,
+    )
+
+    def loss(batch: Batch) -> tuple[Tree, Tree]:
+        params, extra = init(task, recipe, table)
+        task.loss(params, extra, batch, jax.random.key(0), jnp.zeros((), jnp.int32))
+        return params, extra
+
+    try:
+        with jax.set_mesh(mesh):
+            return jax.eval_shape(loss, batch)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"no step can be made with these settings: {reason} Given were "
+            f"data.batch_size={num}, model.bn_group_size={recipe.model.bn_group_size}, "
+            f"data.canvas={recipe.data.canvas}, data.size={recipe.data.size}, "
+            f"model.width={recipe.model.width}, augment.recipe={recipe.augment.recipe!r}"
+        ) from error
 
 
 def begin(

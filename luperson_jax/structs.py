@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipeline.records import Table
+from data_pipeline.records import UNLABELLED, Table
 
 Tree = Any
 """A nested dict of arrays."""
@@ -72,7 +72,10 @@ class EpochPlan:
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSet:
-    """Features on the host: features [N, D] float32, pid [N], camera [N], key [N] (path)."""
+    """Features on the host: features [N, D] float32, pid [N], camera [N], key [N] (path).
+
+    The identity -1 is nobody's: of an unknown person, or of a detection that shows none.
+    """
 
     features: np.ndarray
     pid: np.ndarray
@@ -83,6 +86,11 @@ class EmbeddingSet:
         """The given rows, in the given order."""
         keys = tuple(self.key[row] for row in rows)
         return EmbeddingSet(self.features[rows], self.pid[rows], self.camera[rows], keys)
+
+    def known(self) -> "EmbeddingSet":
+        """The rows whose identity is known: the set itself where all are, else a copy of them."""
+        rows = np.flatnonzero(self.pid != UNLABELLED)
+        return self if len(rows) == len(self.pid) else self.take(rows)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,7 +153,7 @@ def build(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> Run:
     if recipe.eval.weights == "average" and not recipe.train.average:
         raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
     evaluation = evaluate.Evaluation.build(recipe, task, mesh)
-    shapes = jax.eval_shape(functools.partial(states.init, task, recipe, table))
+    shapes = states.shapes(task, recipe, table, mesh)
     optimizer, schedule = optim.build(
         recipe.optim, shapes[0], epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
     )

@@ -15,7 +15,10 @@ def written_out(
     removal: str = "same_identity_and_camera",
     junk: np.ndarray | None = None,
 ) -> RankingReport:
-    """One query after the other, from the whole matrix."""
+    """One query after the other, from the whole matrix. Without `junk` the identity -1 is
+    nobody's: not to be seen in the gallery, and no match of a query."""
+    nobody = -1 if junk is None else None
+    junk = gallery_pid == -1 if junk is None else junk
     ap, trapezoid, inp, first = [], [], [], []
     for row, pid, camera in zip(distance, query_pid, query_camera, strict=True):
         removed = {
@@ -23,11 +26,10 @@ def written_out(
             "same_camera": gallery_camera == camera,
             "nothing": np.zeros(len(row), bool),
         }[removal]
-        if junk is not None:
-            removed = removed | junk
+        removed = removed | junk
         order = np.argsort(row, kind="stable")
         kept = order[~removed[order]]
-        hits = gallery_pid[kept] == pid
+        hits = (gallery_pid[kept] == pid) & (pid != nobody)
         ranks = np.flatnonzero(hits) + 1
         for values in (ap, trapezoid, inp):
             values.append(np.nan)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
 from luperson_jax import embeddings
 from luperson_jax.commands import output
 from luperson_jax.retrieval import calibration
@@ -41,13 +42,18 @@ def run(options: argparse.Namespace) -> None:
 
 def _read(path: str, left_out: list[int]) -> EmbeddingSet:
     one = embeddings.read(path, labelled=True)
+    left_out = sorted({UNLABELLED, *left_out})
     rows = np.flatnonzero(~np.isin(one.pid, left_out))
     if not len(rows):
         raise InputError(
             f"every identity of {path} is among those to leave out: {left_out}; give others with "
             "--leave-out"
         )
-    return one if len(rows) == len(one.pid) else one.take(rows)
+    if len(rows) == len(one.pid):
+        return one
+    num = len(one.pid) - len(rows)
+    output.say(f"left aside: {num} rows of {path} with identity {' or '.join(map(str, left_out))}")
+    return one.take(rows)
 
 
 def _lines(found: Calibration, options: argparse.Namespace) -> list[str]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
 from luperson_jax import embeddings
 from luperson_jax.commands import output
 from luperson_jax.report import all_ranking_values, ranking_table, ranking_values
-from luperson_jax.retrieval import expansion, protocols, ranking
+from luperson_jax.retrieval import expansion, inputs, protocols, ranking
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def rank_and_publish(
     options: argparse.Namespace,
     facts: Mapping[str, Any],
 ) -> None:
-    """Ranks, prints the figures and writes what is asked for.
+    """Ranks, prints the figures and writes what is asked for. Rows of nobody known (identity -1)
+    are left aside on both sides, and their number is said.
 
     Args:
         title: above the figures.
@@ -57,12 +59,41 @@ def rank_and_publish(
     Raises:
         InputError: sets that cannot be compared, or no query with a match.
     """
+    inputs.check_pair(query.features, [one.features for one in galleries], options.metric)
+    query, galleries, left_aside = without_nobody(query, galleries)
+    facts = {**facts, "left_aside": left_aside}
     if options.expand:
         query, galleries = _expanded(query, embeddings.join(galleries), options.expand)
     if _follows_market(options):
         publish(title, query, galleries, rank(query, galleries, options), options, facts)
     else:
         _by_protocol(title, query, embeddings.join(galleries), options, facts)
+
+
+def without_nobody(
+    query: EmbeddingSet, galleries: Sequence[EmbeddingSet]
+) -> tuple[EmbeddingSet, list[EmbeddingSet], dict[str, int]]:
+    """The rows of identities, and how many others were left aside; says so where there are any.
+
+    Raises:
+        InputError: no row is left on a side.
+    """
+    parts = [one.known() for one in galleries]
+    known = query.known()
+    gallery = sum(len(one.pid) for one in galleries), sum(len(one.pid) for one in parts)
+    if not (len(known.pid) and gallery[1]):
+        side = "gallery" if len(known.pid) else "query"
+        raise InputError(
+            f"every identity of the {side} is {UNLABELLED}, which stands for nobody known; save "
+            "the identities with the features"
+        )
+    left = {"query": len(query.pid) - len(known.pid), "gallery": gallery[0] - gallery[1]}
+    if any(left.values()):
+        output.say(
+            f"left aside: {left['query']} rows of the query and {left['gallery']} of the gallery "
+            f"with identity {UNLABELLED}, which is nobody's"
+        )
+    return known, [one for one in parts if len(one.pid)], left
 
 
 def _by_protocol(

@@ -30,11 +30,7 @@ def run(options: argparse.Namespace) -> None:
     output.check_suffix(options.out, "--out", ".png", ".html")
     query, gallery = _sets(options)
     known = all(np.any(one.pid != UNLABELLED) for one in (query, gallery))
-    removal = "same_identity_and_camera" if known and not options.keep_same_camera else "nothing"
-    rows = ranked.reranked(query, [gallery], options).rows if options.rerank else None
-    top = ranking.top_matches(
-        query, gallery, k=options.top, metric=options.metric, distances=rows, removal=removal
-    )
+    top = _top(query, gallery, options, passing_over=known and not options.keep_same_camera)
     output.say(*_lines(query, gallery, top))
     if options.json:
         output.write_json(options.json, {"queries": _values(query, gallery, top, known)})
@@ -43,6 +39,32 @@ def run(options: argparse.Namespace) -> None:
         if len(lists) > MAX_DRAWN:
             output.say(f"{options.out} shows the first {MAX_DRAWN} of {len(lists)} queries")
         _draw(lists[:MAX_DRAWN], pathlib.Path(options.out), options.metric)
+
+
+def _top(
+    query: EmbeddingSet, gallery: EmbeddingSet, options: argparse.Namespace, *, passing_over: bool
+) -> ranking.TopMatches:
+    """The lists; rows are those of the whole gallery, also where some of it is passed over."""
+    kept = np.arange(len(gallery.pid))
+    if passing_over:
+        kept = np.flatnonzero(gallery.pid != UNLABELLED)
+        if len(kept) < len(gallery.pid):
+            num = len(gallery.pid) - len(kept)
+            output.say(
+                f"left aside: {num} rows of the gallery with identity {UNLABELLED}, which is "
+                "nobody's; --keep-same-camera shows all"
+            )
+            gallery = gallery.take(kept)
+    top = ranking.top_matches(
+        query,
+        gallery,
+        k=options.top,
+        metric=options.metric,
+        distances=ranked.reranked(query, [gallery], options).rows if options.rerank else None,
+        removal="same_identity_and_camera" if passing_over else "nothing",
+        junk=None if passing_over else np.zeros(len(kept), bool),
+    )
+    return top._replace(rows=np.where(top.rows >= 0, kept[top.rows], -1))
 
 
 def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
@@ -76,6 +98,10 @@ def _name(one: EmbeddingSet, row: int) -> str:
     return one.key[row] or f"row {row}"
 
 
+def _is_known(one: EmbeddingSet, row: int) -> bool:
+    return bool(one.pid[row] != UNLABELLED)
+
+
 def _found(top: ranking.TopMatches, number: int) -> list[tuple[int, float, bool]]:
     """Gallery row, distance and correctness of a query's list, without empty places."""
     columns = (column[number].tolist() for column in top)
@@ -99,7 +125,7 @@ def _values(
     for number in range(len(query.pid)):
         matches = [
             {"rank": rank, "distance": distance, "key": gallery.key[row], "row": row}
-            | ({"same_identity": correct} if known else {})
+            | ({"same_identity": correct} if known and _is_known(query, number) else {})
             for rank, (row, distance, correct) in enumerate(_found(top, number), 1)
         ]
         values.append({"key": query.key[number], "row": number, "matches": matches})
@@ -115,8 +141,9 @@ def _shown(
         shown = [Shown(query.key[number], _caption("query", query, number), None, about)]
         for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
             caption = _caption(f"{rank}: {distance:.3f}", gallery, row)
+            right = correct if known and _is_known(query, number) else None
             about = plots.known(gallery, row)
-            shown.append(Shown(gallery.key[row], caption, correct if known else None, about))
+            shown.append(Shown(gallery.key[row], caption, right, about))
         lists.append(shown)
     return lists
 

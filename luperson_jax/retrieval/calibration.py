@@ -98,7 +98,8 @@ def calibrate(
 
     Args:
         query: the Q queries, or the one set.
-        gallery: the gallery, or several; None pairs `query` with itself.
+        gallery: the gallery, or several; None pairs `query` with itself. Rows of nobody known
+            (identity -1) are left aside on both sides.
         false_accepts: wanted share of accepted pairs among those of different people, 0..1.
         metric: "cosine" or "euclidean".
         rule: which pairs count, a key of `verification.RULES`.
@@ -112,6 +113,7 @@ def calibrate(
     for name, share in (("false accepts", false_accepts), ("the confidence", confidence)):
         if not 0 < share < 1:
             raise InputError(f"{name} are to be {share}; expected a share between 0 and 1")
+    query, gallery = verification.known_sets(query, gallery, metric)
     roc = verification.curve(verification.count_pairs(query, gallery, metric=metric, rule=rule))
     place = verification.place_of_fpr(roc, false_accepts)
     features, labels = verification.prepare(query, gallery, metric, rule)

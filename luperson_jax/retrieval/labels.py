@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
 from luperson_jax.retrieval import inputs
 
 REMOVALS = ("same_identity_and_camera", "nothing", "same_camera")
@@ -51,6 +52,9 @@ def make_labels(
 ) -> Labels:
     """Numbers identities and finds the matches of every query.
 
+    The identity -1 is nobody's. A gallery row of it is junk, which no query sees, and a query of it
+    has no match and nothing removed. Where nobody in the gallery is known, no row of it is junk.
+
     Args:
         query_pid: [Q] identities, any integers.
         query_camera: [Q] cameras, any integers.
@@ -58,7 +62,8 @@ def make_labels(
         gallery_camera: [N].
         sizes: Q and N as the features have them; by default those of the identities.
         removal: one of `REMOVALS`.
-        junk: [N] bool, True for gallery rows that no query sees.
+        junk: [N] bool, True for gallery rows that no query sees. With it no identity is special,
+            not even -1.
 
     Raises:
         InputError: columns that do not fit the features, or an unknown removal.
@@ -75,14 +80,19 @@ def make_labels(
         )
     pid, camera = _number(query_pid, gallery_pid), _number(query_camera, gallery_camera)
     query_group, gallery_group = np.split(_groups(pid, camera, removal), [num_queries])
+    nobody = np.zeros(num_queries, bool)
+    if junk is None:
+        nobody, junk = query_pid == UNLABELLED, gallery_pid == UNLABELLED
+        junk &= not junk.all()
     if removal == "nothing":
         query_group = np.full_like(query_group, NO_GROUP)
-    if junk is not None:
-        gallery_group = np.where(junk, np.int32(NOBODYS), gallery_group)
+    elif removal == "same_identity_and_camera":
+        query_group = np.where(nobody, np.int32(NO_GROUP), query_group)
+    gallery_group = np.where(junk, np.int32(NOBODYS), gallery_group)
     identity, gallery_identity = np.split(pid, [num_queries])
     query_of, rows = _same_identity(identity, gallery_identity)
     group = gallery_group[rows]
-    seen = (group != query_group[query_of]) & (group != NOBODYS)
+    seen = (group != query_group[query_of]) & (group != NOBODYS) & ~nobody[query_of]
     counts = np.bincount(query_of[seen], minlength=num_queries)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return Labels(identity, query_group, gallery_group, offsets, rows[seen].astype(np.int32))

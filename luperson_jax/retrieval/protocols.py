@@ -30,7 +30,6 @@ class Protocol:
 
     Attributes:
         removal: gallery images that a query does not see; see `labels.REMOVALS`.
-        junk_pid: identities of gallery images that no query sees.
         draw: what is drawn at random, `repeats` times. "nothing"; "gallery": one image of each
             identity is the gallery, and the CMC is the mean over the draws, while mAP and mINP are
             those of the whole gallery (single gallery shot); "division": one image of each identity
@@ -43,7 +42,6 @@ class Protocol:
     """
 
     removal: str = "same_identity_and_camera"
-    junk_pid: tuple[int, ...] = ()
     draw: str = "nothing"
     repeats: int = 1
     both_directions: bool = False
@@ -62,9 +60,9 @@ PROTOCOLS = {
     "cuhk03_classic": Protocol(draw="gallery", repeats=10),
     # Zheng et al., "MARS: A Video Benchmark for Large-Scale Person Re-Identification", 2016. The
     # queries are in the gallery, where the rule removes them: own identity, own camera.
-    "mars": Protocol(junk_pid=(-1,), trapezoid=True),
+    "mars": Protocol(trapezoid=True),
     # As most programs in PyTorch have it, with the queries not in the gallery.
-    "mars_pytorch": Protocol(junk_pid=(-1,)),
+    "mars_pytorch": MARKET,
     # One tracklet of each person in each camera; from the first to the second.
     "prid2011": Protocol("nothing"),
     "ilids_vid": Protocol("nothing", both_directions=True),
@@ -104,7 +102,7 @@ def evaluate(
     max_rank: int = 50,
     seed: int = 0,
 ) -> Result:
-    """Ranks by a protocol.
+    """Ranks by a protocol. Rows of nobody known (identity -1) are left aside on both sides.
 
     Args:
         query: the Q queries.
@@ -121,6 +119,7 @@ def evaluate(
         InputError: as `ranking.rank`.
     """
     measures.check_max_rank(max_rank)
+    query, gallery = query.known(), gallery.known()
     if protocol.draw == "division":
         return _divided(query, gallery, protocol, metric, max_rank, seed)
     result = _one_direction(query, gallery, protocol, metric, max_rank, seed)
@@ -237,9 +236,8 @@ def _one_direction(
     inputs.check_pair(query.features, gallery.features, metric)
     sides = tiles.HostRows(query.features), tiles.HostRows(gallery.features)
     columns = query.pid, query.camera, gallery.pid, gallery.camera
-    junk = np.isin(gallery.pid, protocol.junk_pid)
     sizes = (len(sides[0]), len(sides[1]))
-    labels = make_labels(*columns, sizes=sizes, removal=protocol.removal, junk=junk)
+    labels = make_labels(*columns, sizes=sizes, removal=protocol.removal)
     measures.check_any_match(labels.num_matches)
 
     def ranks_of(labels: Labels) -> np.ndarray:

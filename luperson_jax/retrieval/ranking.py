@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
 from luperson_jax import sharding
 from luperson_jax.retrieval import counting, inputs, measures, tiles
 from luperson_jax.retrieval.labels import make_labels
@@ -33,7 +34,7 @@ class TopMatches(NamedTuple):
 
     Attributes:
         rows: [Q, k] int32 row of the gallery; -1 past the last image that may be shown.
-        correct: [Q, k] bool, the identity is that of the query.
+        correct: [Q, k] bool, the identity is known and that of the query.
         distance: [Q, k] float32; inf where the row is -1.
     """
 
@@ -60,9 +61,9 @@ def rank(
 ) -> RankingReport:
     """Ranks the gallery for every query and reports mAP, mINP and CMC.
 
-    A query without a match among the images that are not removed is left out of the averages. No
-    identity is special here, not even -1: junk images are the data set's to drop, or are named by
-    `junk`.
+    A query without a match among the images that are not removed is left out of the averages. So is
+    a query of nobody known (identity -1); a gallery image of nobody known is junk, which no query
+    sees, unless `junk` says otherwise.
 
     Args:
         query: [Q, D] features; not necessarily normalized, perhaps memory-mapped.
@@ -75,7 +76,8 @@ def rank(
         max_rank: length of the CMC; may exceed N.
         removal: gallery images that a query does not see: "same_identity_and_camera", "nothing", or
             "same_camera", whatever they show (separate camera sets).
-        junk: [N] bool, True for gallery images that no query sees.
+        junk: [N] bool, True for gallery images that no query sees; by default those of identity
+            -1. Where it is given, no identity is special, not even -1.
         count_unmatched: whether a query without a match counts in the averages, as 0.
         tile: queries and gallery rows that a device compares at once; by default what suits it.
         mesh: devices that share the gallery; by default all of this process.
@@ -235,6 +237,7 @@ def top_matches(
     metric: str = "cosine",
     distances: Distances | None = None,
     removal: str = "same_identity_and_camera",
+    junk: np.ndarray | None = None,
     tile: TileShape | None = None,
     mesh: Mesh | None = None,
 ) -> TopMatches:
@@ -247,6 +250,7 @@ def top_matches(
         metric: "cosine" or "euclidean".
         distances: as in `rank_rows`; the features do not matter then.
         removal: as `rank`.
+        junk: as `rank`; where nobody in the gallery is known, none of it is by default.
         tile: as `rank`.
         mesh: as `rank`.
 
@@ -261,7 +265,7 @@ def top_matches(
     inputs.check_pair(query.features, gallery.features, metric)
     sides = tiles.HostRows(query.features), tiles.HostRows(gallery.features)
     columns = query.pid, query.camera, gallery.pid, gallery.camera
-    labels = make_labels(*columns, sizes=(len(sides[0]), len(sides[1])), removal=removal)
+    labels = make_labels(*columns, sizes=(len(sides[0]), len(sides[1])), removal=removal, junk=junk)
     plan = Plan.of_queries(labels, tile, mesh)
     shown = min(k, plan.num_gallery)
     if distances is None:
@@ -272,7 +276,8 @@ def top_matches(
     distance = np.full((len(query.pid), k), np.inf, np.float32)
     for block, near in zip(plan.blocks, found, strict=True):
         rows[block, :shown], distance[block, :shown] = _join_devices(near, plan, block)
-    correct = (rows >= 0) & (gallery.pid[rows] == query.pid[:, None])
+    same = (gallery.pid[rows] == query.pid[:, None]) & (query.pid[:, None] != UNLABELLED)
+    correct = (rows >= 0) & same
     return TopMatches(rows, correct, distance)
 
 

@@ -38,6 +38,10 @@ CPU_TILE = TileShape(128, 1024)
 ACCELERATOR_TILE = TileShape(1024, 4096)
 """16 MB of distances: enough work for each call to hide the time of calling."""
 
+SHORT, LENGTHEN = 2.0**-39, 2.0**90
+"""Rows whose numbers are all below the first are multiplied by the second: the smallest normal
+float32, 2^-126, then is 2^-36, well above where `l2_normalize` stops at 1e-12."""
+
 
 class Prepared(NamedTuple):
     """A block of features on the devices, ready to be compared.
@@ -127,6 +131,17 @@ def gallery_blocks(
         yield start, prepare(block, metric=metric, mesh=mesh, over=ROWS)
 
 
+def unit_rows(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Rows of length 1 in float32, whatever their length; a row of zeros stays zero.
+
+    The squares of numbers below 1e-19 vanish in float32, so short rows are lengthened before. The
+    factor is a power of two, which rounds nothing.
+    """
+    rows = rows.astype(jnp.float32)
+    largest = jnp.max(jnp.abs(rows), axis=1, keepdims=True)
+    return l2_normalize(rows * jnp.where(largest < SHORT, LENGTHEN, 1.0).astype(jnp.float32))
+
+
 @functools.partial(jax.jit, static_argnames=("metric", "mesh", "over"))
 def prepare(
     block: Float[Array, "n d"], *, metric: str, mesh: Mesh, over: PartitionSpec
@@ -141,7 +156,7 @@ def prepare(
     """
 
     def local(rows: Float[Array, "n d"]) -> Prepared:
-        rows = l2_normalize(rows) if metric == "cosine" else rows.astype(jnp.float32)
+        rows = unit_rows(rows) if metric == "cosine" else rows.astype(jnp.float32)
         return Prepared(rows, jnp.sum(jnp.square(rows), axis=1))
 
     return jax.shard_map(local, mesh=mesh, in_specs=over, out_specs=over)(block)

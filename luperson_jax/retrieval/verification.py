@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from data_pipeline.errors import InputError
+from data_pipeline.records import UNLABELLED
 from luperson_jax.retrieval import inputs, tiles
 from luperson_jax.structs import EmbeddingSet
 
@@ -122,7 +123,7 @@ def count_pairs(
 ) -> PairCounts:
     """Distances of all pairs of two sets, or within one, counted.
 
-    As for the ranking, no identity is special, not even -1.
+    As for the ranking, rows of nobody known (identity -1) make no pair.
 
     Args:
         query: the Q queries, or the one set.
@@ -137,6 +138,7 @@ def count_pairs(
     Raises:
         InputError: wrong features or labels, an unknown rule, or no pair of either kind.
     """
+    query, gallery = known_sets(query, gallery, metric)
     features, labels = prepare(query, gallery, metric, rule)
     found = distances(query, features, metric, labels.within)
     if len(labels.query_pid) * len(labels.gallery_pid) <= EXACT_PAIRS:
@@ -171,6 +173,15 @@ def count_distances(
             f"distances have shape {distance.shape}; expected a row for each of the "
             f"{len(query_pid)} queries and a column for each of {len(gallery_pid)} gallery images"
         )
+    rows, columns = (
+        np.flatnonzero(query_pid != UNLABELLED),
+        np.flatnonzero(gallery_pid != UNLABELLED),
+    )
+    if len(rows) < len(query_pid) or len(columns) < len(gallery_pid):
+        distance = distance[np.ix_(rows, columns)]
+        query, gallery = (query_pid, query_camera), (gallery_pid, gallery_camera)
+        sides = [one[rows] for one in query] + [one[columns] for one in gallery]
+        labels = _labels(*sides, rule, False)
     whole = (np.arange(len(distance)), 0, distance.astype(np.float32))
     return _exactly(iter([whole]), labels)
 
@@ -206,6 +217,24 @@ def tpr_at_fpr(roc: Curve, fpr: float) -> float:
     """The highest true positive rate at a false positive rate of at most `fpr`; nothing is
     interpolated."""
     return float(roc.tpr[place_of_fpr(roc, fpr)])
+
+
+def known_sets(
+    query: EmbeddingSet, gallery: Gallery | None, metric: str
+) -> tuple[EmbeddingSet, list[EmbeddingSet] | None]:
+    """The rows of both sides whose identity is known; features are checked before, so that a
+    message names the row that the caller knows.
+
+    Raises:
+        InputError: as `count_pairs`, or nobody is known on a side.
+    """
+    parts = [gallery] if isinstance(gallery, EmbeddingSet) else list(gallery or [])
+    inputs.check_pair(query.features, [one.features for one in parts or [query]], metric)
+    kept = [one for part in parts if len((one := part.known()).pid)]
+    known = query.known()
+    if not len(known.pid) or (parts and not kept):
+        raise InputError(f"every identity of a side is {UNLABELLED}, which is nobody's")
+    return known, kept or None
 
 
 def prepare(

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import Table
@@ -230,6 +231,7 @@ def _check(recipe: Recipe, table: Table | None) -> None:
             f"training with identities needs at least 2 of them, the table of "
             f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
         )
+    _check_pairs(recipe, table)
     if min(options.margin, options.embedding_dim) < 0 or not 0 <= options.label_smoothing < 1:
         raise InputError(
             f"task.margin={options.margin} and task.embedding_dim={options.embedding_dim} must "
@@ -242,6 +244,31 @@ def _check(recipe: Recipe, table: Table | None) -> None:
         )
     if options.network == "mgn" and not options.embedding_dim:
         raise InputError("MGN reduces every head; task.embedding_dim=0 must be positive (256)")
+
+
+def _check_pairs(recipe: Recipe, table: Table | None) -> None:
+    """Raises InputError where the batches cannot hold the pairs that a loss compares."""
+    options, data = recipe.task, recipe.data
+    weights = f"task.triplet_weight={options.triplet_weight:g}"
+    if options.circle_weight:
+        weights += f" and task.circle_weight={options.circle_weight:g}"
+    if table is None or not (options.triplet_weight or options.circle_weight):
+        return
+    if data.sampler != "shuffled" and data.batch_size == data.num_instances:
+        raise InputError(
+            f"data.batch_size={data.batch_size} with data.num_instances={data.num_instances} puts "
+            f"one identity into a batch, and {weights} compares it with others: no negative would "
+            f"ever be seen. Raise data.batch_size to at least {2 * data.num_instances}, or set the "
+            "weights to 0"
+        )
+    alone = len(np.unique(table.pid)) == len(table)
+    if alone or (data.sampler != "shuffled" and data.num_instances == 1):
+        reason = "every identity has one training image" if alone else "data.num_instances=1"
+        raise InputError(
+            f"{reason}: no batch would hold two images of a person, and {weights} compares such "
+            "pairs. Use data.sampler=pk with data.num_instances of 2 or more, or data with several "
+            "images of a person, or set the weights to 0"
+        )
 
 
 def _make_network(recipe: Recipe) -> models.MGN | models.ReidNet:

@@ -117,3 +117,26 @@ def test_one_person_is_not_enough(labelled_world):
     table = make_table([(f"{i}.jpg", 0, 0, -1) for i in range(32)])
     with pytest.raises(InputError, match="at least 2"):
         tasks.TASKS["identify"].build(recipe, table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "images", "message"),
+    [
+        ({"data__num_instances": 16}, 32, "one identity into a batch.*at least 32"),
+        (
+            {"data__num_instances": 16, "data__sampler": "pk_camera", "task__circle_weight": 0.1},
+            32,
+            "task.circle_weight=0.1 compares",
+        ),
+        ({"data__num_instances": 1}, 32, "num_instances=1: no batch would hold two images"),
+        ({"data__sampler": "shuffled"}, 1, "every identity has one training image"),
+    ],
+)
+def test_batches_without_a_pair_to_compare_are_refused(changes, images, message):
+    table = make_table([(f"{i}.jpg", i // images, 0, -1) for i in range(64)])
+    task = tasks.TASKS["identify"]
+    with pytest.raises(InputError, match=message):
+        task.build(tiny("identify", "/data", **changes), table)
+    no_pairs = {"task__triplet_weight": 0.0, "task__circle_weight": 0.0}
+    task.build(tiny("identify", "/data", **{**changes, **no_pairs}), table)
+    task.build(tiny("identify", "/data", **changes), None)

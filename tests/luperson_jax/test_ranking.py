@@ -1,10 +1,12 @@
 import dataclasses
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
+from luperson_jax.losses import contrastive
 from luperson_jax.retrieval import counting, inputs, plans, ranking, tiles
 from luperson_jax.structs import EmbeddingSet
 from tests.ranking_twin import assert_same_report, written_out
@@ -124,7 +126,7 @@ def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
 
 def test_names_of_identities_and_cameras_do_not_matter():
     distance, labels = np.random.default_rng(6).random((30, 90)), _labels(6)
-    renamed = [column * 10**12 - 5 for column in labels]
+    renamed = [np.where(column < 0, column, column * 10**12 + 5) for column in labels]
     assert_same_report(
         ranking.rank_distances(distance, *renamed), ranking.rank_distances(distance, *labels)
     )
@@ -163,11 +165,31 @@ def test_queries_without_match_are_counted_and_left_out():
     np.testing.assert_array_equal(report.cmc, 1)
 
 
-def test_minus_one_is_an_identity_like_any_other():
-    minus = ranking.rank_distances(
-        np.array([[0.0, 1.0]]), *(np.array(x) for x in ([-1], [0], [5, -1], [0, 1]))
-    )
-    assert minus.mAP == 0.5
+def test_nobody_is_no_match_and_stands_before_none():
+    distance = np.array([[0.0, 0.1, 1.0], [0.3, 0.0, 0.2]])
+    columns = [np.array(x) for x in ([5, -1], [0, 0], [-1, -1, 5], [0, 1, 1])]
+    report = ranking.rank_distances(distance, *columns)
+    assert (report.mAP, report.num_valid_queries, report.num_queries) == (1, 1, 2)
+    np.testing.assert_array_equal(report.ap, [1, np.nan])
+    # Junk that is named takes the place of that rule.
+    named = ranking.rank_distances(distance, *columns, junk=np.array([False, True, False]))
+    np.testing.assert_allclose(named.ap, [1 / 2, np.nan])
+    features = np.eye(3, dtype=np.float32)
+    sets = [
+        EmbeddingSet(features[: len(p)], p, c, ("",) * len(p))
+        for p, c in (columns[:2], columns[2:])
+    ]
+    top = ranking.top_matches(*sets, k=3)
+    np.testing.assert_array_equal(top.rows, [[2, -1, -1]] * 2)
+    np.testing.assert_array_equal(top.correct, [[True, False, False], [False] * 3])
+
+
+def test_where_nobody_is_known_everything_is_shown_and_nothing_is_right():
+    features, nobody = np.eye(3, dtype=np.float32), np.full(3, -1)
+    one = EmbeddingSet(features, nobody, nobody, ("",) * 3)
+    top = ranking.top_matches(one, one, k=3)
+    np.testing.assert_array_equal(np.sort(top.rows, axis=1), [[0, 1, 2]] * 3)
+    assert not top.correct.any()
 
 
 def test_distances_that_differ_in_the_last_bit_are_no_tie():
@@ -175,6 +197,29 @@ def test_distances_that_differ_in_the_last_bit_are_no_tie():
     distance = np.array([[np.nextafter(near, np.float32(1)), near]])
     labels = (np.array([1]), np.array([1]), np.array([2, 1]), np.array([1, 2]))
     assert ranking.rank_distances(distance, *labels).mAP == 1
+
+
+@pytest.mark.parametrize("power", [-120, -100, -64, -45, -39, 0, 40])
+def test_the_length_of_features_does_not_change_their_cosine(power):
+    query, gallery = _sets(16)
+    whole = np.round(8 * gallery.features) / 8 + 1 / 16  # no number far smaller than the others
+    near, far = (
+        dataclasses.replace(gallery, features=whole * np.float32(2.0**p)) for p in (0, power)
+    )
+    assert far.features.dtype == np.float32
+    expected, found = (ranking.top_matches(query, one, k=5) for one in (near, far))
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_allclose(found.distance, expected.distance, atol=1e-6)
+    smallest = np.full((1, 4), np.finfo(np.float32).tiny)
+    np.testing.assert_allclose(tiles.unit_rows(jnp.asarray(smallest)), 0.5, rtol=1e-6)
+
+
+def test_ordinary_rows_are_normalized_to_the_same_bits_and_zeros_stay():
+    rows = np.random.default_rng(1).standard_normal((9, 5)).astype(np.float32)
+    rows[3] = 0
+    found = np.asarray(tiles.unit_rows(jnp.asarray(rows)))
+    np.testing.assert_array_equal(found, np.asarray(contrastive.l2_normalize(jnp.asarray(rows))))
+    np.testing.assert_array_equal(found[3], 0)
 
 
 # Ranked lists
@@ -190,6 +235,7 @@ def test_top_matches_are_the_head_of_the_ranking(metric):
     for i, row in enumerate(distance):
         order = np.argsort(row, kind="stable")
         own = (gallery.pid[order] == query.pid[i]) & (gallery.camera[order] == query.camera[i])
+        own |= gallery.pid[order] == -1
         kept, num_removed = order[~own], own.sum()
         padded = np.pad(kept, (0, num_removed), constant_values=-1)
         np.testing.assert_array_equal(top.rows[i], padded)
@@ -291,16 +337,15 @@ def test_golden_500_by_2000(golden, prefix, metric):
     stored = np.load(golden / "rank_fastreid_500x2000.npz")
     query = [stored[name] for name in ("q_feat", "q_ids", "q_cams")]
     gallery = [stored[name] for name in ("g_feat", "g_ids", "g_cams")]
-    report = ranking.rank(*query, *gallery, metric=metric)
+    nothing = np.zeros(len(stored["g_ids"]), bool)  # is junk to that evaluator
+    report = ranking.rank(*query, *gallery, metric=metric, junk=nothing)
     _assert_golden(report, stored, prefix)
     np.testing.assert_array_equal(~np.isnan(report.ap), stored["valid_query"])
     np.testing.assert_allclose(
         report.ap[stored["valid_query"]], stored[f"{prefix}ap_valid"], rtol=0, atol=1e-5
     )
     if metric == "cosine":
-        kept = stored["g_ids"] != -1
-        report = ranking.rank(*query, *(column[kept] for column in gallery))
-        _assert_golden(report, stored, "cos_nojunk_")
+        _assert_golden(ranking.rank(*query, *gallery), stored, "cos_nojunk_")
 
 
 @pytest.mark.parametrize("junk", ["all_", "nojunk_"])
@@ -308,9 +353,8 @@ def test_golden_market_protocol_at_full_size(golden, junk):
     stored = np.load(golden / "market1501_protocol_synthetic.npz")
     query = [stored[f"q_{name}"] for name in ("feat_f16", "ids", "cams")]
     gallery = [stored[f"g_{name}"] for name in ("feat_f16", "ids", "cams")]
-    if junk == "nojunk_":
-        gallery = [column[stored["g_ids"] != -1] for column in gallery]
-    _assert_golden(ranking.rank(*query, *gallery), stored, junk)
+    named = np.zeros(len(stored["g_ids"]), bool) if junk == "all_" else None
+    _assert_golden(ranking.rank(*query, *gallery, junk=named), stored, junk)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +370,8 @@ def test_golden_market_protocol_at_full_size(golden, junk):
 def test_golden_edge_cases(golden, case, law):
     stored = np.load(golden / "rank_edge_cases.npz")
     names = ("dist", "q_ids", "q_cams", "g_ids", "g_cams")
-    report = ranking.rank_distances(*(stored[f"{case}__{name}"] for name in names))
+    nothing = np.zeros(len(stored[f"{case}__g_ids"]), bool)  # is junk to that evaluator
+    report = ranking.rank_distances(*(stored[f"{case}__{name}"] for name in names), junk=nothing)
     _assert_golden(report, stored, f"{case}__{law}__", 1e-9)
     assert report.cmc.shape == (50,)
     assert (np.diff(report.cmc) >= 0).all()

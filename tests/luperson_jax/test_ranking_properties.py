@@ -44,7 +44,7 @@ def problems(draw):
 
     query, gallery = embed(num_queries), embed(num_gallery)
     # One match at least: the last query in the gallery, before another camera.
-    query.pid[-1] = gallery.pid[-1]
+    query.pid[-1] = gallery.pid[-1] = 2
     query.camera[-1] = gallery.camera[-1] + 1
     return query, gallery
 

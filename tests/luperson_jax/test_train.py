@@ -129,6 +129,17 @@ def test_what_moves_with_every_batch_cannot_be_accumulated(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("method", ["moco", "identify"])
+def test_a_group_without_statistics_is_told_before_the_workdir_is_made(
+    method, tmp_path, labelled_world
+):
+    changes = {"data__dataset": "market1501", "model__bn_group_size": 1}
+    recipe = tiny(method, labelled_world, **changes)
+    with pytest.raises(InputError, match=r"one value per channel.*bn_group_size=1"):
+        train.run(recipe, str(tmp_path / "run"), tasks.TASKS[method])
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_few_pictures_for_a_batch_are_an_error(tmp_path, unlabelled_world):
     recipe = tiny("moco", unlabelled_world, data__batch_size=80, task__queue_size=80)
     with pytest.raises(InputError, match="64 training images, fewer than one batch"):

@@ -43,6 +43,7 @@ def listed(query, gallery, metric="cosine", rule="market"):
         for j in range(len(gallery.pid)):
             same, near = query.pid[i] == gallery.pid[j], query.camera[i] == gallery.camera[j]
             dropped = {"market": same and near, "across": near, "all": False}[rule]
+            dropped = dropped or -1 in (query.pid[i], gallery.pid[j])
             if not dropped and not (within and j <= i):
                 pairs.append((distance[i, j], same, i, j))
     values, same, one, other = (np.array(column) for column in zip(*pairs, strict=True))
@@ -106,9 +107,10 @@ def test_golden_roc_with_the_roles_exchanged(golden):
     takes the first of the points whose FPR is nearest to the wanted one."""
     stored = np.load(golden / "rank_edge_cases.npz")
     names = ("dist", "q_ids", "q_cams", "g_ids", "g_cams")
-    roc = verification.curve(
-        verification.count_distances(*(stored[f"roc__{name}"] for name in names))
-    )
+    # That evaluator takes -1 for an identity like any other: by another name it is one here.
+    columns = (stored[f"roc__{name}"] for name in names)
+    renamed = [np.where(one == -1, 10**6, one) for one in columns]
+    roc = verification.curve(verification.count_distances(*renamed))
     assert (roc.num_same, roc.num_different) == (stored["roc__npos"], stored["roc__nneg"])
     assert roc.auc == pytest.approx(float(stored["roc__auc"]), abs=1e-12)
     away_same, away_different = 1 - roc.tpr, 1 - roc.fpr
@@ -209,3 +211,20 @@ def test_wrong_input_is_named():
             verification.count_pairs(wrong, **options)
     with pytest.raises(InputError, match="expected a share between 0 and 1"):
         calibration.calibrate(QUERY, GALLERY, false_accepts=0.0)
+
+
+def test_nobody_makes_no_pair_and_no_identity():
+    junk = embedded(7, 9)
+    junk.pid[:] = -1
+    known = [QUERY.known(), GALLERY.known()]
+    expected = calibration.calibrate(*known, false_accepts=0.05, resamples=3)
+    found = calibration.calibrate(QUERY, [GALLERY, junk], false_accepts=0.05, resamples=3)
+    assert (found.num_identities, found.distance) == (7, expected.distance)
+    assert found.false_accepts == expected.false_accepts
+    columns = QUERY.pid, QUERY.camera, GALLERY.pid, GALLERY.camera
+    distance = np.random.default_rng(0).random((40, 75))
+    counts = verification.count_distances(distance, *columns, rule="all")
+    pairs = known[0].pid[:, None] == known[1].pid[None]
+    assert (counts.same.sum(), counts.different.sum()) == (pairs.sum(), (~pairs).sum())
+    with pytest.raises(InputError, match="every identity of a side is -1"):
+        verification.count_pairs(QUERY, junk)

@@ -33,9 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--leave-out",
         type=int,
         nargs="*",
-        default=[-1],
+        default=[],
         metavar="PID",
-        help="identities that stand for many people or none: -1 junk; in Market-1501 also 0",
+        help="identities that stand for many people, besides -1, which is nobody's and always left "
+        "aside; in Market-1501 the distractors 0",
     )
     parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals")
     parser.add_argument("--json", metavar="OUT", help="write the figures")

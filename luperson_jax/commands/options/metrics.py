@@ -2,7 +2,8 @@
 
 QUERY and GALLERY are .npz files with the arrays features [N, D], pid [N] and camera [N], from any
 program, or folders that `luperson evaluate --save-embeddings` wrote. A gallery image of the
-identity and the camera of a query does not count for it.
+identity and the camera of a query does not count for it. The identity -1 is nobody's: its rows are
+left aside on both sides, and their number is said.
 
 Example:
     luperson metrics --query query.npz --gallery gallery.npz --rerank --report page.html

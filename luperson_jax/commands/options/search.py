@@ -2,8 +2,8 @@
 
 QUERY and GALLERY are pictures (files, folders at any depth), which the network of a workdir embeds,
 or saved embeddings: .npz or a folder of `luperson embed`. Where identities and cameras are known on
-both sides, gallery pictures of the identity and camera of the query are passed over, as
-`luperson metrics` does, unless --keep-same-camera is given.
+both sides, gallery pictures of the identity and camera of the query, and those of nobody known
+(identity -1), are passed over, as `luperson metrics` does, unless --keep-same-camera is given.
 
 Example:
     luperson search query.jpg --gallery pictures/ --workdir runs/bot --out lists.html
