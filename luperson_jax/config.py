@@ -131,6 +131,7 @@ class EvalConfig:
     checkpoint: Literal["last", "best"] = "last"  # what --mode eval reads
     weights: Literal["online", "average"] = "online"  # average: that of train.average
     flip: bool = False  # mean of the features of a picture and of its mirror image
+    pool: Literal["auto", "mean", "max", "none"] = "auto"  # of frames; auto: mean of each tracklet
 
 
 @dataclasses.dataclass(frozen=True)

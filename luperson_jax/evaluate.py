@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,7 +16,16 @@ from data_pipeline import atomic, datasets, samplers
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader, LoaderOptions
 from data_pipeline.records import Splits, Table
-from luperson_jax import averaging, checkpoint, config, html_report, models, recipe_file, sharding
+from luperson_jax import (
+    averaging,
+    checkpoint,
+    config,
+    html_report,
+    models,
+    recipe_file,
+    sharding,
+    tracklets,
+)
 from luperson_jax.report import Figures, Reporter, all_ranking_values, ranking_table
 from luperson_jax.retrieval import measures, ranking
 from luperson_jax.retrieval.labels import make_labels
@@ -28,12 +38,14 @@ REPORT_FILE = "report.html"
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One evaluation: the embedded sets, their ranking and the step they belong to."""
+    """One evaluation: the embedded sets, their ranking, the step they belong to, and how frames
+    were pooled."""
 
     step: int
     query: EmbeddingSet
     gallery: EmbeddingSet
     ranking: RankingReport
+    pool: str = tracklets.FRAMES
 
 
 BEST_IS_OPTIMISTIC = (
@@ -65,7 +77,8 @@ class Evaluation:
         splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
         parts = {"the queries": splits.query, "the gallery": splits.gallery}
         sharding.check_alike({name: table.fingerprint() for name, table in parts.items()})
-        check_matches(splits, f"{recipe.eval.dataset} at {recipe.eval.root!r}")
+        pool = tracklets.chosen(recipe.eval.pool, splits)
+        check_matches(splits, pool, f"{recipe.eval.dataset} at {recipe.eval.root!r}")
         return cls(recipe, task, mesh, splits)
 
     def measure(self, state: TrainState) -> Measurement:
@@ -73,12 +86,14 @@ class Evaluation:
         settings = self.recipe.eval
         if settings.weights == "average":
             state = averaging.averaged(state)
+        pool = tracklets.chosen(settings.pool, self.splits)
+        how = {"flip": settings.flip, "pool": pool}
         query, gallery = (
-            embed_table(self.task, state, table, self.recipe, self.mesh, flip=settings.flip)
+            embed_table(self.task, state, table, self.recipe, self.mesh, **how)
             for table in (self.splits.query, self.splits.gallery)
         )
         report = ranking.rank_embeddings(query, gallery, metric=settings.metric)
-        return Measurement(int(state.step), query, gallery, report)
+        return Measurement(int(state.step), query, gallery, report, pool)
 
     def publish(
         self,
@@ -101,7 +116,7 @@ class Evaluation:
             rows = {f"last, step {measured.step}": measured.ranking}
             rows[f"best, step {best[0]}"] = best[1]
             notes = [BEST_IS_OPTIMISTIC]
-        reporter.say(ranking_table(rows, self._title()))
+        reporter.say(ranking_table(rows, self._title(measured)))
         for note in notes:
             reporter.say(note)
         if jax.process_index() == 0:
@@ -118,9 +133,10 @@ class Evaluation:
             atomic.write_text(workdir / REPORT_FILE, page)
             reporter.say(f"results in {workdir / RESULTS_FILE}, report in {workdir / REPORT_FILE}")
 
-    def _title(self) -> str:
+    def _title(self, measured: Measurement) -> str:
         settings = self.recipe.eval
         title = f"{settings.dataset}, {settings.metric} distance"
+        title += tracklets.words(measured.pool, len(measured.query.pid), len(measured.gallery.pid))
         title += ", averaged weights" if settings.weights == "average" else ""
         return title + (", with mirror images" if settings.flip else "")
 
@@ -147,10 +163,10 @@ def load_splits(dataset: str, root: str, setting: str, split: int) -> Splits:
     return splits
 
 
-def check_matches(splits: Splits, what: str) -> None:
+def check_matches(splits: Splits, pool: str, what: str) -> None:
     """Raises InputError where no gallery image can be the answer to any query, so that the ranking
     would fail once all is embedded."""
-    query, gallery = splits.query, splits.gallery
+    query, gallery = (tracklets.of(part, pool) for part in (splits.query, splits.gallery))
     labels = make_labels(query.pid, query.camera, gallery.pid, gallery.camera)
     try:
         measures.check_any_match(labels.num_matches)
@@ -218,8 +234,10 @@ def embed_table(
     mesh: Mesh,
     *,
     flip: bool = False,
+    pool: str = tracklets.FRAMES,
 ) -> EmbeddingSet:
-    """Features of every row of a table, in its order, on every process.
+    """Features of every row of a table, in its order, on every process; or with `pool` "mean" or
+    "max" of every tracklet, named after its first row, without keeping those of the frames.
 
     Pictures are brought straight to the size that the network sees, by the filter that the
     published evaluations use. With `flip` a feature is the mean of those of the picture and of its
@@ -233,7 +251,6 @@ def embed_table(
         prefetch=recipe.data.prefetch,
     )
     indices = samplers.sequential(len(table), recipe.eval.batch_size)
-    parts = []
     with (
         Loader(
             table,
@@ -244,11 +261,25 @@ def embed_table(
         ) as loader,
         jax.set_mesh(mesh),
     ):
-        for arrays in loader:
-            batch = sharding.put_batch(arrays, mesh)
-            parts.append(_embed(task, flip, state.params, state.extra, batch))
-    features = np.concatenate([np.asarray(part) for part in parts])[: len(table)]
+        batches = (sharding.put_batch(arrays, mesh) for arrays in loader)
+        parts = _fetched(_embed(task, flip, state.params, state.extra, batch) for batch in batches)
+        if pool == tracklets.FRAMES:
+            features = np.concatenate(list(parts))[: len(table)]
+        else:
+            table, number = tracklets.table_of(table)
+            features = tracklets.pooled(parts, number, pool)
     return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
+
+
+def _fetched(parts: Iterable[jax.Array]) -> Iterator[np.ndarray]:
+    """The arrays on the host, each fetched while the device works on the one after it."""
+    last = None
+    for part in parts:
+        if last is not None:
+            yield np.asarray(last)
+        last = part
+    if last is not None:
+        yield np.asarray(last)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -265,6 +296,7 @@ def write_results(
 ) -> None:
     """The figures of an evaluation as JSON; below `best` those of the best one of the run."""
     values: dict[str, Any] = {"step": measured.step, **all_ranking_values(measured.ranking)}
+    values["pool"] = measured.pool
     if best is not None:
         values["best"] = {"step": best[0], **best[1]}
     atomic.write_text(path, json.dumps(values, indent=2) + "\n")

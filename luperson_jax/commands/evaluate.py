@@ -2,7 +2,7 @@
 
 import argparse
 
-from luperson_jax import embeddings
+from luperson_jax import embeddings, tracklets
 from luperson_jax.commands import embed, output, ranked, runs
 from luperson_jax.evaluate import load_splits
 
@@ -17,10 +17,13 @@ def run(options: argparse.Namespace) -> None:
     if options.save_embeddings:
         embeddings.check_target(options.save_embeddings)
     splits = load_splits(options.dataset, options.root, "--root", options.split)
-    changes = {"metric": options.metric} if options.metric else {}
+    asked = {"metric": options.metric, "pool": options.pool}
+    changes = {name: value for name, value in asked.items() if value}
     opened = runs.open_workdir(options.workdir, changes | embed.network_changes(options))
     options.metric = opened.recipe.eval.metric
-    query, gallery = opened.embed(splits.query), opened.embed(splits.gallery)
+    pool = tracklets.chosen(opened.recipe.eval.pool, splits)
+    tracklets.check_protocol(options.protocol, pool, splits)
+    query, gallery = (opened.embed(part, pool) for part in (splits.query, splits.gallery))
     if options.save_embeddings:
         folder = output.make_folder(options.save_embeddings)
         embeddings.write(folder / "query", query)
@@ -28,7 +31,8 @@ def run(options: argparse.Namespace) -> None:
         output.say(f"embeddings in {folder / 'query'} and {folder / 'gallery'}")
     step = int(opened.state.step)
     title = f"{options.dataset}, step {step}, {options.metric} distance"
-    facts = {"step": step, "dataset": options.dataset, "root": options.root}
+    title += tracklets.words(pool, len(query.pid), len(gallery.pid))
+    facts = {"step": step, "dataset": options.dataset, "root": options.root, "pool": pool}
     facts |= {"split": options.split, "workdir": options.workdir}
     facts |= {name: getattr(opened.recipe.eval, name) for name in ("checkpoint", "weights", "flip")}
     ranked.rank_and_publish(title, query, [gallery], options, facts)

@@ -13,7 +13,7 @@ from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.paths import Paths
 from data_pipeline.records import UNLABELLED, Table
-from luperson_jax import config, evaluate, models, recipe_file, sharding, tasks
+from luperson_jax import config, evaluate, models, recipe_file, sharding, tasks, tracklets
 from luperson_jax.structs import EmbeddingSet, TrainState
 from luperson_jax.tasks.base import Task
 
@@ -32,16 +32,15 @@ class Opened:
     mesh: Mesh
     state: TrainState
 
-    def embed(self, table: Table) -> EmbeddingSet:
-        """Features of every row of a table, in its order.
+    def embed(self, table: Table, pool: str = tracklets.FRAMES) -> EmbeddingSet:
+        """Features of every row of a table, in its order, or with `pool` of its tracklets.
 
         Raises:
             InputError: a picture cannot be read, or the checkpoint holds another network.
         """
         try:
-            return evaluate.embed_table(
-                self.task, self.state, table, self.recipe, self.mesh, flip=self.recipe.eval.flip
-            )
+            how = {"flip": self.recipe.eval.flip, "pool": pool}
+            return evaluate.embed_table(self.task, self.state, table, self.recipe, self.mesh, **how)
         except models.MISFIT as error:
             raise InputError(
                 f"the checkpoint in {self.workdir} does not hold the network of its "

@@ -82,8 +82,9 @@ def make_labels(
     query_group, gallery_group = np.split(_groups(pid, camera, removal), [num_queries])
     nobody = np.zeros(num_queries, bool)
     if junk is None:
-        nobody, junk = query_pid == UNLABELLED, gallery_pid == UNLABELLED
-        junk &= not junk.all()
+        nobody = np.equal(query_pid, UNLABELLED)
+        unknown = np.equal(gallery_pid, UNLABELLED)
+        junk = unknown & ~unknown.all()
     if removal == "nothing":
         query_group = np.full_like(query_group, NO_GROUP)
     elif removal == "same_identity_and_camera":

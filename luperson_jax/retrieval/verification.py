@@ -167,21 +167,21 @@ def count_distances(
         InputError: as `count_pairs`.
     """
     inputs.check_features("distances, as", distance)
-    labels = _labels(query_pid, query_camera, gallery_pid, gallery_camera, rule, False)
     if distance.shape != (len(query_pid), len(gallery_pid)):
         raise InputError(
             f"distances have shape {distance.shape}; expected a row for each of the "
             f"{len(query_pid)} queries and a column for each of {len(gallery_pid)} gallery images"
         )
-    rows, columns = (
-        np.flatnonzero(query_pid != UNLABELLED),
-        np.flatnonzero(gallery_pid != UNLABELLED),
+    rows, columns = (np.flatnonzero(pid != UNLABELLED) for pid in (query_pid, gallery_pid))
+    distance = distance[np.ix_(rows, columns)]
+    labels = _labels(
+        query_pid[rows],
+        query_camera[rows],
+        gallery_pid[columns],
+        gallery_camera[columns],
+        rule,
+        False,
     )
-    if len(rows) < len(query_pid) or len(columns) < len(gallery_pid):
-        distance = distance[np.ix_(rows, columns)]
-        query, gallery = (query_pid, query_camera), (gallery_pid, gallery_camera)
-        sides = [one[rows] for one in query] + [one[columns] for one in gallery]
-        labels = _labels(*sides, rule, False)
     whole = (np.arange(len(distance)), 0, distance.astype(np.float32))
     return _exactly(iter([whole]), labels)
 

@@ -1,7 +1,8 @@
 """`luperson evaluate`: embeds query and gallery of a data set with a workdir's network and ranks.
 
 The network, its input size and pixel statistics are those of the workdir's recipe; what is left out
-here keeps the recipe's setting.
+here keeps the recipe's setting. Of video sets tracklets are ranked, by the mean of their frames
+unless --pool says otherwise.
 
 Example:
     luperson evaluate --workdir runs/bot --dataset market1501 --root Market-1501-v15.09.15
@@ -20,6 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", required=True, help="folder of the data set")
     parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
     shared.add_network_options(parser)
+    parser.add_argument(
+        "--pool",
+        choices=("auto", "mean", "max", "none"),
+        help="how the frames of a tracklet become one feature; none ranks single frames, auto "
+        "takes the mean where there are tracklets",
+    )
     shared.add_metric_option(parser, default=None)
     shared.add_rerank_options(parser)
     shared.add_expand_option(parser)
