@@ -4,11 +4,12 @@ Nothing behind this door sees a ConfigDict: an unknown key, a wrong type or a va
 allowed ones ends here with a message that names the nearest valid one.
 """
 
-import ast
 import dataclasses
+import difflib
 import json
 import pathlib
 import runpy
+import traceback
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError, suggest
+from luperson_jax.setting_values import Names, checked, suggest_setting, typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,56 +201,100 @@ def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type])
     tree = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     task = dict(tree.pop("task", {}))
     name = task.pop("name", None)
-    if name not in options:
-        raise InputError(f"task.name is {name!r}{suggest(str(name), options)}")
-    groups = {field.name: field.type for field in dataclasses.fields(Recipe)}
-    unknown = [key for key in tree if key not in groups]
-    if unknown:
-        raise InputError(f"unknown configuration group {unknown[0]!r}{suggest(unknown[0], groups)}")
+    kinds = _kinds(name, options)
+    for group in tree:
+        _check_group(group, kinds)
+    names = {group: _hints(kind) for group, kind in kinds.items()}
+    tree["task"] = task
     built = {
-        group: _build(typing.cast(type, kind), tree.get(group, {}), group)
-        for group, kind in groups.items()
-        if group != "task"
+        group: _build(kind, tree.get(group, {}), group, names) for group, kind in kinds.items()
     }
-    recipe = Recipe(task=_build(options[name], task, "task"), **built)
+    recipe = Recipe(**built)
     _check_numbers(recipe)
     return recipe
 
 
+def override(tree: Mapping[str, Any], change: str, options: Mapping[str, type]) -> dict[str, Any]:
+    """The settings with one of them changed by text, as a command line gives it.
+
+    Args:
+        tree: nested mapping with the groups of `Recipe`; it stays as it is.
+        change: `group.setting=value`; the value takes the type of the setting, so that `2024` is a
+            text for `data.root` and a number for `train.epochs`. Several values are separated by
+            commas, in brackets or not.
+        options: as for `resolve`.
+
+    Raises:
+        InputError: no such setting, or a value of another type.
+    """
+    setting, equals, text = change.partition("=")
+    group, _, key = setting.partition(".")
+    if not equals or not key:
+        raise InputError(f"{change}: expected GROUP.SETTING=VALUE, such as optim.lr=0.1")
+    settings = dict(tree.get(group, {}))
+    if setting == "task.name":
+        return {**tree, group: settings | {key: text}}
+    kinds = _kinds(tree.get("task", {}).get("name"), options)
+    _check_group(group, kinds)
+    names = {one: _hints(kind) for one, kind in kinds.items()}
+    _check_key(key, group, names)
+    return {**tree, group: settings | {key: typed(text, names[group][key], setting)}}
+
+
 def load_file(path: str, argument: str | None = None) -> ConfigDict:
-    """The ConfigDict that `get_config()` of a configuration file returns."""
+    """The ConfigDict that `get_config()` of a configuration file returns.
+
+    Raises:
+        InputError: no such file, one that fails, or an argument that it does not take.
+    """
     if not pathlib.Path(path).is_file():
-        raise InputError(f"configuration {path!r} does not exist; those shipped are in configs/")
-    get_config = runpy.run_path(path)["get_config"]
-    return get_config(argument) if argument is not None else get_config()
+        raise InputError(f"configuration {path!r} does not exist{_nearest_file(path)}")
+    given = [] if argument is None else [argument]
+    try:
+        return runpy.run_path(path)["get_config"](*given)
+    except InputError:
+        raise
+    except Exception as error:  # a configuration is a program and may raise anything
+        lines = [
+            at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == path
+        ]
+        if argument is not None and (not lines or isinstance(error, ValueError)):
+            raise InputError(f"{path} does not take the argument {argument!r}: {error}") from error
+        where = f" in line {lines[-1]}" if lines else ""
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"configuration {path} fails{where} ({reason}); expected a Python file with a function "
+            "get_config()"
+        ) from error
 
 
-def read(chosen: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+def read(
+    chosen: str, changes: Sequence[str] = (), *, options: Mapping[str, type]
+) -> dict[str, Any]:
     """The settings of a configuration file with changes.
 
     Args:
         chosen: FILE, or FILE:ARGUMENT.
-        changes: `group.setting=value` each; the value a Python literal or a plain word.
+        changes: `group.setting=value` each; see `override`.
+        options: as for `resolve`.
 
     Raises:
-        InputError: no such file, an argument that it does not take, a change without a value.
+        InputError: no such file, an argument that it does not take, a wrong change.
     """
     path, _, argument = chosen.partition(":")
-    try:
-        tree = load_file(path, argument or None).to_dict()
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} does not take the argument {argument!r}: {error}") from error
+    tree = load_file(path, argument or None).to_dict()
     for change in changes:
-        name, equals, text = change.partition("=")
-        group, _, setting = name.partition(".")
-        if not equals or not setting:
-            raise InputError(f"--set {change}: expected GROUP.SETTING=VALUE")
-        try:
-            value = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            value = text  # a plain word
-        tree.setdefault(group, {})[setting] = value
+        tree = override(tree, change, options)
     return tree
+
+
+def _nearest_file(path: str) -> str:
+    """Ends the message about a configuration that does not exist."""
+    folder = pathlib.Path(path).parent
+    stems = [one.stem for one in folder.glob("*.py")]
+    near = difflib.get_close_matches(pathlib.Path(path).stem, stems, n=1)
+    found = f"; did you mean {str(folder / near[0]) + '.py'!r}?" if near else ""
+    return found or "; those shipped are in configs/"
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -258,39 +304,38 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(tree))
 
 
-def _build(kind: type, values: Any, path: str) -> Any:
+def _kinds(task: Any, options: Mapping[str, type]) -> dict[str, type]:
+    """The dataclass of every group, where the method is `task`."""
+    if task not in options:
+        raise InputError(f"task.name is {task!r}{suggest(str(task), options)}")
+    groups = {field.name: typing.cast(type, field.type) for field in dataclasses.fields(Recipe)}
+    return groups | {"task": options[task]}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """The type of every setting of a group."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _check_group(group: str, kinds: Mapping[str, type]) -> None:
+    if group not in kinds:
+        raise InputError(f"unknown configuration group {group!r}{suggest(group, kinds)}")
+
+
+def _check_key(key: str, group: str, names: Names) -> None:
+    if key not in names[group]:
+        raise InputError(f"unknown setting {group}.{key}{suggest_setting(group, key, names)}")
+
+
+def _build(kind: type, values: Any, path: str, names: Mapping[str, Mapping[str, Any]]) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{path} must be a group of settings, not {values!r}")
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
     for key in values:
-        if key not in names:
-            raise InputError(f"unknown setting {path}.{key}{suggest(key, names)}")
+        _check_key(key, path, names)
     return kind(
-        **{key: _convert(value, hints[key], f"{path}.{key}") for key, value in values.items()}
+        **{key: checked(value, names[path][key], f"{path}.{key}") for key, value in values.items()}
     )
-
-
-def _convert(value: Any, hint: Any, path: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            names = [str(choice) for choice in arguments]
-            raise InputError(f"{path} is {value!r}{suggest(str(value), names)}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, tuple | list):
-            raise InputError(f"{path} must be a list, not {value!r}")
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) != len(value):
-            raise InputError(f"{path} must have {len(kinds)} values, not {value!r}")
-        pairs = enumerate(zip(value, kinds, strict=True))
-        return tuple(_convert(item, kind, f"{path}[{i}]") for i, (item, kind) in pairs)
-    if hint is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{path} must be {hint.__name__}, not {value!r} ({type(value).__name__})")
-    return value
 
 
 def _check_numbers(recipe: Recipe) -> None:

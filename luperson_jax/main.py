@@ -7,16 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, evaluate, sharding, tasks, train
 from luperson_jax.report import NonFiniteLoss
 
-# Settings that a file leaves at their defaults can be given too; `resolve` finds misspelt ones.
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file in configs/.", lock_config=False, accept_new_attributes=True
+CONFIG = flags.DEFINE_string(
+    "config", None, "Configuration: FILE or FILE:ARGUMENT. --config.GROUP.SETTING=VALUE changes it."
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; an existing one is resumed.")
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train, or evaluate a checkpoint.")
@@ -26,24 +24,36 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes, where no
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process, where no cluster.")
 
 
-def parse(arguments: Sequence[str]) -> None:
-    """Reads the flags; whatever is wrong with them is an InputError."""
+def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Reads the flags: the configuration and the changes to its settings; a mistake is an
+    InputError."""
     app.define_help_flags()
+    changes, others = _changes(arguments)
     try:
-        rest = flags.FLAGS(arguments)
-        chosen = CONFIG.value and CONFIG.value.to_dict()  # a file that failed to load raises here
-    except Exception as error:  # a configuration is a program and may raise anything
-        reason: object = error
-        while isinstance(reason, Exception) and len(reason.args) == 1:
-            reason = reason.args[0]  # they come wrapped in each other
-        words = str(reason).strip()
-        if "Traceback" in words:  # of the file; ml_collections quotes it whole
-            words = words.splitlines()[-1]
-        raise InputError(f"command line: {words}") from error
+        rest = flags.FLAGS(others)
+    except flags.Error as error:
+        raise InputError(f"command line: {error}") from error
     if len(rest) > 1:
         raise InputError(f"command line: unexpected {rest[1]!r}; every option starts with --")
-    if not chosen or not WORKDIR.value:
+    if not CONFIG.value or not WORKDIR.value:
         raise InputError("--config FILE and --workdir FOLDER are needed")
+    return CONFIG.value, changes
+
+
+def _changes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`group.setting=value` of each --config.group.setting, and the other arguments."""
+    changes, others = [], []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        _, mark, change = argument.partition("-config.")
+        if not mark or argument.lstrip("-") != f"config.{change}":
+            others.append(argument)
+            continue
+        if "=" not in change and waiting and not waiting[0].startswith("-"):
+            change += f"={waiting.pop(0)}"
+        changes.append(change)
+    return changes, others
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,11 +65,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parse(arguments)
+    chosen, changes = parse(arguments)
     place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if DISTRIBUTED.value or any(part is not None for part in place):
         sharding.join_job(*place)
-    recipe = config.resolve(CONFIG.value, tasks.OPTIONS)
+    settings = config.read(chosen, changes, options=tasks.OPTIONS)
+    recipe = config.resolve(settings, tasks.OPTIONS)
     run = train.run if MODE.value == "train" else evaluate.run
     try:
         run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])

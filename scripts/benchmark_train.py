@@ -81,7 +81,7 @@ def draw_pictures(recipe: config.Recipe, root: pathlib.Path) -> None:
 def run(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     """The report of `training_speed.measure`."""
     dtype = [f"model.compute_dtype={options.dtype}"] if options.dtype else []
-    tree = config.read(options.config, [*options.set, *dtype])
+    tree = config.read(options.config, [*options.set, *dtype], options=tasks.OPTIONS)
     # Evaluation is not measured, and its data need not be there.
     tree["eval"] = {**tree.get("eval", {}), "dataset": ""}
     root = options.root or str(folder / "pictures")

@@ -60,7 +60,8 @@ def recipe_of(cell: Cell, options: argparse.Namespace) -> config.Recipe:
         f"eval.root={(options.evaluation or options.data).format(**words)}",
         *options.set,
     ]
-    tree = config.read(options.method[cell.method].format(**words), settings)
+    method = options.method[cell.method].format(**words)
+    tree = config.read(method, settings, options=tasks.OPTIONS)
     tree["train"] |= {"seed": cell.seed, "init_from": options.weights[cell.init].format(**words)}
     if options.repeats:
         tree["data"]["repeat"] = options.repeats[cell.ratio]

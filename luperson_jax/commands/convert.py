@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> None:
     _check(options, target, to_workdir)
     model, lines = _open(source, options)
     if to_workdir:
-        recipe = config.resolve(config.read(options.config, options.set), tasks.OPTIONS)
+        recipe = config.resolve(
+            config.read(options.config, options.set, options=tasks.OPTIONS), tasks.OPTIONS
+        )
         lines += [f"workdir      {line}" for line in workdir.write(model, recipe, target)]
     elif target.suffix == MODEL_SUFFIX:
         model_file.save(model, target)

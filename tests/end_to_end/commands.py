@@ -6,11 +6,9 @@ import os
 import pathlib
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 import jax
-import pytest
 from absl.testing import flagsaver
 
 from luperson_jax import main
@@ -48,13 +46,7 @@ FINETUNE = (
 def run_here(*arguments: str) -> int:
     """`python -m luperson_jax.main` without the start of a process; returns its exit status."""
     argv = ["luperson_jax.main", *arguments]
-    with (
-        flagsaver.flagsaver(),
-        pytest.MonkeyPatch.context() as patch,
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", r"the load_module\(\)")  # of ml_collections
-        patch.setattr(sys, "argv", argv)  # ml_collections looks there for overrides
+    with flagsaver.flagsaver():
         return main.main(argv)
 
 

@@ -1,12 +1,13 @@
 """The door: what a configuration may say and what it gets told."""
 
+import dataclasses
 import json
 
 import pytest
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, recipe_file, tasks
+from luperson_jax import config, recipe_file, setting_values, tasks
 from tests.helpers import tiny
 
 
@@ -25,7 +26,17 @@ def test_defaults_fill_what_is_left_out():
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ({"optim": {"learning_rte": 1.0}}, ["optim.learning_rte", "valid are"]),
+        ({"optim": {"speed_of_it": 1.0}}, ["optim.speed_of_it", "valid are"]),
+        ({"optim": {"learning_rte": 1.0}}, ["optim.learning_rte", "did you mean 'lr'"]),
+        ({"optim": {"learning_rate": 1.0}}, ["optim.learning_rate", "did you mean 'lr'"]),
+        ({"train": {"lr": 1.0}}, ["train.lr", "did you mean 'optim.lr'"]),
+        ({"train": {"batch_size": 1}}, ["'data.batch_size' or 'eval.batch_size'"]),
+        ({"data": {"batchsize": 1}}, ["did you mean 'batch_size'"]),
+        ({"train": {"workers": 1}}, ["did you mean 'data.num_workers'"]),
+        ({"optim": {"max_epochs": 1}}, ["did you mean 'train.epochs'"]),
+        ({"train": {"weight_decay": 1.0}}, ["did you mean 'optim.weight_decay'"]),
+        ({"optim": {"smoothing": 0.1}}, ["valid are"]),  # no setting of this method
+        ({"optim": {"lr": float("nan")}}, ["optim.lr", "finite"]),
         ({"optim": {"weight_deca": 1.0}}, ["optim.weight_deca", "'weight_decay'"]),
         ({"optm": {}}, ["'optm'", "'optim'"]),
         ({"task": {"name": "mocco"}}, ["'mocco'", "'moco'"]),
@@ -72,6 +83,81 @@ def test_mistakes_are_named_with_the_remedy(groups, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("data.root=2024", "2024"),
+        ("data.root='a b=c'", "a b=c"),
+        ("data.root=(1, 2)", "(1, 2)"),
+        ("data.root=", ""),
+        ("augment.statistics=0.3,0.3,0.3,0.2,0.2,0.2", "0.3,0.3,0.3,0.2,0.2,0.2"),
+        ("train.epochs=3", 3),
+        ("optim.lr=1", 1.0),
+        ("optim.lr=1e-3", 1e-3),
+        ("model.ibn=true", True),
+        ("model.ibn=0", False),
+        ("model.arch=resnet18", "resnet18"),
+        ("data.size=384,128", (384, 128)),
+        ("data.size=(384, 128)", (384, 128)),
+        ("data.size=384x128", (384, 128)),
+        ("optim.milestones=(40,)", (40,)),
+        ("optim.milestones=40,90", (40, 90)),
+        ("optim.milestones=()", ()),
+        ("optim.freeze=backbone", ("backbone",)),
+        ("optim.freeze=('backbone', 'neck')", ("backbone", "neck")),
+        ("task.queue_size=8", 8),
+        ("task.shuffle_bn=False", False),
+    ],
+)
+def test_text_takes_the_type_of_its_setting(change, value):
+    tree = {"task": {"name": "moco"}}
+    changed = config.override(tree, change, tasks.OPTIONS)
+    assert tree == {"task": {"name": "moco"}}
+    group, key = change.partition("=")[0].split(".")
+    found = getattr(getattr(config.resolve(changed, tasks.OPTIONS), group), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("train.epochs=1.5", "expected a whole number"),
+        ("optim.lr=high", "expected a number"),
+        ("model.ibn=maybe", "True or False"),
+        ("data.size=1", "2 values"),
+        ("optim.lr", "GROUP.SETTING=VALUE"),
+        ("lr=1", "GROUP.SETTING=VALUE"),
+        ("optm.lr=1", "'optim'"),
+        ("optim.learning_rate=1", "did you mean 'lr'"),
+        ("task.label_smoothing=1", "task.label_smoothing"),
+    ],
+)
+def test_text_that_is_no_such_value_is_named(change, words):
+    with pytest.raises(InputError, match=words):
+        config.override({"task": {"name": "moco"}}, change, tasks.OPTIONS)
+
+
+def test_a_change_of_the_method_decides_on_the_settings_that_follow():
+    tree = config.override({"task": {"name": "moco"}}, "task.name=identify", tasks.OPTIONS)
+    tree = config.override(tree, "task.margin=0", tasks.OPTIONS)
+    assert config.resolve(tree, tasks.OPTIONS).task.margin == 0.0
+
+
+def test_words_of_other_programs_name_settings_that_exist():
+    groups = {field.name: field.type for field in dataclasses.fields(config.Recipe)}
+    known = {
+        f"{group}.{one.name}"
+        for group, kind in groups.items()
+        if group != "task"
+        for one in dataclasses.fields(kind)
+    }
+    known |= {
+        f"task.{one.name}" for kind in tasks.OPTIONS.values() for one in dataclasses.fields(kind)
+    }
+    assert set(setting_values.SYNONYMS) - known == {"task.name"}
+
+
 def test_json_round_trip_gives_the_same_recipe():
     recipe = tiny("identify", "/data")
     text = json.dumps(config.to_dict(recipe))
@@ -92,6 +178,28 @@ def test_differences_pass_over_what_does_not_change_the_parameters():
 def test_missing_file_is_named():
     with pytest.raises(InputError, match=r"nowhere\.py"):
         config.load_file("nowhere.py")
+
+
+def test_a_misspelt_file_gets_the_nearest_one(tmp_path):
+    (tmp_path / "finetune_bot_market1501.py").touch()
+    with pytest.raises(InputError, match=r"did you mean '.*/finetune_bot_market1501\.py'"):
+        config.load_file(str(tmp_path / "finetune_bot_market.py"))
+
+
+@pytest.mark.parametrize(
+    ("text", "argument", "words"),
+    [
+        ("", None, "get_config"),
+        ("def get_config(:", None, "get_config"),
+        ("\ndef get_config():\n    return 1 / 0\n", None, "fails in line 3 .*ZeroDivisionError"),
+        ("def get_config():\n    return {}\n", "word", "argument 'word'"),
+        ("def get_config(a):\n    raise ValueError('odd')\n", "word", "argument 'word': odd"),
+    ],
+)
+def test_a_file_that_fails_is_named(text, argument, words, tmp_path):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        config.load_file(str(tmp_path / "own.py"), argument)
 
 
 def write_with(folder, **former):
