@@ -46,6 +46,7 @@ COMMANDS = {
         "put the pictures of a data set into a few large files", "data_pack", "data_pack"
     ),
     "data split": Command("write lists of a part of a training set", "data_split", "data_split"),
+    "train": Command("train by a configuration, or go on with a run", "train", "options.train"),
     "evaluate": Command(
         "embed query and gallery with a workdir's network and rank", "evaluate", "options.evaluate"
     ),
@@ -66,6 +67,11 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         self._given = list(args or ())
         parsed, rest = super().parse_known_args(args, namespace)
+        several = [one for one in self._get_positional_actions() if one.nargs in ("*", "+")]
+        if several and not any(one.startswith("-") for one in rest):
+            # argparse takes those before the next option alone.
+            setattr(parsed, several[0].dest, [*getattr(parsed, several[0].dest), *rest])
+            rest = []
         if rest:
             self.error(f"unexpected {' '.join(rest)}")
         return parsed, rest

@@ -5,9 +5,7 @@ allowed ones ends here with a message that names the nearest valid one.
 """
 
 import dataclasses
-import difflib
 import json
-import pathlib
 import runpy
 import traceback
 import typing
@@ -17,6 +15,7 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError, suggest
+from luperson_jax import shipped
 from luperson_jax.setting_values import Names, checked, suggest_setting, typed
 
 
@@ -247,8 +246,7 @@ def load_file(path: str, argument: str | None = None) -> ConfigDict:
     Raises:
         InputError: no such file, one that fails, or an argument that it does not take.
     """
-    if not pathlib.Path(path).is_file():
-        raise InputError(f"configuration {path!r} does not exist{_nearest_file(path)}")
+    path = shipped.find(path)
     given = [] if argument is None else [argument]
     try:
         return runpy.run_path(path)["get_config"](*given)
@@ -274,7 +272,7 @@ def read(
     """The settings of a configuration file with changes.
 
     Args:
-        chosen: FILE, or FILE:ARGUMENT.
+        chosen: FILE or FILE:ARGUMENT; a shipped one by its name alone.
         changes: `group.setting=value` each; see `override`.
         options: as for `resolve`.
 
@@ -286,15 +284,6 @@ def read(
     for change in changes:
         tree = override(tree, change, options)
     return tree
-
-
-def _nearest_file(path: str) -> str:
-    """Ends the message about a configuration that does not exist."""
-    folder = pathlib.Path(path).parent
-    stems = [one.stem for one in folder.glob("*.py")]
-    near = difflib.get_close_matches(pathlib.Path(path).stem, stems, n=1)
-    found = f"; did you mean {str(folder / near[0]) + '.py'!r}?" if near else ""
-    return found or "; those shipped are in configs/"
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """`python -m luperson_jax.main --config C --workdir W [--mode train|eval] [--config.x.y=v]`.
 
-Reads the command line, sets up JAX and hands over. Kept short on purpose.
+Reads the command line and hands over; `luperson train` is the same with fewer words.
+
+Example:
+    python -m luperson_jax.main --config configs/finetune_bot_market1501.py:init=scratch \\
+        --workdir runs/bot --config.data.root=Market-1501-v15.09.15 \\
+        --config.eval.root=Market-1501-v15.09.15
 """
 
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
+import luperson_jax
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, evaluate, sharding, tasks, train
-from luperson_jax.report import NonFiniteLoss
+from luperson_jax import config, launch, tasks
 
 CONFIG = flags.DEFINE_string(
     "config", None, "Configuration: FILE or FILE:ARGUMENT. --config.GROUP.SETTING=VALUE changes it."
@@ -27,7 +32,6 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process, where no cl
 def parse(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Reads the flags: the configuration and the changes to its settings; a mistake is an
     InputError."""
-    app.define_help_flags()
     changes, others = _changes(arguments)
     try:
         rest = flags.FLAGS(others)
@@ -64,20 +68,28 @@ def main(arguments: Sequence[str]) -> int:
     return terminal.run("luperson_jax", lambda: _run(arguments))
 
 
+def _help() -> str:
+    """The options of this program and no other's."""
+    assert __doc__ is not None
+    lines = [__doc__]
+    for flag in (CONFIG, WORKDIR, MODE, DISTRIBUTED, COORDINATOR, NUM_PROCESSES, PROCESS_ID):
+        default = f" (default: {flag.default})" if flag.default else ""
+        lines.append(f"  --{flag.name}\n      {flags.FLAGS[flag.name].help}{default}")
+    return "\n".join([*lines, "  --help\n      Say this.", "  --version\n      Say it."])
+
+
 def _run(arguments: Sequence[str]) -> int:
+    if {"-h", "--help", "-help"} & set(arguments):
+        terminal.say(_help())
+        return 0
+    if "--version" in arguments:
+        terminal.say(f"luperson_jax {luperson_jax.__version__}")
+        return 0
     chosen, changes = parse(arguments)
     place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    if DISTRIBUTED.value or any(part is not None for part in place):
-        sharding.join_job(*place)
+    launch.join(bool(DISTRIBUTED.value), place)
     settings = config.read(chosen, changes, options=tasks.OPTIONS)
-    recipe = config.resolve(settings, tasks.OPTIONS)
-    run = train.run if MODE.value == "train" else evaluate.run
-    try:
-        run(recipe, WORKDIR.value, tasks.TASKS[recipe.task.name])
-    except NonFiniteLoss as error:
-        terminal.complain("luperson_jax", error)
-        return 1
-    return 0
+    return launch.run("luperson_jax", settings, WORKDIR.value, MODE.value)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,14 @@
+"""Packages of the wheel; all else stands in pyproject.toml.
+
+`configs/` lies at the top, where people look for it, and goes into the wheel inside the package, so
+that an installed program has its configurations.
+"""
+
+from setuptools import find_namespace_packages, setup
+
+FOUND = find_namespace_packages(include=["luperson_jax*", "data_pipeline*"])
+
+setup(
+    packages=[*FOUND, "luperson_jax.configs"],
+    package_dir={"luperson_jax.configs": "configs"},
+)
