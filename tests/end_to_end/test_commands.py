@@ -241,7 +241,7 @@ def test_luperson_data_make_writes_a_world(tmp_path):
         (["make", "--layout", "folder", "--root", "{tmp}/new", "--cameras", "two"], "'two'"),
         (["make", "--layout", "folder"], "--root"),
         (["make", "--layout", "folder", "--root", "{tmp}/new", "--colors", "2"], "--colors"),
-        (["mak"], "'mak'"),
+        (["mak"], "'data mak'"),
         ([], "COMMAND"),
     ],
 )
