@@ -106,7 +106,7 @@ MISTAKES = {
         ["--config.task.queue_size=15"],
         ["task.queue_size=15", "data.batch_size=16"],
     ),
-    "recipe of another run": (["--config.optim.lr=0.5"], ["optim.lr: ", "there, 0.5 here"]),
+    "recipe of another run": (["--config.train.seed=5"], ["train.seed: ", "there, 5 here"]),
     "checkpoint incomplete": (["--workdir={tmp}/incomplete"], ["missing params/backbone/conv1"]),
     "checkpoint incomplete, eval": (
         ["--workdir={tmp}/incomplete", "--mode=eval"],
