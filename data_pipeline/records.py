@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from data_pipeline import whole_numbers
 from data_pipeline.errors import InputError
 from data_pipeline.paths import Paths
 
 UNLABELLED = -1
+WORDS = {"pid": "identity", "camera": "camera", "track": "tracklet"}
+Column = Sequence[int] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +98,15 @@ class Splits:
 
 def make_table(rows: Sequence[tuple[str, int, int, int]]) -> Table:
     """A table from `(media, pid, camera, track)` rows; see `table_of`."""
-    columns = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(rows), 3)
-    return table_of([row[0] for row in rows], *columns.T)
+    return table_of(
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        [row[3] for row in rows],
+    )
 
 
-def table_of(media: Iterable[str], pid: np.ndarray, camera: np.ndarray, track: np.ndarray) -> Table:
+def table_of(media: Iterable[str], pid: Column, camera: Column, track: Column) -> Table:
     """A table from columns.
 
     Rows are put in an order that depends on the file names alone and tells nothing about identity
@@ -107,10 +114,10 @@ def table_of(media: Iterable[str], pid: np.ndarray, camera: np.ndarray, track: n
 
     Args:
         media: [N] where each picture lies.
-        pid, camera, track: [N] integers.
+        pid, camera, track: [N] whole numbers.
 
     Raises:
-        InputError: a path occurs twice.
+        InputError: a path occurs twice, or a number has more than 64 bits.
     """
     paths = Paths.of(media)
     places = np.fromiter(map(_place, paths.encoded()), np.uint64, len(paths))
@@ -123,7 +130,9 @@ def table_of(media: Iterable[str], pid: np.ndarray, camera: np.ndarray, track: n
         if any(paths[row] == paths[after] for row, after in itertools.pairwise(rows)):
             raise InputError("the list of images names the same path twice; remove the duplicates")
         order[among] = rows
-    pid, camera, track = (np.asarray(column, np.int64)[order] for column in (pid, camera, track))
+    named = zip(WORDS.values(), (pid, camera, track), strict=True)
+    columns = (whole_numbers.column(one, what, paths.__getitem__)[order] for what, one in named)
+    pid, camera, track = columns
     return Table(paths.take(order), pid, camera, track)
 
 
@@ -156,12 +165,13 @@ def empty_table() -> Table:
 def concatenate(tables: Sequence[Table]) -> Table:
     """One table after the other. Identities, cameras and tracklets of different sources are kept
     apart by shifting the numbers of the later ones; unknown ones stay -1."""
-    columns: dict[str, list[np.ndarray]] = {"pid": [], "camera": [], "track": []}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in WORDS}
     for name, parts in columns.items():
         offset = 0
         for table in tables:
             column = getattr(table, name)
-            parts.append(np.where(column < 0, column, column + offset))
+            where = f"{table.media[0] if len(table) else ''}, joined with others,"
+            parts.append(whole_numbers.shifted(column, offset, WORDS[name], where))
             offset += int(column.max(initial=-1)) + 1
     media = Paths.of(path for table in tables for path in table.media)
     named = any(table.names is not None for table in tables)

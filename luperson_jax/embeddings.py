@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_pipeline import array_files, atomic
+from data_pipeline import array_files, atomic, whole_numbers
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED
 from luperson_jax.structs import EmbeddingSet
@@ -179,7 +179,7 @@ def _integers(
             f"{name} of {path} has shape {column.shape} and type {column.dtype}; expected "
             f"{num_rows} integers, one for each row of the features"
         )
-    return column.astype(np.int64)
+    return whole_numbers.column(column, name, lambda row: f"row {row} of {path}")
 
 
 def _keys(columns: Mapping[str, np.ndarray], num_rows: int, path: pathlib.Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline import safe_pickle
+from data_pipeline import safe_pickle, whole_numbers
 from data_pipeline.errors import InputError
 from data_pipeline.records import UNLABELLED
 
@@ -110,6 +110,8 @@ def _whole(number: Any) -> int:
     whole = int(number)
     if isinstance(number, (str, bytes)) or whole != number:
         raise ValueError(f"{number!r} is no whole number")
+    if not whole_numbers.LEAST <= whole <= whole_numbers.MOST:
+        raise ValueError(f"{number!r} has more than 64 bits")
     return whole
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipeline import atomic, decode, listing, lmdb_store, storage
+from data_pipeline import atomic, decode, listing, lmdb_store, storage, whole_numbers
 from data_pipeline.build.extract import IMAGES, SOURCES
 from data_pipeline.datasets.folders import checked_root, some
 from data_pipeline.errors import InputError, suggest
@@ -158,7 +158,7 @@ def _pid(path: str, file: str, source: str) -> int:
             f"{path} should begin with an identity and `_`, as LUPerson-NL's crops do; for crops "
             "without identities give the source luperson"
         )
-    return int(number)
+    return whole_numbers.parse(number, "identity", path)
 
 
 def _read_jpeg(path: str) -> bytes:

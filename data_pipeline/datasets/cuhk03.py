@@ -20,7 +20,7 @@ import re
 
 import numpy as np
 
-from data_pipeline import listing
+from data_pipeline import listing, whole_numbers
 from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -117,15 +117,16 @@ def load_classic(root: str, split: int = 0, kind: str = KINDS[0]) -> Splits:
             f"{pictures} holds {len(foreign)} foreign pictures: {folders.some(foreign)}; expected "
             "names like 1_001_1_01.png; remove them, or the folder, which is then made again"
         )
-    fields = np.array([[int(match[i]) for i in (1, 2, 3)] for match in matches if match])
-    tested = np.array([(pair, person) in sets[split] for pair, person, _ in fields.tolist()])
+    fields = [[int(match[i]) for i in (1, 2, 3)] for match in matches if match]
+    pid = [pair * PAIR + person for pair, person, _ in fields]
+    tested = np.array([(pair, person) in sets[split] for pair, person, _ in fields])
 
     def part(chosen: np.ndarray) -> Table:
         rows = np.flatnonzero(chosen)
         return table_of(
             [os.path.join(pictures, names[row]) for row in rows],
-            fields[rows, 0] * PAIR + fields[rows, 1],
-            fields[rows, 2] - 1,
+            [pid[row] for row in rows],
+            [fields[row][2] - 1 for row in rows],
             np.full(len(rows), -1),
         )
 
@@ -177,7 +178,14 @@ def _config(home: str, kind: str) -> dict[str, np.ndarray]:
     lacking = [column for column in COLUMNS if column not in held]
     if lacking:
         raise InputError(f"{path} lacks {', '.join(lacking)}; download it again")
-    config = {column: held[column].ravel().astype(np.int64) for column in COLUMNS[1:]}
+    config = {
+        column: whole_numbers.column(
+            held[column].ravel(),
+            "number",
+            lambda at, name=column: f"{name} of {path}, row {at + 1},",
+        )
+        for column in COLUMNS[1:]
+    }
     config["filelist"] = np.array([cell.item() for cell in held["filelist"].ravel()])
     count = len(config["filelist"])
     rows = np.concatenate([config[column] for column in COLUMNS[3:]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
 
@@ -32,7 +33,8 @@ def pairs(path: str, example: str) -> list[tuple[str, int]]:
             raise InputError(
                 f"line {number} of {path} is {' '.join(fields)!r}; expected a line like {example!r}"
             )
-        found.append((fields[0], int(fields[1])))
+        pid = whole_numbers.parse(fields[1], "identity", f"line {number} of {path}")
+        found.append((fields[0], pid))
     if not found:
         raise InputError(f"{path} names no picture; expected lines like {example!r}")
     return found

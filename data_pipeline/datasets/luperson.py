@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline import listing, lmdb_store, safe_pickle
+from data_pipeline import listing, lmdb_store, safe_pickle, whole_numbers
 from data_pipeline.datasets import folders, image_folder
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -175,6 +175,8 @@ def _read_keys(environment: str, sole: bool) -> Part:
     videos = _column(content, "vids", len(keys), path)
     if pids is not None and pids.dtype.kind not in "iu":
         raise InputError(f"{path}: 'pids' holds something else than whole numbers")
+    if pids is not None:
+        pids = whole_numbers.column(pids, "identity", lambda row: f"key {keys[row]} of {path}")
     return Part(prefix, keys, pids, None if videos is None else videos.tolist())
 
 
@@ -264,7 +266,10 @@ def _facts(number: int, part: Part) -> Iterator[tuple[tuple[int, Any] | None, in
         place = known or counted or folder or None
         if given is not None:
             place = given[row]
-        yield None if place is None else (number, place), int(person) if person else UNLABELLED
+        yield (
+            None if place is None else (number, place),
+            whole_numbers.parse(person, "identity", part.prefix + name) if person else UNLABELLED,
+        )
 
 
 def _tracks(camera: np.ndarray, pid: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from data_pipeline import listing
+from data_pipeline import listing, whole_numbers
 from data_pipeline.datasets import cmdm, folders, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -54,10 +54,12 @@ def load_500k(root: str) -> Splits:
 def _with_distractors(gallery: Table, folder: str) -> Table:
     names = three_folders.pictures(folder, LAYOUT.example)
     matches = [LAYOUT.name.match(name) for name in names]
-    cameras = np.array([int(match[2]) - 1 if match else -1 for match in matches], np.int64)
+    paths = [os.path.join(folder, name) for name in names]
+    read = [int(match[2]) - 1 if match else -1 for match in matches]
+    cameras = whole_numbers.column(read, "camera", paths.__getitem__)
     nobody = np.full(len(names), three_folders.DISTRACTOR)
     return table_of(
-        [*gallery.media, *(os.path.join(folder, name) for name in names)],
+        [*gallery.media, *paths],
         np.concatenate([gallery.pid, nobody]),
         np.concatenate([gallery.camera, cameras]),
         np.full(len(gallery) + len(names), -1),

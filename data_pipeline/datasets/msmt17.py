@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_pipeline import listing
+from data_pipeline import listing, whole_numbers
 from data_pipeline.datasets import cmdm, folders, listed, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
@@ -150,7 +150,8 @@ def _apart(splits: Splits) -> Splits:
     shift = int(splits.train.pid.max()) + 1
 
     def shifted(table: Table) -> Table:
-        return dataclasses.replace(table, pid=table.pid + shift)
+        pid = whole_numbers.shifted(table.pid, shift, "identity", table.media[0])
+        return dataclasses.replace(table, pid=pid)
 
     return Splits(splits.train, shifted(splits.query), shifted(splits.gallery))
 
@@ -167,7 +168,7 @@ def _read(home: str, folder: str, *parts: str) -> Table:
             names.append(os.path.join(base, name))
             pid.append(number)
             camera.append(_camera(name, path))
-    return table_of(names, np.array(pid), np.array(camera), np.full(len(names), -1))
+    return table_of(names, pid, camera, np.full(len(names), -1))
 
 
 def _camera(name: str, source: str) -> int:

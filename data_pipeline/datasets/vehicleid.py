@@ -85,7 +85,7 @@ def _read(home: str, name: str) -> list[tuple[str, int]]:
 
 def _table(home: str, rows: list[tuple[str, int]], camera: int) -> Table:
     media = [os.path.join(home, PICTURES, file) for file, _ in rows]
-    pid = np.array([pid for _, pid in rows], np.int64)
+    pid = [pid for _, pid in rows]
     return table_of(media, pid, np.full(len(rows), camera), np.full(len(rows), -1))
 
 

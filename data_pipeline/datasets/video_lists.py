@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from data_pipeline import listing
+from data_pipeline import listing, whole_numbers
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
 
@@ -111,13 +111,17 @@ def read_frames(path: str) -> FrameList:
     paths, columns = [], []
     for number, line in enumerate(read_lines(path), 1):
         fields = line.rsplit(maxsplit=3)
-        if len(fields) != 4 or not all(field.isdecimal() and int(field) for field in fields[1:]):
+        if len(fields) != 4 or not all(
+            field.isdecimal() and field.strip("0") for field in fields[1:]
+        ):
             raise InputError(
                 f"{path}, line {number} that is not blank: {line!r}; expected a path and three "
                 "numbers from 1: tracklet in its camera, camera, sequence"
             )
         paths.append(fields[0])
-        columns.append([int(field) - 1 for field in fields[1:]])
+        what, where = ("tracklet", "camera", "sequence"), f"{path}, line {number}"
+        pairs = zip(fields[1:], what, strict=True)
+        columns.append([whole_numbers.parse(field, name, where) - 1 for field, name in pairs])
     return FrameList(path, paths, *np.array(columns, np.int64).T)
 
 
@@ -164,7 +168,13 @@ def read_matrix(path: str, variable: str) -> np.ndarray:
             f"{path} has no matrix {variable!r} but {folders.some(names) or 'nothing'}; it is "
             "another file than the name says, fetch it again"
         )
-    return matrix.astype(np.int64)
+    width = matrix.shape[1]
+    numbers = whole_numbers.column(
+        matrix.ravel(),
+        "number",
+        lambda at: f"{variable} of {path}, row {at // width + 1}, column {at % width + 1},",
+    )
+    return numbers.reshape(matrix.shape)
 
 
 def check_present(paths: Sequence[str], source: str) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from data_pipeline import atomic
+from data_pipeline import atomic, whole_numbers
 from data_pipeline.datasets.folders import some
 from data_pipeline.errors import InputError
 from data_pipeline.records import Table
@@ -47,7 +47,7 @@ def read_ids(path: str | pathlib.Path) -> list[int]:
     Raises:
         InputError: the file cannot be read, holds another line or an identity twice, or none.
     """
-    found = _read(path, int, "an identity, such as 27")
+    found = _read(path, _identity, "an identity, such as 27")
     _refuse_twice(path, found, "identity")
     return found
 
@@ -145,7 +145,15 @@ def _image(text: str) -> Image:
     name, label, camera = (part.strip() for part in text.rsplit(";", 2))
     if not name:
         raise ValueError("no name")
-    return Image(name, int(label), int(camera))
+    return Image(name, _number(label, "label"), _number(camera, "camera"))
+
+
+def _identity(text: str) -> int:
+    return _number(text, "identity")
+
+
+def _number(text: str, what: str) -> int:
+    return whole_numbers.parse(text, what, "it")
 
 
 def _read(path: str | pathlib.Path, parse: Callable[[str], Line], expected: str) -> list[Line]:
@@ -164,6 +172,8 @@ def _read(path: str | pathlib.Path, parse: Callable[[str], Line], expected: str)
             raise InputError(
                 f"{path}, line {number} is {line[:80]!r}; expected {expected}"
             ) from error
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
     if not found:
         raise InputError(f"{path} is empty; expected lines with {expected}")
     return found
