@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.errors import InputError
+
 # Strings that are objects at the same time while they are gathered.
 CHUNK = 1 << 16
 
@@ -26,7 +28,7 @@ class Paths(Sequence[str]):
         if isinstance(strings, Paths):
             return strings
         blocks, lengths = [], [np.zeros(0, np.int64)]
-        encoded = (string.encode("utf-8", "surrogateescape") for string in strings)
+        encoded = map(_encoded, strings)
         while chunk := list(itertools.islice(encoded, CHUNK)):
             blocks.append(b"".join(chunk))
             lengths.append(np.fromiter(map(len, chunk), np.int64, len(chunk)))
@@ -64,3 +66,12 @@ class Paths(Sequence[str]):
     def __repr__(self) -> str:
         shown = ", ".join(repr(one) for one in self[:3])
         return f"Paths({shown}{', ...' if len(self) > 3 else ''}; {len(self)})"
+
+
+def _encoded(string: str) -> bytes:
+    try:
+        return string.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{string!a} can be the name of no file ({error.reason}); name it anew"
+        ) from error

@@ -127,8 +127,11 @@ def table_of(media: Iterable[str], pid: Column, camera: Column, track: Column) -
         # Names that are equal up to a folder further out: by the whole path, for one fixed order.
         among = np.union1d(tied, tied + 1)
         rows = sorted(order[among].tolist(), key=lambda row: (places[row], paths[row]))
-        if any(paths[row] == paths[after] for row, after in itertools.pairwise(rows)):
-            raise InputError("the list of images names the same path twice; remove the duplicates")
+        pairs = itertools.pairwise(paths[row] for row in rows)
+        if twice := next((path for path, after in pairs if path == after), None):
+            raise InputError(
+                f"the list of images names the same path twice: {twice}; remove the duplicates"
+            )
         order[among] = rows
     named = zip(WORDS.values(), (pid, camera, track), strict=True)
     columns = (whole_numbers.column(one, what, paths.__getitem__)[order] for what, one in named)

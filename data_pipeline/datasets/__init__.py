@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipeline import listing
 from data_pipeline.datasets import (
     cuhk03,
     cuhk_sysu,
     dukemtmc,
     dukemtmc_videoreid,
+    folders,
     ilids_vid,
     image_folder,
     luperson,
@@ -52,8 +54,9 @@ def load(name: str, root: str, setting: str = "root", split: int = 0) -> Splits:
 
     Args:
         name: a key of `DATASETS`.
-        root: its folder, or several separated by commas. Their tables are joined; identities,
-            cameras and tracklets of different folders are kept apart.
+        root: its folder, or several separated by commas unless the whole is the name of one. Their
+            tables are joined; identities, cameras and tracklets of different folders are kept
+            apart.
         setting: what messages call the root.
         split: which of the published divisions, from 0, of sets that have several.
 
@@ -64,11 +67,20 @@ def load(name: str, root: str, setting: str = "root", split: int = 0) -> Splits:
     chosen = find(name)
     if not 0 <= split < chosen.num_splits:
         raise InputError(f"split {split} of {name}; it has {chosen.num_splits}, counted from 0")
-    roots = [part.strip() for part in root.split(",") if part.strip()]
+    roots = folders.roots(root)
     if not roots:
         raise InputError(f"{setting} is {root!r}; expected the folder of the data set {name}")
     if len({os.path.realpath(os.path.expanduser(part)) for part in roots}) < len(roots):
         raise InputError(f"{setting} is {root!r}, which names a folder twice; name each once")
+    absent = [part for part in roots if not listing.exists(os.path.expanduser(part))]
+    if absent and len(roots) > 1:
+        try:
+            folders.checked_root(absent[0])
+        except InputError as error:
+            raise InputError(
+                f"{setting} is {root!r}, which is no folder; by its commas it names {len(roots)}. "
+                f"{error}"
+            ) from error
     number = (split,) if chosen.num_splits > 1 else ()
     parts = [chosen.load(part, *number) for part in roots]
     return parts[0] if len(parts) == 1 else _join(parts)

@@ -186,7 +186,9 @@ def _config(home: str, kind: str) -> dict[str, np.ndarray]:
         )
         for column in COLUMNS[1:]
     }
-    config["filelist"] = np.array([cell.item() for cell in held["filelist"].ravel()])
+    config["filelist"] = np.array(
+        [listed.slashes(str(cell.item())) for cell in held["filelist"].ravel()]
+    )
     count = len(config["filelist"])
     rows = np.concatenate([config[column] for column in COLUMNS[3:]])
     fits = len(config["labels"]) == len(config["camId"]) == count

@@ -41,6 +41,13 @@ def checked_root(root: str) -> str:
     )
 
 
+def roots(text: str) -> list[str]:
+    """The folders that a text names: itself where it is a folder, else its parts between commas."""
+    if text.strip() and listing.is_folder(os.path.expanduser(text)):
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def contents(folder: str, wanted: str) -> str:
     """What a folder holds, for an error message: the nearest name first, then a few others."""
     folders = listing.subfolders(folder)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_pipeline import listing
-from data_pipeline.datasets import folders, video_lists
+from data_pipeline.datasets import folders, listed, video_lists
 from data_pipeline.errors import InputError
 from data_pipeline.records import Splits, Table, table_of
 
@@ -134,7 +134,7 @@ def camera_folders(layout: Layout, root: str) -> tuple[str, str]:
     )
 
 
-def frames_of(layout: Layout, listed: video_lists.FrameList) -> Frames:
+def frames_of(layout: Layout, given: video_lists.FrameList) -> Frames:
     """What a list of frames says, without a look at the pictures.
 
     Raises:
@@ -144,7 +144,7 @@ def frames_of(layout: Layout, listed: video_lists.FrameList) -> Frames:
     names, pid, tracks = [], [], []
     numbers: dict[tuple[int, str], int] = {}
     owner: dict[tuple[int, int], str] = {}
-    lines = zip(listed.paths, listed.tracklet.tolist(), listed.camera.tolist(), strict=True)
+    lines = zip(given.paths, given.tracklet.tolist(), given.camera.tolist(), strict=True)
     for path, tracklet, camera in lines:
         first, _, name = path.partition("/")
         person, _, file = name.partition("/")
@@ -152,18 +152,18 @@ def frames_of(layout: Layout, listed: video_lists.FrameList) -> Frames:
         named = camera < 2 and first in (f"cam{camera + 1}", *layout.cameras[camera])
         if not match or not named or not file:
             raise InputError(
-                f"{listed.source} names {path!r} for camera {camera + 1}; expected paths as in the "
+                f"{given.source} names {path!r} for camera {camera + 1}; expected paths as in the "
                 f"lists of {layout.title}: cam1 or cam2, the folder of a person, the frame"
             )
         if owner.setdefault((camera, tracklet), person) != person:
             raise InputError(
-                f"{listed.source}: tracklet {tracklet + 1} of camera {camera + 1} has frames of "
+                f"{given.source}: tracklet {tracklet + 1} of camera {camera + 1} has frames of "
                 f"{owner[camera, tracklet]} and {person}; the list is damaged, fetch it again"
             )
         names.append(name)
         pid.append(int(match[1]))
         tracks.append(numbers.setdefault((camera, person), len(numbers)))
-    return Frames(listed.source, names, np.array(pid), listed.camera, np.array(tracks))
+    return Frames(given.source, names, np.array(pid), given.camera, np.array(tracks))
 
 
 def _listed(layout: Layout, cameras: tuple[str, str], people: Sequence[str], source: str) -> Frames:
@@ -212,7 +212,10 @@ def _table(cameras: tuple[str, str], frames: Frames) -> Table:
     # PRID2011 calls the frames of a person alike in both cameras: an order by name alone would put
     # them side by side and so tell who is who.
     places = [
-        hashlib.blake2b(f"{camera}/{'/'.join(path.split('/')[-2:])}".encode(), digest_size=8)
+        hashlib.blake2b(
+            f"{camera}/{'/'.join(path.split('/')[-2:])}".encode("utf-8", "surrogateescape"),
+            digest_size=8,
+        )
         for camera, path in zip(table.camera, table.media, strict=True)
     ]
     return table.take(np.argsort([int.from_bytes(place.digest()) for place in places]))
@@ -235,7 +238,7 @@ def _fitting(layout: Layout, root: str, split: int) -> str:
     """The list for training that names people as this data set does; "" where there is none. A
     folder may hold the lists of several data sets."""
     for path in _find(layout, root, f"split{split + 1}/traindata.txt"):
-        person = video_lists.read_lines(path)[0].split("/")[1:2]
+        person = listed.slashes(video_lists.read_lines(path)[0]).split("/")[1:2]
         if person and layout.person.fullmatch(person[0]):
             return path
     return ""

@@ -52,7 +52,9 @@ def load(root: str, size: int = 800) -> Splits:
 
 
 def _draw(row: tuple[str, int]) -> bytes:
-    return hashlib.blake2b(f"{SEED} {row[0]}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{SEED} {row[0]}".encode("utf-8", "surrogateescape"), digest_size=16
+    ).digest()
 
 
 def _home(root: str, test_list: str) -> str:

@@ -13,11 +13,13 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 
 from data_pipeline import listing, whole_numbers
-from data_pipeline.datasets import folders
+from data_pipeline.datasets import folders, listed
 from data_pipeline.errors import InputError
 
 # Repositories that publish lists keep them as deep as `evaluation/datasplits/PRID2011/split1`.
 SEARCH_DEPTH = 4
+
+EXAMPLE_FRAME = "cam1/person_0147/0001.png 1 1 1"
 
 # What SciPy's reader lets out on damaged or foreign files.
 MATLAB_ERRORS = (
@@ -81,21 +83,13 @@ def find(root: str, name: str, closed: Collection[str] = ()) -> Iterator[str]:
         ]
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: str, example: str = "0001C1T0001F001.jpg") -> list[str]:
     """The lines of a text file without blank ones; any ends of lines.
 
     Raises:
         InputError: it is missing, empty or not text.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file if line.strip()]
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; it is part of the data set, fetch it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file; fetch it again") from error
+    lines = [line.strip() for line in listed.lines(path, example) if line.strip()]
     if not lines:
         raise InputError(f"{path} is empty; fetch it again")
     return lines
@@ -109,7 +103,7 @@ def read_frames(path: str) -> FrameList:
         InputError: the file cannot be read or a line has another form.
     """
     paths, columns = [], []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, EXAMPLE_FRAME), 1):
         fields = line.rsplit(maxsplit=3)
         if len(fields) != 4 or not all(
             field.isdecimal() and field.strip("0") for field in fields[1:]
@@ -118,10 +112,11 @@ def read_frames(path: str) -> FrameList:
                 f"{path}, line {number} that is not blank: {line!r}; expected a path and three "
                 "numbers from 1: tracklet in its camera, camera, sequence"
             )
-        paths.append(fields[0])
+        paths.append(listed.slashes(fields[0]))
         what, where = ("tracklet", "camera", "sequence"), f"{path}, line {number}"
         pairs = zip(fields[1:], what, strict=True)
         columns.append([whole_numbers.parse(field, name, where) - 1 for field, name in pairs])
+    listed.check_once(path, range(1, len(paths) + 1), paths)
     return FrameList(path, paths, *np.array(columns, np.int64).T)
 
 

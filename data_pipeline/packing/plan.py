@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from data_pipeline import atomic, datasets, listing
+from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.packing import layout
@@ -29,8 +30,7 @@ def load(name: str, root: str, split: int) -> dict[str, Table]:
     Raises:
         InputError: whatever the data set's reader raises.
     """
-    parts = (part.strip() for part in root.split(","))
-    places = (os.path.abspath(os.path.expanduser(part)) if part else "" for part in parts)
+    places = (os.path.abspath(os.path.expanduser(part)) for part in folders.roots(root))
     splits = datasets.load(name, ",".join(places), "DIR", split)
     return {part: table for part in layout.PARTS if len(table := getattr(splits, part))}
 

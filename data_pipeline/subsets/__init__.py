@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipeline import listing
+from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.records import UNLABELLED, Table
 from data_pipeline.subsets import cmpe, draw, lists
@@ -216,7 +217,7 @@ def _refuse_tracklets(table: Table, setting: str) -> None:
 
 def _beside(table: Table, root: str, file: str) -> str:
     """The list that lies in the folder of the data set, or between it and the images; or ""."""
-    roots = [part.strip() for part in root.split(",") if part.strip()]
+    roots = folders.roots(root)
     found = [
         path
         for one in roots

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from data_pipeline import atomic, whole_numbers
+from data_pipeline.datasets import listed
 from data_pipeline.datasets.folders import some
 from data_pipeline.errors import InputError
 from data_pipeline.records import Table
@@ -143,6 +144,7 @@ def rows_of_images(table: Table, path: str | pathlib.Path, expected: int) -> np.
 
 def _image(text: str) -> Image:
     name, label, camera = (part.strip() for part in text.rsplit(";", 2))
+    name = listed.slashes(name)
     if not name:
         raise ValueError("no name")
     return Image(name, _number(label, "label"), _number(camera, "camera"))

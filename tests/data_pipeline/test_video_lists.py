@@ -274,7 +274,7 @@ def test_missing_lists_are_named_and_never_replaced_silently(copy, word, lists, 
             lambda lists: (lists / "traindata.txt").write_text(
                 2 * (lists / "traindata.txt").read_text()
             ),
-            "same path twice",
+            "0001.png twice, in the lines 1 and 19",
         ),
     ],
 )
