@@ -8,6 +8,8 @@ FastReID itself ("upstream", as of 2024). `recipe` says which; each has its own 
 """
 
 import dataclasses
+import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -23,20 +25,28 @@ class Weights:
     Attributes:
         statistics: name of the mean and deviation of the pixels.
         extra_bn: whether LUPerson puts a BatchNorm on the feature map: for all unsupervised ones.
+        published: name of the file that they are published in; `{depth}` stands in it.
+        expected: name of the statistics that they were trained with.
     """
 
     statistics: str
     extra_bn: bool
+    published: str = ""
+    expected: str = ""
 
 
 WEIGHTS = {
-    "lup": Weights("lup_finetune", True),  # MoCo on LUPerson
-    "nl": Weights("lmdb_200_20", True),  # PNL on LUPerson-NL
-    "imagenet": Weights("imagenet", False),  # supervised
-    "imagenet_moco": Weights("imagenet", True),
+    # MoCo on LUPerson, PNL on LUPerson-NL, supervised, MoCo
+    "lup": Weights("lup_finetune", True, "lup_moco_r{depth}.pth", "lup"),
+    "nl": Weights("lmdb_200_20", True, "lupws_r{depth}.pth", "lmdb_200_20"),
+    "imagenet": Weights("imagenet", False, "resnet{depth}.pth", "imagenet"),
+    "imagenet_moco": Weights("imagenet", True, "moco_v2_800ep_pretrain.pth.tar", "imagenet"),
     "scratch": Weights("imagenet", False),
 }
 """By the word that `init` takes."""
+
+DEPTHS = (18, 34, 50, 101, 152)
+"""Of the ResNets."""
 
 SPLITS = {"": "", "id": "ids", "im": "images"}
 """LUPerson's words for its small-scale and few-shot protocols, and those of `data.subset`."""
@@ -89,9 +99,14 @@ def parse(argument: str) -> Arguments:
     arguments = Arguments(**values)
     choices = (("recipe", RECIPES), ("init", {"": None, **WEIGHTS}), ("split", SPLITS))
     for name, known in choices:
-        if getattr(arguments, name) not in known:
+        if (given := getattr(arguments, name)) not in known:
             words = ", ".join(filter(None, known))
-            raise InputError(f"argument {name}={getattr(arguments, name)}; expected {words}")
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"argument {name}={given}; expected {words}{hint}")
+    if arguments.depth not in DEPTHS:
+        words = ", ".join(map(str, DEPTHS))
+        raise InputError(f"argument depth={arguments.depth}; expected {words}")
     return arguments
 
 
@@ -122,7 +137,7 @@ def apply(
         )
     init = arguments.init or RECIPES[arguments.recipe]
     weights = WEIGHTS[init]
-    place = f"weights/{init}_r{arguments.depth}.npz"
+    place = _place(init, arguments.depth)
     chosen = {} if is_fork else dict(upstream or {})
     if is_fork and weights.extra_bn:
         chosen["augment.recipe"] = "finetune"
@@ -137,3 +152,24 @@ def apply(
     }
     config.update_from_flattened_dict(chosen)
     return config
+
+
+def how_to_get(place: str) -> str:
+    """How the file of initial weights at a place comes there; ends a message."""
+    scratch = (
+        "an argument of the configuration, FILE.py:init=scratch, or train.init_from= starts from "
+        "random weights"
+    )
+    match = re.fullmatch(r"weights/(\w+)_r(\d+)\.npz", place)
+    if match is None or not (weights := WEIGHTS.get(match[1])) or not weights.published:
+        return f"give the workdir of a run or a file of weights; {scratch}"
+    published = weights.published.format(depth=match[2])
+    return (
+        f"`luperson convert {published} {place} --statistics {weights.expected}` makes it "
+        "of the published file, after `mkdir -p weights`; train.init_from names any other place; "
+        f"{scratch}"
+    )
+
+
+def _place(init: str, depth: int) -> str:
+    return f"weights/{init}_r{depth}.npz"

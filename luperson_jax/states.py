@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError, shorten
 from data_pipeline.records import Table
-from luperson_jax import config, sharding, trees
+from luperson_jax import config, finetuning, sharding, trees
 from luperson_jax.augment import recipes
 from luperson_jax.averaging import Averaging
 from luperson_jax.convert import sources, transfer
@@ -145,6 +145,17 @@ def problem_of(tree: Tree) -> str | None:
 @jax.jit
 def _are_finite(leaves: list[jax.Array]) -> jax.Array:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
+
+
+def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
+    """Raises InputError where a run would begin from weights that are not there; one that goes on
+    needs them no more."""
+    source = recipe.train.init_from
+    begun = any(folder.glob("checkpoints/[0-9]*"))
+    if source and not begun and not pathlib.Path(source).exists():
+        raise InputError(
+            f"train.init_from={source!r} does not exist; {finetuning.how_to_get(source)}"
+        )
 
 
 def take_backbone(

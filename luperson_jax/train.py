@@ -110,6 +110,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
         NonFiniteLoss: the loss, or the state, became NaN or infinite.
         Interrupted: a signal came; the steps done are saved.
     """
+    states.check_origin(recipe, pathlib.Path(workdir))
     current = build(recipe, workdir, task_class)
     with interruption.noted() as signalled, going_on.locked(current.workdir) as note:
         stop = stopping.Stop(signalled, current.mesh)

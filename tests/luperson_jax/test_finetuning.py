@@ -10,7 +10,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.records import make_table
-from luperson_jax import config, finetuning, tasks
+from luperson_jax import config, finetuning, states, tasks, train
 from luperson_jax.optim import build as build_optimizer
 from luperson_jax.tasks import base
 from tests.helpers import tiny
@@ -39,6 +39,8 @@ def test_arguments_are_read_and_the_rest_keeps_its_default():
         ("init=imagnet", "expected lup, nl, imagenet"),
         ("split=ids", "expected id, im"),
         ("recipe=fastreid", "expected fork, upstream"),
+        ("depth=51", "expected 18, 34, 50, 101, 152"),
+        ("init=imagnet", "did you mean 'imagenet'"),
     ],
 )
 def test_wrong_arguments_are_named(argument, words):
@@ -54,6 +56,34 @@ def test_weights_decide_on_statistics_and_extra_normalization():
         assert recipe.augment.statistics == weights.statistics
         path = "" if init == "scratch" else f"weights/{init}_r152.npz"
         assert recipe.train.init_from == path
+
+
+@pytest.mark.parametrize(
+    ("argument", "command"),
+    [
+        ("", "luperson convert lup_moco_r50.pth weights/lup_r50.npz --statistics lup"),
+        (
+            "init=nl,depth=101",
+            "luperson convert lupws_r101.pth weights/nl_r101.npz --statistics lmdb_200_20",
+        ),
+    ],
+)
+def test_missing_weights_are_said_before_the_data_is_read(argument, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = recipe_of("bot", "duke", argument)
+    with pytest.raises(InputError) as caught:
+        train.run(recipe, str(tmp_path / "run"), tasks.TASKS["identify"])
+    assert command in str(caught.value)
+    assert "init=scratch" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_are_needed_to_begin_and_not_to_go_on(tmp_path):
+    recipe = tiny("identify", "", train__init_from=str(tmp_path / "own.pth"))
+    with pytest.raises(InputError, match=r"own\.pth' does not exist; give the workdir"):
+        states.check_origin(recipe, tmp_path)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    states.check_origin(recipe, tmp_path)
 
 
 def test_splits_become_subsets():
