@@ -30,7 +30,7 @@ from luperson_jax.report import Figures, Reporter, all_ranking_values, ranking_t
 from luperson_jax.retrieval import measures, ranking
 from luperson_jax.retrieval.labels import make_labels
 from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
-from luperson_jax.tasks.base import Task
+from luperson_jax.tasks.base import Embedder, Task
 
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
@@ -227,7 +227,7 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
 
 
 def embed_table(
-    task: Task,
+    task: Embedder,
     state: TrainState,
     table: Table,
     recipe: config.Recipe,
@@ -283,7 +283,7 @@ def _fetched(parts: Iterable[jax.Array]) -> Iterator[np.ndarray]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed(task: Task, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     features = task.embed(params, extra, batch)
     if flip:
         mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=3))

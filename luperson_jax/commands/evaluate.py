@@ -3,7 +3,7 @@
 import argparse
 
 from luperson_jax import embeddings, tracklets
-from luperson_jax.commands import embed, output, ranked, runs
+from luperson_jax.commands import embed, output, ranked
 from luperson_jax.evaluate import load_splits
 
 
@@ -13,13 +13,14 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: a wrong workdir, data set or setting, or a DIR that exists.
     """
+    embed.check_network_options(options)
     ranked.check_outputs(options)
     if options.save_embeddings:
         embeddings.check_target(options.save_embeddings)
     splits = load_splits(options.dataset, options.root, "--root", options.split)
     asked = {"metric": options.metric, "pool": options.pool}
     changes = {name: value for name, value in asked.items() if value}
-    opened = runs.open_workdir(options.workdir, changes | embed.network_changes(options))
+    opened = embed.open_network(options, changes)
     options.metric = opened.recipe.eval.metric
     pool = tracklets.chosen(opened.recipe.eval.pool, splits)
     tracklets.check_protocol(options.protocol, pool, splits)
@@ -29,10 +30,8 @@ def run(options: argparse.Namespace) -> None:
         embeddings.write(folder / "query", query)
         embeddings.write(folder / "gallery", gallery)
         output.say(f"embeddings in {folder / 'query'} and {folder / 'gallery'}")
-    step = int(opened.state.step)
-    title = f"{options.dataset}, step {step}, {options.metric} distance"
+    title = f"{options.dataset}, {opened.origin}, {options.metric} distance"
     title += tracklets.words(pool, len(query.pid), len(gallery.pid))
-    facts = {"step": step, "dataset": options.dataset, "root": options.root, "pool": pool}
-    facts |= {"split": options.split, "workdir": options.workdir}
-    facts |= {name: getattr(opened.recipe.eval, name) for name in ("checkpoint", "weights", "flip")}
+    facts = {"dataset": options.dataset, "root": options.root, "split": options.split}
+    facts |= {"pool": pool} | opened.facts
     ranked.rank_and_publish(title, query, [gallery], options, facts)

@@ -1,4 +1,4 @@
-"""The network of a workdir, ready to embed pictures."""
+"""The network of a workdir or of a file of weights, ready to embed pictures."""
 
 import dataclasses
 import os
@@ -14,23 +14,30 @@ from data_pipeline.errors import InputError
 from data_pipeline.paths import Paths
 from data_pipeline.records import UNLABELLED, Table
 from luperson_jax import config, evaluate, models, recipe_file, sharding, tasks, tracklets
+from luperson_jax.commands import weights
 from luperson_jax.structs import EmbeddingSet, TrainState
-from luperson_jax.tasks.base import Task
+from luperson_jax.tasks.base import Embedder
 
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A workdir whose checkpoint was read.
+    """A network that was read.
 
     Attributes:
+        origin: what it was read from, as messages name it.
         recipe: its own, with the settings of `eval` that the command changed.
+        embedder: computes features with `params` and `extra` of `state`.
+        facts: what results say about it.
+        notes: lines for the user.
     """
 
-    workdir: pathlib.Path
+    origin: str
     recipe: config.Recipe
-    task: Task
+    embedder: Embedder
     mesh: Mesh
     state: TrainState
+    facts: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def embed(self, table: Table, pool: str = tracklets.FRAMES) -> EmbeddingSet:
         """Features of every row of a table, in its order, or with `pool` of its tracklets.
@@ -38,13 +45,13 @@ class Opened:
         Raises:
             InputError: a picture cannot be read, or the checkpoint holds another network.
         """
+        recipe = self.recipe
         try:
-            how = {"flip": self.recipe.eval.flip, "pool": pool}
-            return evaluate.embed_table(self.task, self.state, table, self.recipe, self.mesh, **how)
+            how = {"flip": recipe.eval.flip, "pool": pool}
+            return evaluate.embed_table(self.embedder, self.state, table, recipe, self.mesh, **how)
         except models.MISFIT as error:
             raise InputError(
-                f"the checkpoint in {self.workdir} does not hold the network of its "
-                f"{recipe_file.RECIPE_FILE}: {error}"
+                f"{self.origin} does not hold the network of its recipe: {error}"
             ) from error
 
 
@@ -72,10 +79,40 @@ def open_workdir(workdir: str, changes: Mapping[str, Any]) -> Opened:
     """
     folder = pathlib.Path(workdir)
     recipe = read_recipe(folder, changes)
+    mesh = _mesh(recipe)
+    task = tasks.TASKS[recipe.task.name].build(recipe, None)
+    state = evaluate.restore(recipe, workdir, mesh)
+    settings = recipe.eval
+    facts = {"step": int(state.step), "workdir": workdir, "checkpoint": settings.checkpoint}
+    facts |= {"average": settings.weights == "average", "flip": settings.flip}
+    return Opened(f"step {int(state.step)} of {workdir}", recipe, task, mesh, state, facts)
+
+
+def open_weights(path: str, changes: Mapping[str, Any], **given: str | None) -> Opened:
+    """Reads a file of weights.
+
+    Args:
+        path: the file.
+        changes: to the group `eval` of its recipe.
+        given: what the file may not tell; see `weights.read`.
+
+    Raises:
+        InputError: as `weights.read`, or devices that cannot share `eval.batch_size`.
+    """
+    found = weights.read(pathlib.Path(path), changes, **given)
+    mesh = _mesh(found.recipe)
+    placed = sharding.put_replicated({"params": found.params, "extra": found.extra}, mesh)
+    state = TrainState(np.int32(0), placed["params"], placed["extra"], {}, ())
+    data = found.recipe.data
+    facts = {"weights": path, "size": list(data.size), "flip": found.recipe.eval.flip}
+    facts |= {"statistics": found.recipe.augment.statistics}
+    return Opened(path, found.recipe, found.embedder, mesh, state, facts, found.notes)
+
+
+def _mesh(recipe: config.Recipe) -> Mesh:
     mesh = sharding.make_mesh()
     sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
-    task = tasks.TASKS[recipe.task.name].build(recipe, None)
-    return Opened(folder, recipe, task, mesh, evaluate.restore(recipe, workdir, mesh))
+    return mesh
 
 
 def table_of_pictures(places: Sequence[str]) -> Table:

@@ -83,13 +83,13 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
                 f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
             )
         table = runs.table_of_pictures(places)
-        if not options.workdir:
+        if not (options.workdir or options.weights):
             raise InputError(
-                f"{name} is {', '.join(places)}: pictures need --workdir, the run whose network "
-                f"embeds them; saved embeddings end in {embeddings.SUFFIX} or are a folder with "
-                f"{embeddings.FEATURES_FILE}"
+                f"{name} is {', '.join(places)}: pictures need a network that embeds them, "
+                f"--workdir DIR of a run or --weights FILE; saved embeddings end in "
+                f"{embeddings.SUFFIX} or are a folder with {embeddings.FEATURES_FILE}"
             )
-        opened = opened or runs.open_workdir(options.workdir, embed.network_changes(options))
+        opened = opened or embed.open_network(options)
         sets.append(opened.embed(table))
     return sets[0], sets[1]
 

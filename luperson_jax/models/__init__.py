@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax.models import mgn
-from luperson_jax.models.baseline import MocoEncoder, ReidNet
+from luperson_jax.models.baseline import MocoEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import BNNeck, ProjectionHead
 from luperson_jax.models.mgn import MGN
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
@@ -29,6 +29,7 @@ __all__ = [
     "BNNeck",
     "GroupedBatchNorm",
     "MocoEncoder",
+    "PooledBackbone",
     "Pooling",
     "ProjectionHead",
     "ReidNet",

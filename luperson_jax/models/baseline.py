@@ -58,6 +58,26 @@ class MocoEncoder(nn.Module):
         return pooled, head(pooled)
 
 
+class PooledBackbone(nn.Module):
+    """Backbone and pooling alone. Subtree `backbone`, and `pool` if it is learned.
+
+    Attributes:
+        backbone: the network before the pooling.
+        pooling: kind of pooling.
+    """
+
+    backbone: ResNet
+    pooling: PoolingKind = "avg"
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b height width 3"], *, train: bool, frozen: Flag = False
+    ) -> Float[Array, "b d"]:
+        """Pooled features [B, D] float32 of images [B, H, W, 3], normalized RGB."""
+        feature_map = self.backbone(images, train=train, frozen=frozen)
+        return Pooling(self.pooling, name="pool")(feature_map)
+
+
 class ReidNet(nn.Module):
     """Backbone, pooling and BNNeck: BoT and its descendants, without the classifier.
 

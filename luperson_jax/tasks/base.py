@@ -13,7 +13,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,14 @@ class Views:
     def plain(self, batch: Batch) -> jax.Array:
         """The images as evaluation sees them: [B, h, w, 3] float32, normalised."""
         return recipes.prepare(batch.images[:, 0], self.size, self.mean, self.std)
+
+
+class Embedder(Protocol):
+    """What computes features: every task, and a backbone alone. To be hashed, for `jax.jit`."""
+
+    def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+        """Features [B, D] float32 for evaluation, clustering and search. Pure."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

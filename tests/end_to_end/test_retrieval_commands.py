@@ -310,7 +310,7 @@ MISTAKES = {
         ["image_folder", "no query images"],
     ),
     "no such split": ([*EVALUATE, "--split=2"], ["split 2 of market1501"]),
-    "no average": ([*EVALUATE, "--weights=average"], ["keeps no average"]),
+    "no average": ([*EVALUATE, "--average"], ["keeps no average"]),
     "batch and devices": ([*EVALUATE, "--batch-size=3"], ["eval.batch_size=3", "2 devices"]),
     "embeddings exist": ([*EVALUATE, "--save-embeddings={saved}"], ["saved exists"]),
     "no folder for JSON": ([*METRICS, "--json={tmp}/absent/a.json"], ["--json", "no folder"]),

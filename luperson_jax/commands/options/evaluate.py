@@ -1,8 +1,8 @@
-"""`luperson evaluate`: embeds query and gallery of a data set with a workdir's network and ranks.
+"""`luperson evaluate`: embeds query and gallery of a data set with a network and ranks.
 
-The network, its input size and pixel statistics are those of the workdir's recipe; what is left out
-here keeps the recipe's setting. Of video sets tracklets are ranked, by the mean of their frames
-unless --pool says otherwise.
+The network, its input size and pixel statistics are those of a run (--workdir; what is left out
+here keeps its recipe's setting) or of a file of weights (--weights). Of video sets
+tracklets are ranked, by the mean of their frames unless --pool says otherwise.
 
 Example:
     luperson evaluate --workdir runs/bot --dataset market1501 --root Market-1501-v15.09.15
@@ -16,7 +16,6 @@ from luperson_jax.commands.options import shared
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--workdir", required=True, help="of the run to evaluate")
     parser.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
     parser.add_argument("--root", required=True, help="folder of the data set")
     parser.add_argument("--split", type=int, default=0, help="division of sets that have several")

@@ -1,9 +1,10 @@
 """`luperson search`: the nearest gallery pictures of query pictures, as a list and as a picture.
 
-QUERY and GALLERY are pictures (files, folders at any depth), which the network of a workdir embeds,
-or saved embeddings: .npz or a folder of `luperson embed`. Where identities and cameras are known on
-both sides, gallery pictures of the identity and camera of the query, and those of nobody known
-(identity -1), are passed over, as `luperson metrics` does, unless --keep-same-camera is given.
+QUERY and GALLERY are pictures (files, folders at any depth), which the network of a run or of a
+file of weights embeds, or saved embeddings: .npz or a folder of `luperson embed`. Where identities
+and cameras are known on both sides, gallery pictures of the identity and camera of the query, and
+those of nobody known (identity -1), are passed over, as `luperson metrics` does, unless
+--keep-same-camera is given.
 
 Example:
     luperson search query.jpg --gallery pictures/ --workdir runs/bot --out lists.html
@@ -23,7 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="pictures or saved embeddings; may be repeated",
     )
-    parser.add_argument("--workdir", help="of the run whose network embeds pictures")
     parser.add_argument("--top", type=int, default=10, help="length of the lists")
     parser.add_argument("--keep-same-camera", action="store_true", help="pass nothing over")
     parser.add_argument("--json", metavar="OUT", help="write the lists")

@@ -47,10 +47,29 @@ STATISTICS = (
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint embeds, and how; settings of the workdir's recipe where left out."""
+    """Which network embeds, and how; settings of the workdir's recipe where left out."""
+    parser.add_argument("--workdir", metavar="DIR", help="a run, whose network embeds pictures")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="in place of a run: .pth, .safetensors or .npz of LUPerson, torchvision, FastReID, "
+        "SpCL, Cluster Contrast, CALR and others that `luperson convert` reads",
+    )
+    parser.add_argument("--size", metavar="HxW", help="of --weights: its input, such as 256x128")
+    parser.add_argument(
+        "--statistics",
+        metavar="NAME",
+        help="of --weights: mean and deviation of its pixels, such as imagenet or lup, or six "
+        "numbers with commas",
+    )
+    parser.add_argument(
+        "--pooling", choices=("avg", "max", "gem"), help="of --weights, where the file has none"
+    )
     parser.add_argument("--checkpoint", choices=("last", "best"), help="which one of the workdir")
     parser.add_argument(
-        "--weights", choices=("online", "average"), help="as trained, or their average"
+        "--average",
+        action=argparse.BooleanOptionalAction,
+        help="the average of a run's weights, or the weights as trained",
     )
     parser.add_argument(
         "--flip",
