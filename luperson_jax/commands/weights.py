@@ -106,7 +106,7 @@ def _embedder(recipe: config.Recipe, network: Network) -> base.Embedder:
     if network.kind != "backbone":
         return tasks.TASKS[recipe.task.name].build(recipe, None)
     pooled = models.PooledBackbone(base.make_backbone(recipe), recipe.model.pooling)
-    return Trunk(pooled, base.Views.build(recipe))
+    return Trunk(pooled, base.Views.build(recipe, None))
 
 
 def _model_settings(network: Network) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from luperson_jax.commands import runs
 from luperson_jax.convert import files, translate, workdir
 from luperson_jax.convert import model as model_file
 from luperson_jax.convert.model import Model, Network
-from luperson_jax.convert.rules import NETWORK
+from luperson_jax.convert.rules import KEY_NETWORK, NETWORK
 from tests.converted import outputs
 from tests.helpers import SIZE, tiny
 
 BACKBONE = Network("backbone", "resnet18", 4)
-MOCO = Network("moco", "resnet18", 4, feature_dim=6)
+MOCO = Network("moco", "resnet18", 4, hidden=32, feature_dim=6, queue_size=40)
 SBS = Network("reid", "resnet50", 4, ibn=True, non_local=True, pooling="gem_learned")
 SBS = dataclasses.replace(SBS, last_stride=1, extra_bn=True, embedding_dim=7)
 MGN = Network("mgn", "resnet18", 4, last_stride=1, pooling="gem_learned", embedding_dim=6)
@@ -38,11 +38,17 @@ def model_of(network: Network, size: tuple[int, int] = SIZE) -> Model:
         params, stats = {"backbone": params}, {"backbone": stats}
     stats = jax.tree.map(lambda one: one + 0.1, stats)
     places = {NETWORK.params: params, NETWORK.stats: stats}
+    if network.queue_size:
+        places |= {KEY_NETWORK.params: params, KEY_NETWORK.stats: stats}
     tensors = {
         f"{place}/{name}": np.asarray(leaf)
         for place, tree in places.items()
         for name, leaf in trees.by_name(tree).items()
     }
+    if network.queue_size:
+        shape = (network.queue_size, network.feature_dim)
+        tensors |= {"extra/queue": np.ones(shape, np.float32)}
+        tensors |= {"extra/queue_pointer": np.array(0, np.int32)}
     return Model(tensors, network, "luperson_jax", recipes.statistics("lup"), size)
 
 
@@ -139,7 +145,7 @@ def test_what_the_file_does_not_tell_is_asked_or_said(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "neither is given"),
+        ((), "--workdir DIR of a run"),
         (("--workdir=a", "--weights=b.pth"), "both are given"),
         (("--weights=b.pth", "--checkpoint=best"), "--checkpoint goes with --workdir"),
         (("--weights=b.pth", "--average"), "--average goes with --workdir"),
