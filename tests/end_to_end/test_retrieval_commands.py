@@ -344,7 +344,10 @@ MISTAKES = {
     "target without folder": ([*EMBED, "{picture}", "--out={tmp}/absent/a.npz"], ["no folder"]),
     "nothing to embed": (EMBED, ["IMAGES"]),
     "top": ([*SEARCH, "--top=0"], ["length 0"]),
-    "pictures without a run": (["search", "{picture}", "--gallery={world}"], ["need --workdir"]),
+    "pictures without a run": (
+        ["search", "{picture}", "--gallery={world}"],
+        ["--workdir DIR of a run"],
+    ),
     "kinds mixed": ([*SEARCH, "--gallery={saved}/gallery"], ["mixes pictures and saved"]),
     "a sheet of another kind": ([*SEARCH, "--out={tmp}/a.pdf"], ["a.pdf", ".png or .html"]),
     "nothing to calibrate": (["calibrate"], ["either --embeddings, or --query and --gallery"]),
