@@ -152,7 +152,16 @@ def _run(arguments: Sequence[str]) -> int:
     options = make_parser(arguments).parse_args(arguments)
     chosen = _chosen(arguments)
     assert chosen is not None  # or the parser had raised
-    return _module(COMMANDS[chosen].work).run(options) or 0
+    work = _module(COMMANDS[chosen].work)
+    if "jax" in sys.modules:
+        _keep_programs()
+    return work.run(options) or 0
+
+
+def _keep_programs() -> None:
+    from luperson_jax import programs  # late: it imports JAX
+
+    programs.keep()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from absl import flags, logging
 import luperson_jax
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, launch, tasks
+from luperson_jax import config, launch, programs, tasks
 
 CONFIG = flags.DEFINE_string(
     "config", None, "Configuration: FILE or FILE:ARGUMENT. --config.GROUP.SETTING=VALUE changes it."
@@ -86,6 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
         terminal.say(f"luperson_jax {luperson_jax.__version__}")
         return 0
     chosen, changes = parse(arguments)
+    programs.keep()
     place = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     launch.join(bool(DISTRIBUTED.value), place)
     settings = config.read(chosen, changes, options=tasks.OPTIONS)

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
+
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
@@ -174,5 +176,15 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Writes a recipe to a workdir, whole or not at all: its process may be killed meanwhile."""
-    atomic.write_text(folder / RECIPE_FILE, json.dumps(written, indent=2) + "\n")
+    """Makes the workdir and writes a recipe to it, whole or not at all: its process may be killed
+    meanwhile. Of several processes the first writes.
+
+    Raises:
+        InputError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            atomic.write_text(folder / RECIPE_FILE, json.dumps(written, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error

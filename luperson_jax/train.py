@@ -24,6 +24,7 @@ from luperson_jax import (
     evaluate,
     going_on,
     optim,
+    programs,
     recipe_file,
     sharding,
     states,
@@ -115,7 +116,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     with interruption.noted() as signalled, going_on.locked(current.workdir) as note:
         stop = stopping.Stop(signalled, current.mesh)
         changes = recipe_file.changes(recipe, current.written, current.workdir)
-        write_recipe(current)
+        recipe_file.write(current.written, current.workdir)
         reporter = Reporter(workdir, current.total_steps, recipe.train.log_every_steps)
         try:
             _describe(current, reporter, [*changes, *([note] if note else [])])
@@ -190,17 +191,6 @@ def initial_state(current: Run) -> TrainState:
     return jax.jit(begin, out_shardings=sharding.replicated(current.mesh))()
 
 
-def write_recipe(current: Run) -> None:
-    """Makes the workdir and writes the recipe to it."""
-    folder = current.workdir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            recipe_file.write(current.written, folder)
-    except OSError as error:
-        raise InputError(f"cannot write to the workdir {str(folder)!r}: {error}") from error
-
-
 def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
     table, recipe = current.table, current.recipe
     reporter.say(
@@ -255,6 +245,8 @@ def _train(
     reporter.start(step)
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
+    else:
+        reporter.say(programs.compiling(current.recipe.model.arch))
     # Of step 0, or of what a former start has saved and could not evaluate.
     measured = _evaluate(current, state, checkpoints, reporter, stop)
     while step < current.total_steps:

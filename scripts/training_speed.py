@@ -34,7 +34,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.loader import Loader
-from luperson_jax import config, sharding, tasks, train
+from luperson_jax import config, recipe_file, sharding, tasks, train
 from luperson_jax.augment import recipes
 from luperson_jax.report import Reporter
 from luperson_jax.structs import Batch
@@ -273,7 +273,7 @@ def measure(
     turns["plain"] = functools.partial(trainer.turn, plain_step, plain_batch, unused)
     if make_turn is not None:
         turns["torch"] = make_turn(trainer.state)
-    train.write_recipe(current)
+    recipe_file.write(current.written, current.workdir)
     with contextlib.closing(Reporter(workdir, sys.maxsize, sys.maxsize)) as reporter:
         turns["loader"] = functools.partial(trainer.loop, step, reporter, loop)
         for turn in turns.values():

@@ -12,6 +12,9 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
         os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     )
 
+# Processes that tests start leave no programs in the user's folder.
+os.environ["LUPERSON_CACHE"] = "off"
+
 import jax
 import jaxtyping
 import pytest

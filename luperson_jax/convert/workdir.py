@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, config, sharding, states, tasks, train
+from luperson_jax import checkpoint, config, recipe_file, sharding, states, tasks, train
 from luperson_jax.augment import recipes
 from luperson_jax.convert import momentum
 from luperson_jax.convert.model import Model
@@ -60,7 +60,7 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     tree = {**tree, **filled, "step": np.int32(step), "opt_state": moments}
     if "average" in tree:
         tree["average"] = current.averaging.begin(filled["params"], filled["extra"])
-    train.write_recipe(current)
+    recipe_file.write(current.written, current.workdir)
     checkpoints = checkpoint.Checkpoints(folder)
     checkpoints.save(step, sharding.put_replicated(tree, current.mesh))
     checkpoints.close()

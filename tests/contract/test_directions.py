@@ -50,4 +50,5 @@ def test_flax_is_confined_to_the_models():
 @pytest.mark.parametrize("name", ONLY_BASE)
 def test_the_loop_knows_no_task_in_particular(name):
     tasks = {one for one in imports_of(ROOT / "luperson_jax" / name) if ".tasks" in one}
-    assert tasks == {"luperson_jax.tasks.base", "luperson_jax.tasks.base.Task"}
+    assert tasks
+    assert all(one.startswith("luperson_jax.tasks.base") for one in tasks)

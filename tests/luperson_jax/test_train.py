@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, evaluate, sharding, tasks, train
+from luperson_jax import checkpoint, evaluate, recipe_file, sharding, tasks, train
 from luperson_jax.report import METRICS_FILE
 from tests.helpers import assert_trees_equal, final, run, tiny
 
@@ -21,7 +21,7 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     changes = {"train__init_from": str(tmp_path / "pretrain"), "train__average": "ema"}
     recipe = tiny("identify", labelled_world, **changes)
     current = train.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
-    train.write_recipe(current)
+    recipe_file.write(current.written, current.workdir)
     reporter = train.Reporter(tmp_path / "finetune", 1, 1)
     checkpoints = checkpoint.Checkpoints(tmp_path / "finetune")
     state = train._restore_or_start(current, checkpoints, reporter)

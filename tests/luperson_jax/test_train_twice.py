@@ -81,7 +81,7 @@ def test_the_number_of_devices_does_not_change_the_result(
     world = unlabelled_world if name == "moco" else labelled_world
     rate = 1e-5
     recipe = tiny(name, world, optim__lr=rate, model__bn_group_size=16)
-    states, losses = [], []
+    ends, losses = [], []
     for devices in (jax.devices()[:1], jax.devices()):
         current = train.build(recipe, str(tmp_path), tasks.TASKS[name])
         current = dataclasses.replace(current, mesh=sharding.make_mesh(devices))
@@ -91,7 +91,7 @@ def test_the_number_of_devices_does_not_change_the_result(
         for arrays in Loader(current.table, rows, train.loader_options(recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, current.mesh))
             losses[-1].append(float(metrics["loss"]))
-        states.append(states.to_tree(state))
+        ends.append(states.to_tree(state))
     assert len(losses[0]) > 1
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    assert_equal_to_rounding(*states, lr=rate)
+    assert_equal_to_rounding(*ends, lr=rate)
