@@ -39,7 +39,7 @@ def folder() -> pathlib.Path | None:
 def keep() -> None:
     """Has JAX keep its programs, unless it was told a folder already or ours cannot be used: a home
     that cannot be written is no reason not to work."""
-    if jax.config.jax_compilation_cache_dir:
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     place = folder()
     if place is None:
