@@ -46,10 +46,8 @@ def examine(
         dataset, place = recognize.best(known, split)
     else:
         dataset, place = datasets.find(name), os.path.abspath(folders.checked_root(root))
-    if not 0 <= split < dataset.num_splits:
-        raise InputError(
-            f"--split {split} of {dataset.name}; it has {dataset.num_splits}, counted from 0"
-        )
+    if not 0 <= split < (num := dataset.num_splits):
+        raise InputError(f"--split {split} of {dataset.name}; it has {num}, counted from 0")
     try:
         splits = recognize.load(dataset, place, split)
         dataset = dataset.inside(place) if dataset.inside else dataset

@@ -127,10 +127,8 @@ def calibrate(
     assert pairs.different(np.ones(len(identities))) == roc.num_different
     assert pairs.same.sum() == roc.num_same
     draws = _draw(accepted, pairs, resamples, np.random.default_rng(seed))
-    numbers = (
-        (int(accepted.num.sum()), roc.num_different),
-        (int(accepted.same.sum()), roc.num_same),
-    )
+    counts = (int(accepted.num.sum()), int(accepted.same.sum()))
+    numbers = zip(counts, (roc.num_different, roc.num_same), strict=True)
     rates = [
         _rate(count, total, drawn, confidence)
         for (count, total), drawn in zip(numbers, draws, strict=True)

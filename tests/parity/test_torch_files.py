@@ -1,8 +1,6 @@
-"""PyTorch's weight files: what is read, what is refused, and that nothing in them ever runs."""
+"""PyTorch's weight files: what is read, and what is said of what is not."""
 
-import argparse
 import collections
-import os
 import pathlib
 import pickle
 import struct
@@ -13,29 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipeline.errors import InputError
 from luperson_jax.convert import files
-from tests import fuzzing
+from tests.parity.torch_files import ZIPPED, refused, save, state
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
-
-ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-
-
-def save(content, path, *, zipped=True, **options):
-    torch.save(content, path, _use_new_zipfile_serialization=zipped, **options)
-    return path
-
-
-def state() -> dict:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "conv1.weight": torch.randn(4, 3, 2, 2, generator=generator),
-        "bn1.running_mean": torch.tensor([-0.0, 1e-45]),
-        "bn1.num_batches_tracked": torch.tensor(2**40 + 1),
-        "mask": torch.tensor([True, False]),
-        "empty": torch.zeros(0, 3),
-    }
 
 
 def assert_same_bits(found, tensors):
@@ -44,16 +23,6 @@ def assert_same_bits(found, tensors):
         expected = tensor.numpy()
         assert (found[name].dtype, found[name].shape) == (expected.dtype, expected.shape), name
         assert found[name].tobytes() == expected.tobytes(), name
-
-
-def refused(path, *words) -> str:
-    with pytest.raises(InputError) as raised:
-        files.read(path)
-    message = str(raised.value)
-    for word in (str(path), *words):
-        assert word in message, message
-    assert "\033" not in message
-    return message
 
 
 @ZIPPED
@@ -203,63 +172,6 @@ def test_other_things_of_numpy_are_refused(tmp_path, zipped, value):
     refused(path, "numpy", "nothing in it was run")
 
 
-class Attack:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
-
-
-class BuiltinAttack(Attack):
-    def __reduce__(self):
-        return eval, (f"open({str(self.marker)!r}, 'w').close()",)
-
-
-class ScalarAttack(Attack):
-    """Numbers are rebuilt here, so try to slip code in as what describes a number."""
-
-    def __reduce__(self):
-        return np.float64(1).__reduce__()[0], (BuiltinAttack(self.marker), b"12345678")
-
-
-@ZIPPED
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize(
-    ("attack", "name"),
-    [(Attack, f"{os.system.__module__}.system"), (BuiltinAttack, "eval"), (ScalarAttack, "eval")],
-)
-def test_no_code_of_a_file_runs(tmp_path, monkeypatch, zipped, protocol, attack, name):
-    # A wish of the environment to switch the protection off is not heard.
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    marker = tmp_path / "marker"
-    content = {"state_dict": state(), "x": attack(marker)}
-    path = save(content, tmp_path / "m.pth", zipped=zipped, pickle_protocol=protocol)
-    refused(path, name, "nothing in it was run", "weights_only=False)['state_dict'], out)")
-    assert not marker.exists()
-
-
-def test_the_attacks_would_work_elsewhere(tmp_path):
-    for i, attack in enumerate((Attack, BuiltinAttack)):
-        path = save({"x": attack(tmp_path / f"marker{i}")}, tmp_path / "m.pth")
-        torch.load(path, weights_only=False)
-        assert (tmp_path / f"marker{i}").exists()
-
-
-@ZIPPED
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        ({"args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
-        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
-        ({"path": pathlib.PurePosixPath("x")}, "pathlib.PurePosixPath"),
-    ],
-    ids=["namespace", "module", "path"],
-)
-def test_objects_are_refused_by_name(tmp_path, zipped, content, name):
-    refused(save(content, tmp_path / "m.pth", zipped=zipped), f"asks for {name}, ", ".state_dict()")
-
-
 @ZIPPED
 def test_another_pickle_protocol_is_told_apart_from_damage(tmp_path, zipped):
     path = save(state(), tmp_path / "m.pth", zipped=zipped, pickle_protocol=4)
@@ -382,7 +294,7 @@ import pathlib, resource, sys
 import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files
-from tests import fuzzing
+from tests.parity.torch_files import ZIPPED, refused, save, state
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 folder = pathlib.Path(sys.argv[1])
 for suffix in (".pth", ".safetensors"):
@@ -400,25 +312,3 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@ZIPPED
-def test_a_tensor_that_repeats_its_storage_is_refused_before_it_unfolds(tmp_path, zipped):
-    huge = torch.ones(1).expand(1 << 20, 250_000)
-    path = save({"conv1.weight": huge}, tmp_path / "m.pth", zipped=zipped)
-    with pytest.raises(InputError, match=r"conv1\.weight of shape .* unfolds to 1048576000000 byt"):
-        files.read(path)
-    small = save({"scale": torch.ones(1).expand(5)}, tmp_path / "s.pth", zipped=zipped)
-    np.testing.assert_array_equal(files.read(small).tensors["scale"], np.ones(5))
-
-
-@ZIPPED
-def test_a_damaged_file_ends_in_arrays_or_a_message(tmp_path, zipped):
-    path = tmp_path / "damaged.pth"
-
-    def read(data: bytes):
-        path.write_bytes(data)
-        return files.read(path)
-
-    data = save(state(), tmp_path / "whole.pth", zipped=zipped).read_bytes()
-    assert fuzzing.survivors(read, data, 60) < 60
