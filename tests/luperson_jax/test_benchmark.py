@@ -23,9 +23,10 @@ DEMO = f"{ROOT / 'configs' / 'demo.py'}:finetune"
 @pytest.fixture(scope="module", autouse=True)
 def compile_fast():
     """Compiling these steps well would take longer than everything else here."""
+    former = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", former)
 
 
 @pytest.fixture(scope="module")
