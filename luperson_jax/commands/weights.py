@@ -10,9 +10,8 @@ import jax
 from data_pipeline.errors import InputError
 from luperson_jax import config, models, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.convert import sources
+from luperson_jax.convert import sources, translate
 from luperson_jax.convert.model import Model, Network
-from luperson_jax.convert.translate import KINDS
 from luperson_jax.setting_values import typed
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
@@ -128,7 +127,7 @@ def _statistics(model: Model, path: pathlib.Path) -> str:
         raise InputError(
             f"{path} does not tell the mean and deviation of the pixels that its weights expect: "
             "name them with --statistics: lup for weights of LUPerson, lmdb_200_20 for "
-            f"LUPerson-NL, {', '.join(recipes.STATISTICS)}, or six numbers with commas in 0..1, "
+            "LUPerson-NL, imagenet for torchvision's, or six numbers with commas in 0..1, "
             "means first"
         )
     return ",".join(repr(float(value)) for values in model.statistics for value in values)
@@ -146,15 +145,16 @@ def _notes(
     kind = model.network.kind
     feature = {"backbone": "pooled", "moco": "projected"}.get(kind, "after the neck")
     origin = "the model file" if ours else f"family {model.family}"
+    told = origin if ours or translate.family_named(model.family).statistics else "the file"
     shape = f"{origin} has it" if model.family != "torchvision" or ours else "persons stand"
     height, width = recipe.data.size
     numbers = recipes.statistics(recipe.augment.statistics)
     pixels = " ".join(f"{value:.4f}" for values in numbers for value in values)
     lines = [
-        f"{path}: {KINDS[kind]} ({model.network}), features {feature}",
+        f"{path}: {translate.KINDS[kind]} ({model.network}), features {feature}",
         f"input {height}x{width}, as {'given' if size else shape + '; else --size'}",
         f"mean and deviation {pixels}, as "
-        + ("given" if statistics else f"{origin} has them; else --statistics"),
+        + ("given" if statistics else f"{told} has them; else --statistics"),
     ]
     if statistics and model.other_pixels(numbers):
         lines.append(f"note: {path} itself names another mean and deviation")

@@ -25,6 +25,7 @@ BACKBONE = Network("backbone", "resnet18", 4)
 MOCO = Network("moco", "resnet18", 4, hidden=32, feature_dim=6, queue_size=40)
 SBS = Network("reid", "resnet50", 4, ibn=True, non_local=True, pooling="gem_learned")
 SBS = dataclasses.replace(SBS, last_stride=1, extra_bn=True, embedding_dim=7)
+BOT = Network("reid", "resnet18", 4, last_stride=1)
 MGN = Network("mgn", "resnet18", 4, last_stride=1, pooling="gem_learned", embedding_dim=6)
 LARGE = (96, 32)  # enough for the parts of an MGN
 
@@ -118,6 +119,15 @@ def test_a_backbone_gives_its_pooled_feature(gallery, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     assert any("pooled" in note for note in opened.notes)
     assert any("32x16" in note and "given" in note for note in opened.notes)
+
+
+def test_statistics_in_the_file_are_said_to_be_there(tmp_path):
+    model = dataclasses.replace(model_of(BOT), statistics=recipes.statistics("cmdm"))
+    path = written(model, tmp_path, ".safetensors", "fastreid")
+    opened = runs.open_weights(str(path), {})
+    given = [float(number) for number in opened.recipe.augment.statistics.split(",")]
+    np.testing.assert_allclose(given, np.ravel(recipes.statistics("cmdm")), atol=1e-6)
+    assert any("as the file has them" in note for note in opened.notes)
 
 
 def read_picture(path: str) -> np.ndarray:
