@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Files in .cache/jax keep compiled programs between test runs.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: demo test parity nightly lint format types venv clean
+.PHONY: demo test parity shuffled nightly lint format types venv clean
 
 demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
 	$(BIN)/python scripts/demo.py --root runs/demo
@@ -17,6 +17,9 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
 	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py \
 		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
+
+shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N names
+	$(PYTEST) tests --ignore tests/parity --ignore tests/nightly -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
 nightly: $(STAMP)  ## random kills and damaged files of whole runs; an hour and more
 	$(BIN)/python -m pytest -q -n 0 -s tests/nightly
