@@ -31,7 +31,7 @@ def load(name: str, root: str, split: int) -> dict[str, Table]:
         InputError: whatever the data set's reader raises.
     """
     places = (os.path.abspath(os.path.expanduser(part)) for part in folders.roots(root))
-    splits = datasets.load(name, ",".join(places), "DIR", split)
+    splits = datasets.load(name, ",".join(places) or root, "DIR", split)
     return {part: table for part in layout.PARTS if len(table := getattr(splits, part))}
 
 

@@ -23,7 +23,7 @@ def test_pictures_without_an_identity_are_no_class_of_their_own(
     np.testing.assert_array_equal(current.table.pid, expected.table.pid)
     assert current.steps_per_epoch == expected.steps_per_epoch
     reporter = train.Reporter(tmp_path, 1, 1)
-    train._describe(current, reporter)
+    train._describe(current, reporter, [])
     reporter.close()
     assert "64 pictures without an identity are left out" in capsys.readouterr().out
 
