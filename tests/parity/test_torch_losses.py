@@ -122,7 +122,7 @@ def test_margin_classifiers(kind, scale):
     _assert_same(ours, theirs, features, kernel, gradients=2)
 
 
-IDENTITIES = np.array([3, 3, 3, -1, -1, 9, 9, 5])  # 5 has one picture
+IDENTITIES = np.array([3, 3, 3, 0, 0, 9, 9, 5])  # 5 has one picture
 SAME = torch.tensor(IDENTITIES[:, None] == IDENTITIES[None, :])
 
 
