@@ -19,6 +19,7 @@ import safetensors.numpy
 from data_pipeline import atomic
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files, torch_io
+from tests.weight_files import refused
 
 
 @pytest.fixture
@@ -45,16 +46,6 @@ def assert_same_bits(found, expected):
         assert found[name].shape == array.shape, name
         native = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("="))
         assert found[name].tobytes() == native.tobytes(), name
-
-
-def refused(path, *words) -> str:
-    """The message with which a file is refused; it names the file and holds the words."""
-    with pytest.raises(InputError) as raised:
-        files.read(path)
-    message = str(raised.value)
-    for word in (str(path), *words):
-        assert word in message, message
-    return message
 
 
 def test_safetensors_keep_every_bit(tmp_path, weights):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from luperson_jax.convert import files
-from tests.parity.torch_files import ZIPPED, refused, save, state
+from tests.parity.torch_files import ZIPPED, save, state
+from tests.weight_files import refused
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
@@ -294,7 +295,8 @@ import pathlib, resource, sys
 import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files
-from tests.parity.torch_files import ZIPPED, refused, save, state
+from tests.parity.torch_files import ZIPPED, save, state
+from tests.weight_files import refused
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 folder = pathlib.Path(sys.argv[1])
 for suffix in (".pth", ".safetensors"):

@@ -10,7 +10,8 @@ import pytest
 from data_pipeline.errors import InputError
 from luperson_jax.convert import files
 from tests import fuzzing
-from tests.parity.torch_files import ZIPPED, refused, save, state
+from tests.parity.torch_files import ZIPPED, save, state
+from tests.weight_files import refused
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 

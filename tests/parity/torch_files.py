@@ -2,9 +2,6 @@
 
 import pytest
 
-from data_pipeline.errors import InputError
-from luperson_jax.convert import files
-
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -24,13 +21,3 @@ def state() -> dict:
         "mask": torch.tensor([True, False]),
         "empty": torch.zeros(0, 3),
     }
-
-
-def refused(path, *words) -> str:
-    with pytest.raises(InputError) as raised:
-        files.read(path)
-    message = str(raised.value)
-    for word in (str(path), *words):
-        assert word in message, message
-    assert "\033" not in message
-    return message
