@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipeline import datasets, listing, recognize, storage
+from data_pipeline import datasets, recognize
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet, count_of
-from data_pipeline.decode import decode
 from data_pipeline.errors import InputError
 from data_pipeline.findings import Findings, Part
-from data_pipeline.records import Splits, Table, with_match
+from data_pipeline.read import listing, storage
+from data_pipeline.read.decode import decode
+from data_pipeline.table.records import Splits, Table, with_match
 
 AUTO = "auto"
 PARTS = ("train", "query", "gallery")

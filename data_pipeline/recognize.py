@@ -5,11 +5,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from data_pipeline import datasets, listing
+from data_pipeline import datasets
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet, count_of
 from data_pipeline.errors import InputError, shorten
-from data_pipeline.records import Splits
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits
 
 UNORDERED = "image_folder"
 MAX_NAMED = 5

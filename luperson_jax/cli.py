@@ -159,7 +159,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _keep_programs() -> None:
-    from luperson_jax import programs  # late: it imports JAX
+    from luperson_jax.run import programs  # late: it imports JAX
 
     programs.keep()
 

@@ -16,7 +16,9 @@ from absl import flags, logging
 import luperson_jax
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, launch, programs, tasks
+from luperson_jax import config, tasks
+from luperson_jax.commands import launch
+from luperson_jax.run import programs
 
 CONFIG = flags.DEFINE_string(
     "config", None, "Configuration: FILE or FILE:ARGUMENT. --config.GROUP.SETTING=VALUE changes it."

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipeline.records import UNLABELLED, Table
+from data_pipeline.table.records import UNLABELLED, Table
 
 Tree = Any
 """A nested dict of arrays."""

@@ -20,7 +20,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline.decode import to_canvas
+from data_pipeline.read.decode import to_canvas
 from luperson_jax.augment import geometry, recipes
 
 VIEW = (256, 128)

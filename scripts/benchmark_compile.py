@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from luperson_jax import config, optim, states, step, tasks
-from luperson_jax.averaging import Averaging
+from luperson_jax import config, optim, tasks
+from luperson_jax.optim.averaging import Averaging
+from luperson_jax.run import states, step
 from luperson_jax.structs import Batch
 
 NETWORKS = flags.DEFINE_list("networks", ["resnet50"], "Names of networks.")

@@ -32,13 +32,15 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline import atomic, datasets, lmdb_store, records, samplers, storage, terminal
-from data_pipeline.decode import decode, to_canvas
+from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout, lmdb_form
-from data_pipeline.paths import Paths
-from data_pipeline.records import Table
+from data_pipeline.packing import lmdb_form
+from data_pipeline.read import atomic, lmdb_store, shard_layout, storage
+from data_pipeline.read.decode import decode, to_canvas
 from data_pipeline.synthetic import layouts
+from data_pipeline.table import records, samplers
+from data_pipeline.table.paths import Paths
+from data_pipeline.table.records import Table
 
 PARTS = ("speed", "tables", "shuffles")
 STORAGES = ("folder", "lmdb", "array_record")
@@ -214,7 +216,7 @@ def loader_turns(
 ) -> list[np.ndarray]:
     """Turns of one iteration of a loader, after a warm-up and before its workers run out."""
     # Here, for the same reason as TFDS.
-    from data_pipeline.loader import Loader, LoaderOptions
+    from data_pipeline.read.loader import Loader, LoaderOptions
 
     chosen = LoaderOptions(canvas, num_workers=workers, worker_kind=kind)
     margin = (chosen.prefetch + 2 * workers) if workers else 1
@@ -300,14 +302,14 @@ def write_packed(home: pathlib.Path, rows: int) -> None:
     """A packed folder with an index, whose shards hold nothing."""
     home.mkdir()
     table = made_up(rows)
-    shards = layout.shards_of(table, layout.source_prefix([table]), OF_A_SHARD)
-    layout.write_index(home, {"train": shards})
+    shards = shard_layout.shards_of(table, shard_layout.source_prefix([table]), OF_A_SHARD)
+    shard_layout.write_index(home, {"train": shards})
     files = {f"shard-{number:05d}": len(shard.names) for number, shard in enumerate(shards)}
     for file in files:
         (home / file).touch()
     parts = {"train": {"shards": files}}
-    description = {"format": layout.FORMAT, "parts": parts, "bytes": dict.fromkeys(files, 0)}
-    layout.write_description(home / layout.DESCRIPTION, description)
+    description = {"format": shard_layout.FORMAT, "parts": parts, "bytes": dict.fromkeys(files, 0)}
+    shard_layout.write_description(home / shard_layout.DESCRIPTION, description)
 
 
 def write_keys(home: pathlib.Path, rows: int) -> None:

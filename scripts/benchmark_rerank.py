@@ -27,7 +27,8 @@ import rich.console
 import rich.table
 import sklearn.cluster
 
-from data_pipeline import atomic, terminal
+from data_pipeline import terminal
+from data_pipeline.read import atomic
 from luperson_jax.clustering.dbscan import dbscan
 from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.retrieval.rerank import rerank

@@ -27,8 +27,9 @@ import numpy as np
 import rich.console
 import rich.table
 
-from data_pipeline import atomic, terminal
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
+from data_pipeline.read import atomic
 from luperson_jax.retrieval import ranking, tiles
 
 IMAGES_OF_AN_IDENTITY = 20

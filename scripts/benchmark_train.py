@@ -21,11 +21,12 @@ import rich.table
 import training_speed
 from absl import logging
 
-from data_pipeline import atomic, terminal
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
+from data_pipeline.read import atomic
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
-from luperson_jax.report import NonFiniteLoss
+from luperson_jax.run.reporter import NonFiniteLoss
 
 LAYOUTS = {"image_folder": "folder", "market1501": "market1501"}
 LEAST_PICTURES = 256

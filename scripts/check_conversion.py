@@ -37,7 +37,8 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the networks to compare with belong to the tests
 
-from data_pipeline import atomic, terminal  # noqa: E402
+from data_pipeline import terminal  # noqa: E402
+from data_pipeline.read import atomic  # noqa: E402
 from tests import converted  # noqa: E402
 from tests.parity import cases, comparing, torch_nets  # noqa: E402
 

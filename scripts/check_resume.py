@@ -27,8 +27,9 @@ from absl import logging
 
 from data_pipeline import terminal
 from data_pipeline.synthetic import layouts
-from luperson_jax import checkpoint, trees
+from luperson_jax import trees
 from luperson_jax.structs import Tree
+from luperson_jax.workdir import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAST_SHARE = 0.85  # of the run in which kills fall: a save must still follow the last of them

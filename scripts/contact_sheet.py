@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from data_pipeline import atomic
+from data_pipeline.read import atomic
 from data_pipeline.synthetic.world import World
 
 GAP = 6

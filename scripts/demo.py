@@ -16,13 +16,16 @@ import jax
 import numpy as np
 from absl import logging
 
-from data_pipeline import atomic, datasets, decode, storage, terminal
+from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
+from data_pipeline.read import atomic, decode, storage
 from data_pipeline.synthetic import layouts
-from luperson_jax import config, html_report, tasks, train
-from luperson_jax.evaluate import REPORT_FILE, RESULTS_FILE
-from luperson_jax.report import ranking_table, ranking_values
+from luperson_jax import config, tasks
+from luperson_jax.measure import html_report
+from luperson_jax.measure.evaluate import REPORT_FILE, RESULTS_FILE
+from luperson_jax.measure.figures import ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
+from luperson_jax.run import loop
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -62,7 +65,7 @@ def run_stage(
     if stage == "finetune":
         settings.train.init_from = str(folder / "pretrain")
     recipe = config.resolve(settings, tasks.OPTIONS)
-    report = train.run(recipe, str(folder / stage), tasks.TASKS[recipe.task.name])
+    report = loop.run(recipe, str(folder / stage), tasks.TASKS[recipe.task.name])
     assert report is not None, "configs/demo.py names evaluation data"
     return report
 

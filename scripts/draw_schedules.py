@@ -19,7 +19,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_pipeline import atomic, terminal
+from data_pipeline import terminal
+from data_pipeline.read import atomic
 from luperson_jax import config, optim, tasks
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits
+from data_pipeline.table.records import Splits
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 

@@ -16,11 +16,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from data_pipeline import archives, atomic, datasets, terminal
-from data_pipeline.build import boxes, pack, run, statistics, videos
-from data_pipeline.build.extract import SOURCES, Record
+from data_pipeline import datasets, terminal
+from data_pipeline.crops import boxes, pack, run, statistics, videos
+from data_pipeline.crops.extract import SOURCES, Record
 from data_pipeline.errors import InputError, shorten
-from data_pipeline.records import Table
+from data_pipeline.read import archives, atomic
+from data_pipeline.table.records import Table
 
 STEP_OF_PROGRESS = 50_000
 PARTS = ("train", "query", "gallery")

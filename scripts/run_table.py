@@ -27,9 +27,12 @@ import rich.table
 from absl import logging
 from matplotlib.figure import Figure
 
-from data_pipeline import atomic, terminal
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import cli, config, finetuning, plots, tasks, train
+from data_pipeline.read import atomic
+from luperson_jax import cli, config, finetuning, tasks
+from luperson_jax.measure import plots
+from luperson_jax.run import loop
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CELL_FILE, TABLE_FILE, CURVE_FILE = "cell.json", "table.json", "curve.png"
@@ -78,7 +81,7 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         return json.loads(path.read_text())
     recipe = recipe_of(cell, options)
     task = tasks.TASKS[recipe.task.name]
-    train.run(recipe, str(workdir), task)
+    loop.run(recipe, str(workdir), task)
     values = {**dataclasses.asdict(cell), **measure(recipe, workdir)}
     atomic.write_text(path, json.dumps(values, indent=2) + "\n")
     return values

@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from data_pipeline.errors import InputError
 from luperson_jax import config, trees
-from luperson_jax.convert import translate
-from luperson_jax.convert.model import Model, describe
 from luperson_jax.structs import TrainState, Tree
+from luperson_jax.weights import translate
+from luperson_jax.weights.model import Model, describe
 
 NUM_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 NUM_BLOCKS[152] = (3, 8, 36, 3)

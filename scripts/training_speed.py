@@ -33,11 +33,13 @@ import jax
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader
-from luperson_jax import config, recipe_file, sharding, tasks, train
+from data_pipeline.read.loader import Loader
+from luperson_jax import config, sharding, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.report import Reporter
+from luperson_jax.run import loop
+from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import Batch
+from luperson_jax.workdir import recipe_file
 
 WARM_UP_STEPS = 2
 DECODED_PICTURES = 64
@@ -76,11 +78,11 @@ class Trainer:
     """The state of a run, which the steps in all their forms move on. A step donates the state
     that it is given, so there is one owner."""
 
-    def __init__(self, current: train.Run):
+    def __init__(self, current: loop.Run):
         self.current = current
-        self.state = train.initial_state(current)
+        self.state = loop.initial_state(current)
 
-    def turn(self, step: train.Step, batch: Batch, stopwatch: Stopwatch, num_steps: int) -> float:
+    def turn(self, step: loop.Step, batch: Batch, stopwatch: Stopwatch, num_steps: int) -> float:
         """Steps on one batch."""
         jax.block_until_ready((self.state, batch))
         began = time.perf_counter()
@@ -90,7 +92,7 @@ class Trainer:
         return time.perf_counter() - began
 
     def loop(
-        self, step: train.Step, reporter: Reporter, stopwatch: Stopwatch, num_steps: int
+        self, step: loop.Step, reporter: Reporter, stopwatch: Stopwatch, num_steps: int
     ) -> float:
         """Steps as `train.run` takes them."""
         with open_batches(self.current, num_steps) as batches:
@@ -107,10 +109,10 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def open_batches(current: train.Run, num_steps: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
+def open_batches(current: loop.Run, num_steps: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
     """Batches of a loader under way. What it had read ahead is drawn off, so that the first steps
     find no stock, and it has more to read when the last one is taken."""
-    options = train.loader_options(current.recipe)
+    options = loop.loader_options(current.recipe)
     ahead = 1 + max(options.prefetch, options.num_workers)
     wanted = num_steps + 2 * ahead
     epochs = range(math.ceil(wanted / current.steps_per_epoch))
@@ -122,10 +124,10 @@ def open_batches(current: train.Run, num_steps: int) -> Iterator[Iterator[dict[s
         yield batches
 
 
-def read_only(current: train.Run, num_steps: int) -> float:
+def read_only(current: loop.Run, num_steps: int) -> float:
     """The loader with nobody who computes meanwhile; over more steps than were asked for, as many
     as the readers' stock does not matter to."""
-    options = train.loader_options(current.recipe)
+    options = loop.loader_options(current.recipe)
     num_read = max(num_steps, 5 * (options.prefetch + options.num_workers))
     with open_batches(current, num_read) as batches:
         began = time.perf_counter()
@@ -134,17 +136,17 @@ def read_only(current: train.Run, num_steps: int) -> float:
         return (time.perf_counter() - began) * num_steps / num_read
 
 
-def decoding_time(current: train.Run) -> float:
+def decoding_time(current: loop.Run) -> float:
     """Seconds of one core for reading, decoding and resizing one picture."""
     rows = np.resize(np.arange(len(current.table)), (2, DECODED_PICTURES))
-    options = dataclasses.replace(train.loader_options(current.recipe), num_workers=0)
+    options = dataclasses.replace(loop.loader_options(current.recipe), num_workers=0)
     batches, stopwatch = iter(Loader(current.table, rows, options)), Stopwatch()
     next(batches)
     stopwatch.time("read", next, batches)
     return stopwatch.thread["read"][0] / DECODED_PICTURES
 
 
-def noise_batch(current: train.Run, canvas: tuple[int, int]) -> Batch:
+def noise_batch(current: loop.Run, canvas: tuple[int, int]) -> Batch:
     """The first batch of a run with noise for pictures, on the device."""
     rows = current.task.sampler(current.table, 0)[0]
     num = len(rows)
@@ -160,17 +162,17 @@ def noise_batch(current: train.Run, canvas: tuple[int, int]) -> Batch:
     return sharding.put_batch(arrays, current.mesh)
 
 
-def without_views(current: train.Run) -> train.Run:
+def without_views(current: loop.Run) -> loop.Run:
     """The same run with the augmentation `test`."""
     views = dataclasses.replace(current.task.views, recipe=recipes.recipe("test"))
     return dataclasses.replace(current, task=dataclasses.replace(current.task, views=views))
 
 
-def analyse(current: train.Run, state: Any, batch: Batch) -> dict[str, Any]:
+def analyse(current: loop.Run, state: Any, batch: Batch) -> dict[str, Any]:
     """Compiles the step for its figures: time, operations, memory."""
     whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
     jitted = jax.jit(
-        functools.partial(train.train_step, current.task, current.optimizer, current.schedule),
+        functools.partial(loop.train_step, current.task, current.optimizer, current.schedule),
         in_shardings=(whole, cut),
         out_shardings=(whole, whole),
         donate_argnums=0,
@@ -230,17 +232,18 @@ def speed(seconds: Sequence[float], num_steps: int, batch_size: int) -> dict[str
     }
 
 
-def host_time(memory: Stopwatch, loop: Stopwatch, step_ms: float) -> dict[str, Any]:
+def host_time(memory: Stopwatch, looped: Stopwatch, step_ms: float) -> dict[str, Any]:
     """Milliseconds of the thread that drives the device."""
     thread = {
-        name: 1e3 * statistics.median(loop.thread[name]) for name in ("put_batch", "step", "report")
+        name: 1e3 * statistics.median(looped.thread[name])
+        for name in ("put_batch", "step", "report")
     }
     return {
         "call_of_step_ms": 1e3 * statistics.median(memory.wall["step"]),
         "thread_ms": thread,
         "thread_ms_per_step": sum(thread.values()),
         "share_of_step": sum(thread.values()) / step_ms,
-        "wait_for_batch_ms": 1e3 * statistics.mean(loop.wall["wait_for_batch"]),
+        "wait_for_batch_ms": 1e3 * statistics.mean(looped.wall["wait_for_batch"]),
     }
 
 
@@ -256,18 +259,18 @@ def measure(
         rounds: turns of each contestant.
         with_torch: also measure the step of torch_moco.py.
     """
-    current = train.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    current = loop.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
     make_turn = find_torch(recipe, current) if with_torch else None
     trainer = Trainer(current)
     batch = noise_batch(current, current.recipe.data.canvas)
     figures = analyse(current, trainer.state, batch)
-    memory, loop, unused = Stopwatch(), Stopwatch(), Stopwatch()
-    step = train.compile_step(current)
+    memory, looped, unused = Stopwatch(), Stopwatch(), Stopwatch()
+    step = loop.compile_step(current)
     turns: dict[str, Turn] = {"memory": functools.partial(trainer.turn, step, batch, memory)}
     turns["memory"](WARM_UP_STEPS)
     peak = peak_memory(figures.pop("program_bytes"))
 
-    plain_step = train.compile_step(without_views(current))
+    plain_step = loop.compile_step(without_views(current))
     plain_batch = noise_batch(current, recipe.data.size)
     turns["loader_alone"] = functools.partial(read_only, current)
     turns["plain"] = functools.partial(trainer.turn, plain_step, plain_batch, unused)
@@ -275,11 +278,11 @@ def measure(
         turns["torch"] = make_turn(trainer.state)
     recipe_file.write(current.written, current.workdir)
     with contextlib.closing(Reporter(workdir, sys.maxsize, sys.maxsize)) as reporter:
-        turns["loader"] = functools.partial(trainer.loop, step, reporter, loop)
+        turns["loader"] = functools.partial(trainer.loop, step, reporter, looped)
         for turn in turns.values():
             turn(WARM_UP_STEPS)
         memory.forget()
-        loop.forget()
+        looped.forget()
         seconds = alternate(turns, rounds, steps)
 
     batch_size = recipe.data.batch_size
@@ -296,14 +299,14 @@ def measure(
         "speed": speeds,
         "augmentation_share": 1 - speeds["plain"]["ms_per_step"] / step_ms,
         **figures,
-        "host": host_time(memory, loop, step_ms),
+        "host": host_time(memory, looped, step_ms),
         "decoding_ms_per_image": 1e3 * decoding,
         "decoding_cores_needed": decoding * rate,
         "peak_memory": peak,
     }
 
 
-def find_torch(recipe: config.Recipe, current: train.Run) -> Callable[[Any], Turn]:
+def find_torch(recipe: config.Recipe, current: loop.Run) -> Callable[[Any], Turn]:
     """What makes PyTorch's turn from the state of a run.
 
     Raises:
@@ -323,7 +326,7 @@ def find_torch(recipe: config.Recipe, current: train.Run) -> Callable[[Any], Tur
     return functools.partial(torch_moco.make_turn, recipe, device, mixed)
 
 
-def surroundings(current: train.Run) -> dict[str, Any]:
+def surroundings(current: loop.Run) -> dict[str, Any]:
     """Machine and versions."""
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "numpy", "grain", "torch")

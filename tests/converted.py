@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from luperson_jax import config, optim, tasks, train, trees
-from luperson_jax.convert.model import Model, Network
-from luperson_jax.convert.rules import NETWORK, Trees
+from luperson_jax import config, optim, tasks, trees
 from luperson_jax.losses import contrastive
+from luperson_jax.run import loop
 from luperson_jax.structs import Batch, TrainState, Tree
+from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights.rules import NETWORK, Trees
 from tests.helpers import tiny
 
 # Compiling these networks well would take longer than running them.
@@ -194,7 +195,7 @@ def first_step(model: Model, recipe: config.Recipe) -> Callable[[Batch], Stepped
     optimizer, schedule = optim.build(recipe.optim, params, epochs=2, steps_per_epoch=1)
     key = jax.random.key_data(jax.random.key(1))
     step = jax.jit(
-        functools.partial(train.train_step, task, optimizer, schedule), compiler_options=QUICK
+        functools.partial(loop.train_step, task, optimizer, schedule), compiler_options=QUICK
     )
 
     def run(batch: Batch) -> Stepped:

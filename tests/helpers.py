@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from luperson_jax import checkpoint, config, tasks, train
+from luperson_jax import config, tasks
+from luperson_jax.run import loop
+from luperson_jax.workdir import checkpoint
 
 SIZE = (32, 16)
 
@@ -95,7 +97,7 @@ def tiny(name: str, root: Any, **changes: Any) -> config.Recipe:
 
 def run(recipe: config.Recipe, workdir: Any) -> Any:
     """Trains to the end of a recipe."""
-    return train.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    return loop.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
 
 
 def final(workdir: Any) -> tuple[int, Any]:

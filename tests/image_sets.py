@@ -3,8 +3,8 @@
 import pathlib
 from collections.abc import Iterable
 
-from data_pipeline.records import Splits, Table
 from data_pipeline.synthetic import layouts
+from data_pipeline.table.records import Splits, Table
 
 THREE = ("bounding_box_train", "query", "bounding_box_test")
 DISTRACTORS, JUNK = 4, 2

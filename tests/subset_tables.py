@@ -2,7 +2,7 @@
 
 import pathlib
 
-from data_pipeline import records
+from data_pipeline.table import records
 
 
 def make_table(images_of: dict[int, int], folder="/data/train", cameras=3) -> records.Table:

@@ -3,7 +3,7 @@
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.convert import files
+from luperson_jax.weights import files
 
 
 def refused(path, *words) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import (
     cuhk03,
     cuhk_sysu,
@@ -26,8 +25,9 @@ from data_pipeline.datasets import (
 )
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError, suggest
-from data_pipeline.paths import Paths
-from data_pipeline.records import Splits, Table, concatenate
+from data_pipeline.read import listing
+from data_pipeline.table.paths import Paths
+from data_pipeline.table.records import Splits, Table, concatenate
 
 MODULES = (
     market1501,

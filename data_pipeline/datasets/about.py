@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_pipeline.records import Splits, Table
+from data_pipeline.table.records import Splits, Table
 
 Kind = Literal["image", "video", "unlabelled"]
 

@@ -20,11 +20,12 @@ import re
 
 import numpy as np
 
-from data_pipeline import listing, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 KINDS = ("labeled", "detected")
 NUM_SPLITS = 20

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_pipeline import listing
-from data_pipeline.archives import FREE_BYTES, MAX_RATIO
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
+from data_pipeline.read.archives import FREE_BYTES, MAX_RATIO
 
 PICTURES_OF_A_VIEW = 5
 WHOLE = "expected cuhk-03.mat of the CUHK03 release, whole"

@@ -7,11 +7,11 @@ person and scene. Cameras are not told.
 import os
 import re
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, empty_table, make_table
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, empty_table, make_table
 
 FOLDER = "cropped_images"
 PLACES = ("", "cuhk_sysu", "cuhksysu", "CUHK-SYSU")

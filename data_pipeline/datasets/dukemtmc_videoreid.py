@@ -9,11 +9,11 @@ import os
 import re
 from collections.abc import Iterator
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, make_table
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, make_table
 
 ARCHIVE_FOLDER = "DukeMTMC-VideoReID"
 PARTS = ("train", "query", "gallery")

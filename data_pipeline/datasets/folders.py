@@ -4,8 +4,8 @@ import difflib
 import os
 from collections.abc import Iterable
 
-from data_pipeline import listing
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
 

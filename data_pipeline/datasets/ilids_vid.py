@@ -12,11 +12,11 @@ import re
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import tracklets, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits
 
 LAYOUT = tracklets.Layout(
     title="iLIDS-VID",

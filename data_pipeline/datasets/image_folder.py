@@ -9,11 +9,11 @@ import os
 import re
 from collections.abc import Iterator
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders, market1501
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED, Splits, empty_table, make_table
+from data_pipeline.read import listing
+from data_pipeline.table.records import UNLABELLED, Splits, empty_table, make_table
 
 TRACKED_NAME = re.compile(r"(\d{6,})_\d{7,}_\d{2,}\.jpg", re.IGNORECASE)
 

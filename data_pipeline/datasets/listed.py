@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 
-from data_pipeline import listing, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 
 
 def pairs(path: str, example: str) -> list[tuple[str, int]]:

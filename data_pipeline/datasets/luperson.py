@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline import listing, lmdb_store, safe_pickle, whole_numbers
-from data_pipeline.datasets import folders, image_folder
+from data_pipeline import whole_numbers
+from data_pipeline.datasets import folders, image_folder, luperson_missing
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED, Splits, Table, empty_table, table_of
+from data_pipeline.read import listing, lmdb_store, safe_pickle
+from data_pipeline.table.records import UNLABELLED, Splits, Table, empty_table, table_of
 
 KEY_LIST = "keys.pkl"
 
@@ -293,9 +294,7 @@ PACKED = "lmdb/data.mdb|lup/*/lmdb/data.mdb|*/lmdb/data.mdb|*.lmdb|data.mdb"
 
 
 def _missing(root: str) -> list[str]:
-    from data_pipeline.datasets import luperson_missing  # which reads folders as this module does
-
-    return luperson_missing.find(root).lines()
+    return luperson_missing.find(root, parts_of).lines()
 
 
 DATASETS = (

@@ -3,15 +3,29 @@
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
-from data_pipeline import archive_parts, listing
-from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError, shorten
+from data_pipeline.read import archive_parts, listing
 
 VIDEO_LIST = "vnames.txt"
 KEY = re.compile(r"(?:.*/)?(\d{2,})_(\d{2,})_(\d{4,})_(\d{8,})(?:\.\w+)?")
 KEY_NL = re.compile(r"(?:.*/)?(\d{5,})_\d{6,}_\d{7,}_\d{2,}(?:\.\w+)?")
+
+
+class Piece(Protocol):
+    """A folder or packing of the set: the names in it, and what stands before them."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of its pictures, below the prefix."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What makes media of the names."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +70,20 @@ class Missing:
         return lines
 
 
-def find(root: str) -> Missing:
+def find(root: str, parts_of: Callable[[str], Sequence[Piece]]) -> Missing:
     """What is missing in a root of `luperson` or `luperson_nl`, or in a folder of its archives.
 
+    Args:
+        root: its folder.
+        parts_of: what the data set's reader finds below a root.
+
     Raises:
-        InputError: there is nothing of the set, or as `luperson.load`.
+        InputError: there is nothing of the set, or as `parts_of`.
     """
     home = os.path.expanduser(root)
     archives = _archives(home)
     try:
-        parts = luperson.parts_of(root)
+        parts = parts_of(root)
     except InputError:
         if not archives:
             raise
@@ -124,7 +142,7 @@ def _archives(home: str) -> tuple[int, ...]:
     return tuple(n for n in range(1, archive_parts.LUPERSON_PARTS + 1) if n not in numbers)
 
 
-def _unlisted(home: str, parts: Sequence[luperson.Part]) -> tuple[str, ...]:
+def _unlisted(home: str, parts: Sequence[Piece]) -> tuple[str, ...]:
     """Lines `country+city+id` of the list of videos whose folder is not there."""
     path = os.path.join(home, VIDEO_LIST)
     if not listing.is_file(path) or any(part.prefix.startswith("lmdb:") for part in parts):

@@ -11,11 +11,12 @@ import re
 
 import numpy as np
 
-from data_pipeline import listing, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import cmdm, folders, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 ARCHIVE_FOLDER = "Market-1501-v15.09.15"
 DISTRACTOR_FOLDERS = ("distractors", "images")

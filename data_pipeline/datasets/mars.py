@@ -13,11 +13,11 @@ import os
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 JUNK = -1
 PICTURE_FOLDERS = {"train": "bbox_train", "test": "bbox_test"}

@@ -17,11 +17,12 @@ from typing import Literal
 
 import numpy as np
 
-from data_pipeline import listing, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import cmdm, folders, listed, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 Version = Literal["V1", "V2", "repackaged"]
 

@@ -6,12 +6,11 @@ Rows, their order, labels and fingerprints are those of the folder that it was m
 import dataclasses
 import pathlib
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout
-from data_pipeline.records import Splits
+from data_pipeline.read import listing, shard_layout
+from data_pipeline.table.records import Splits
 
 
 def load(root: str) -> Splits:
@@ -22,14 +21,14 @@ def load(root: str) -> Splits:
             or lacks a part.
     """
     home = pathlib.Path(folders.checked_root(root))
-    if not listing.is_file(home / layout.DESCRIPTION):
+    if not listing.is_file(home / shard_layout.DESCRIPTION):
         raise InputError(_missing(root, home))
-    return layout.open_packed(home)[1]
+    return shard_layout.open_packed(home)[1]
 
 
 def inside(root: str) -> DataSet:
     """The data set that a packed folder holds, with the numbers published for it."""
-    about = layout.open_packed(pathlib.Path(root))[0]
+    about = shard_layout.open_packed(pathlib.Path(root))[0]
     return dataclasses.replace(
         DATASETS[0],
         title=f"{about['title']}, packed",
@@ -41,18 +40,18 @@ def inside(root: str) -> DataSet:
 
 
 def _missing(root: str, home: pathlib.Path) -> str:
-    if listing.is_file(home / layout.UNFINISHED):
+    if listing.is_file(home / shard_layout.UNFINISHED):
         return (
             f"{root} was not packed to the end; give the same command of `luperson data pack` "
             "again, it goes on where it ended"
         )
     inner = listing.subfolders(home)
-    below = [name for name in inner if listing.is_file(home / name / layout.DESCRIPTION)]
+    below = [name for name in inner if listing.is_file(home / name / shard_layout.DESCRIPTION)]
     if below:
         hint = f"give {home / below[0]} as data.root"
     else:
         hint = "pack a data set with `luperson data pack NAME DIR OUT` and give OUT"
-    return f"{root} holds no packed data set: it has no {layout.DESCRIPTION}; {hint}"
+    return f"{root} holds no packed data set: it has no {shard_layout.DESCRIPTION}; {hint}"
 
 
 DATASETS = (
@@ -62,7 +61,7 @@ DATASETS = (
         load=load,
         kind="image",
         counts={},
-        markers=(layout.DESCRIPTION, layout.INDEX),
+        markers=(shard_layout.DESCRIPTION, shard_layout.INDEX),
         tree="""
             ROOT
               packed.json, index.npz

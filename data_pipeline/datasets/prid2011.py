@@ -11,7 +11,7 @@ import re
 from data_pipeline.datasets import tracklets, video_lists
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits
+from data_pipeline.table.records import Splits
 
 LAYOUT = tracklets.Layout(
     title="PRID2011",

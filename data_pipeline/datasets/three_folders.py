@@ -9,10 +9,10 @@ import os
 import re
 from collections.abc import Mapping
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, make_table
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, make_table
 
 JUNK, DISTRACTOR = -1, 0
 

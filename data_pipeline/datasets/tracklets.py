@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders, listed, video_lists
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 FRAME_LISTS = (
     "Chen, Zhu, Gong: Deep Association Learning for Unsupervised Video Person Re-identification. "

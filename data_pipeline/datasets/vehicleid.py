@@ -12,11 +12,11 @@ import os
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders, listed
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, Table, table_of
+from data_pipeline.read import listing
+from data_pipeline.table.records import Splits, Table, table_of
 
 SEED = 0
 PLACES = ("VehicleID", "vehicleid", "VehicleID_V1.0")

@@ -12,9 +12,10 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from data_pipeline import listing, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import folders, listed
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 
 # Repositories that publish lists keep them as deep as `evaluation/datasplits/PRID2011/split1`.
 SEARCH_DEPTH = 4

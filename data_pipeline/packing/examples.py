@@ -118,7 +118,7 @@ def write_metadata(
         name=tfds_name(one.name),
         version=tfds.core.Version(VERSION),
         data_dir=str(home),
-        module_name="data_pipeline.tfds_builders",
+        module_name="data_pipeline.packing.tfds_builders",
         config_name=config_name(one, split),
     )
     infos = [

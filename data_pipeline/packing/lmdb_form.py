@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from data_pipeline import atomic, datasets, lmdb_store, storage
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout, plan
-from data_pipeline.records import Table
+from data_pipeline.packing import plan
+from data_pipeline.read import atomic, lmdb_store, shard_layout, storage
+from data_pipeline.table.records import Table
 
 FORM = "lmdb"
 ENVIRONMENT = "lmdb"
@@ -73,7 +74,7 @@ def export(
     counts = {part: len(table) for part, table in tables.items()}
     if (home / DESCRIPTION).exists():
         _check_whole(home)
-        (home / layout.UNFINISHED).unlink(missing_ok=True)
+        (home / shard_layout.UNFINISHED).unlink(missing_ok=True)
         progress(sum(counts.values()), sum(counts.values()))
         return counts
     total, done = sum(map(len, tables.values())), 0
@@ -89,18 +90,18 @@ def export(
         for file in (f"{ENVIRONMENT}/{lmdb_store.DATA_FILE}", KEYS)
     ]
     sizes = {str(file.relative_to(home)): file.stat().st_size for file in files}
-    layout.write_description(home / DESCRIPTION, description | {"bytes": sizes})
-    (home / layout.UNFINISHED).unlink()
+    shard_layout.write_description(home / DESCRIPTION, description | {"bytes": sizes})
+    (home / shard_layout.UNFINISHED).unlink()
     return counts
 
 
 def _folder(home: pathlib.Path, part: str) -> pathlib.Path:
-    return home if part == layout.PARTS[0] else home / part
+    return home if part == shard_layout.PARTS[0] else home / part
 
 
 def _check_whole(home: pathlib.Path) -> None:
     """Raises InputError where a file of a finished export is missing or of another size."""
-    sizes = layout.read_description(home / DESCRIPTION).get("bytes")
+    sizes = shard_layout.read_description(home / DESCRIPTION).get("bytes")
     if not isinstance(sizes, dict):
         raise InputError(f"{home / DESCRIPTION} lacks 'bytes'; delete {home} and pack again")
     for file, size in sizes.items():

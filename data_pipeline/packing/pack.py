@@ -11,9 +11,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_pipeline import datasets, listing
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.packing import examples, layout, plan, shards
+from data_pipeline.packing import examples, plan, shards
+from data_pipeline.read import listing, shard_layout
 
 SHARD_IMAGES = 10_000
 FORM = "array_record"
@@ -59,23 +60,25 @@ def pack(
     tables = plan.load(name, root, split)
     if any(table.names is not None for table in tables.values()):
         raise InputError(f"{root} is packed already; pack the folder that it was made from")
-    prefix = layout.source_prefix(tables.values())
-    index = {part: layout.shards_of(table, prefix, shard_images) for part, table in tables.items()}
+    prefix = shard_layout.source_prefix(tables.values())
+    index = {
+        part: shard_layout.shards_of(table, prefix, shard_images) for part, table in tables.items()
+    }
     files = {part: _files(name, part, pieces) for part, pieces in index.items()}
     description = _describe(plan.describe(chosen, split, FORM, tables), name, files)
     home = plan.prepare(out, description)
-    if listing.exists(home / layout.DESCRIPTION):
+    if listing.exists(home / shard_layout.DESCRIPTION):
         return _end(home)
-    layout.write_index(home, index)
+    shard_layout.write_index(home, index)
     del index, tables
     _write_shards(_jobs(home, prefix, files), workers, beam, progress)
     examples.write_metadata(chosen, split, home, files)
-    sizes = {one: (home / one).stat().st_size for one in (layout.INDEX, *_names(files))}
-    layout.write_description(home / layout.DESCRIPTION, description | {"bytes": sizes})
+    sizes = {one: (home / one).stat().st_size for one in (shard_layout.INDEX, *_names(files))}
+    shard_layout.write_description(home / shard_layout.DESCRIPTION, description | {"bytes": sizes})
     return _end(home)
 
 
-def _files(name: str, part: str, pieces: Sequence[layout.Shard]) -> dict[str, int]:
+def _files(name: str, part: str, pieces: Sequence[shard_layout.Shard]) -> dict[str, int]:
     """Number of pictures in each shard, by its file's name."""
     files = examples.file_names(name, part, len(pieces))
     return {file: len(piece.names) for file, piece in zip(files, pieces, strict=True)}
@@ -128,7 +131,7 @@ def _write_shards(
 
 def _end(home: pathlib.Path) -> dict[str, Any]:
     """Removes what only packing needed, from a folder that is packed to the end."""
-    description, _ = layout.open_packed(home)
+    description, _ = shard_layout.open_packed(home)
     shards.remove_parts(home)
-    (home / layout.UNFINISHED).unlink(missing_ok=True)
+    (home / shard_layout.UNFINISHED).unlink(missing_ok=True)
     return description

@@ -6,12 +6,12 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data_pipeline import atomic, datasets, listing
+from data_pipeline import datasets
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout
-from data_pipeline.records import Table
+from data_pipeline.read import atomic, listing, shard_layout
+from data_pipeline.table.records import Table
 
 Progress = Callable[[int, int], None]
 
@@ -32,13 +32,13 @@ def load(name: str, root: str, split: int) -> dict[str, Table]:
     """
     places = (os.path.abspath(os.path.expanduser(part)) for part in folders.roots(root))
     splits = datasets.load(name, ",".join(places) or root, "DIR", split)
-    return {part: table for part in layout.PARTS if len(table := getattr(splits, part))}
+    return {part: table for part in shard_layout.PARTS if len(table := getattr(splits, part))}
 
 
 def describe(one: DataSet, split: int, form: str, tables: Mapping[str, Table]) -> dict[str, Any]:
     """What is known of a data set that is packed: `packed.json` without the files."""
     return {
-        "format": layout.FORMAT,
+        "format": shard_layout.FORMAT,
         "form": form,
         "name": one.name,
         "title": one.title,
@@ -62,9 +62,9 @@ def describe(one: DataSet, split: int, form: str, tables: Mapping[str, Table]) -
 
 
 def prepare(
-    out: str, description: Mapping[str, Any], done: str = layout.DESCRIPTION
+    out: str, description: Mapping[str, Any], done: str = shard_layout.DESCRIPTION
 ) -> pathlib.Path:
-    """The folder to pack into, marked by `layout.UNFINISHED` unless it is packed already.
+    """The folder to pack into, marked by `shard_layout.UNFINISHED` unless it is packed already.
 
     Args:
         out: as the user gives it.
@@ -79,16 +79,16 @@ def prepare(
         home.mkdir(parents=True, exist_ok=True)
         found = listing.names(home)
         for name in found:
-            if name.startswith(f"{layout.UNFINISHED}.") and atomic.is_part(name):
+            if name.startswith(f"{shard_layout.UNFINISHED}.") and atomic.is_part(name):
                 (home / name).unlink(missing_ok=True)  # of a process that was killed
                 found = [other for other in found if other != name]
     except OSError as error:
         raise InputError(f"cannot use OUT {out} as a folder: {error.strerror}") from error
-    present = [name for name in (done, layout.UNFINISHED) if name in found]
+    present = [name for name in (done, shard_layout.UNFINISHED) if name in found]
     for name in present:
         _check_same(home / name, description)
     if not found:
-        layout.write_description(home / layout.UNFINISHED, description)
+        shard_layout.write_description(home / shard_layout.UNFINISHED, description)
     elif not present:
         raise InputError(
             f"OUT {out} is not empty: it holds {', '.join(found[:5])}; give an absent or empty "
@@ -98,11 +98,13 @@ def prepare(
 
 
 def _check_same(path: pathlib.Path, description: Mapping[str, Any]) -> None:
-    present = layout.read_description(path)
+    present = shard_layout.read_description(path)
     compared = [key for key in description if key not in NOT_COMPARED]
     differing = [key for key in compared if present.get(key) != description[key]]
     if differing:
-        state = "the beginning of another" if path.name == layout.UNFINISHED else "another pack"
+        state = (
+            "the beginning of another" if path.name == shard_layout.UNFINISHED else "another pack"
+        )
         raise InputError(
             f"{path.parent} holds {state}: {', '.join(differing)} in {path} differ from what is "
             "to be packed; delete the folder, or give another OUT"

@@ -19,9 +19,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 from array_record.python import array_record_module  # type: ignore[attr-defined]
 
-from data_pipeline import storage, worker
 from data_pipeline.errors import InputError
-from data_pipeline.packing import examples, layout
+from data_pipeline.packing import examples
+from data_pipeline.read import shard_layout, storage, worker
 
 # One record a chunk, or reading one would mean reading its neighbors. Pictures are compressed
 # already.
@@ -73,7 +73,7 @@ def write(job: Job) -> Job:
         InputError: a picture cannot be read, or the shard cannot be written.
     """
     home = pathlib.Path(job.home)
-    shard = layout.read_shard(home, job.part, job.number)
+    shard = shard_layout.read_shard(home, job.part, job.number)
     serialize = _serializer()
     with _replacing(home / job.file) as path:
         writer = array_record_module.ArrayRecordWriter(str(path), OPTIONS)

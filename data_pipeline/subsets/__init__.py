@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_pipeline import listing
 from data_pipeline.datasets import folders
 from data_pipeline.errors import InputError, suggest
-from data_pipeline.records import UNLABELLED, Table
+from data_pipeline.read import listing
 from data_pipeline.subsets import cmpe, draw, lists
+from data_pipeline.table.records import UNLABELLED, Table
 
 SUBSETS = ("ids", "images", "cmpe_finetune", "cmpe_pretrain", "cmpe_pretrain_published")
 

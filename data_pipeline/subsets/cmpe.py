@@ -14,8 +14,8 @@ The pre-training part comes in two forms:
 
 import numpy as np
 
-from data_pipeline.records import Table
 from data_pipeline.subsets import draw
+from data_pipeline.table.records import Table
 
 FINETUNE_RATIO = 0.10
 PUBLISHED_IMAGES, PUBLISHED_OF = 11651, 12936

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED, Table
+from data_pipeline.table.records import UNLABELLED, Table
 
 
 def percent(ratio: float) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 
 from data_pipeline import subsets
 from data_pipeline.errors import InputError, suggest
-from data_pipeline.records import Table
 from data_pipeline.subsets import cmpe, draw, lists
+from data_pipeline.table.records import Table
 
 MODES = ("ids", "images", "cmpe")
 

@@ -14,12 +14,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from data_pipeline import atomic, whole_numbers
+from data_pipeline import whole_numbers
 from data_pipeline.datasets import listed
 from data_pipeline.datasets.folders import some
 from data_pipeline.errors import InputError
-from data_pipeline.records import Table
+from data_pipeline.read import atomic
 from data_pipeline.subsets import draw
+from data_pipeline.table.records import Table
 
 Line = TypeVar("Line")
 

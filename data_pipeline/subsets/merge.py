@@ -11,7 +11,7 @@ import os
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.records import Table, concatenate
+from data_pipeline.table.records import Table, concatenate
 
 
 @dataclasses.dataclass(frozen=True)

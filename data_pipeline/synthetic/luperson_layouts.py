@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline import lmdb_store
-from data_pipeline.atomic import replacing
+from data_pipeline.read import lmdb_store
+from data_pipeline.read.atomic import replacing
 from data_pipeline.synthetic import streams
 from data_pipeline.synthetic.plan import KEEP_EVERY, UNLABELLED_PEOPLE, Plan, Shot, save
 

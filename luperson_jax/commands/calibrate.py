@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
-from luperson_jax import embeddings
+from data_pipeline.table.records import UNLABELLED
 from luperson_jax.commands import output
+from luperson_jax.measure import embeddings
 from luperson_jax.retrieval import calibration
 from luperson_jax.retrieval.calibration import Calibration, Rate
 from luperson_jax.structs import EmbeddingSet

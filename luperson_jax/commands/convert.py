@@ -10,10 +10,11 @@ from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.convert import files, momentum, sources, translate, workdir
-from luperson_jax.convert import model as model_file
-from luperson_jax.convert.model import Model
-from luperson_jax.convert.report import pixel_lines
+from luperson_jax.commands import new_workdir
+from luperson_jax.weights import files, momentum, sources, translate
+from luperson_jax.weights import model as model_file
+from luperson_jax.weights.model import Model
+from luperson_jax.weights.report import pixel_lines
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 MODEL_SUFFIX = ".npz"
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         recipe = config.resolve(
             config.read(options.config, options.set, options=tasks.OPTIONS), tasks.OPTIONS
         )
-        lines += [f"workdir      {line}" for line in workdir.write(model, recipe, target)]
+        lines += [f"workdir      {line}" for line in new_workdir.write(model, recipe, target)]
     elif target.suffix == MODEL_SUFFIX:
         model_file.save(model, target)
     else:

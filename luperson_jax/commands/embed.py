@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_pipeline.errors import InputError
-from luperson_jax import embeddings
 from luperson_jax.commands import output, runs
+from luperson_jax.measure import embeddings
 
 SETTINGS = ("checkpoint", "flip", "batch_size")
 """Options that are settings of the group `eval` of a recipe."""

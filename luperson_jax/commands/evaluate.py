@@ -2,9 +2,9 @@
 
 import argparse
 
-from luperson_jax import embeddings, tracklets
 from luperson_jax.commands import embed, output, ranked
-from luperson_jax.evaluate import load_splits
+from luperson_jax.measure import embeddings, tracklet_pooling
+from luperson_jax.measure.evaluate import load_splits
 
 
 def run(options: argparse.Namespace) -> None:
@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> None:
     changes = {name: value for name, value in asked.items() if value}
     opened = embed.open_network(options, changes)
     options.metric = opened.recipe.eval.metric
-    pool = tracklets.chosen(opened.recipe.eval.pool, splits)
-    tracklets.check_protocol(options.protocol, pool, splits)
+    pool = tracklet_pooling.chosen(opened.recipe.eval.pool, splits)
+    tracklet_pooling.check_protocol(options.protocol, pool, splits)
     query, gallery = (opened.embed(part, pool) for part in (splits.query, splits.gallery))
     if options.save_embeddings:
         folder = output.make_folder(options.save_embeddings)
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         embeddings.write(folder / "gallery", gallery)
         output.say(f"embeddings in {folder / 'query'} and {folder / 'gallery'}")
     title = f"{options.dataset}, {opened.origin}, {options.metric} distance"
-    title += tracklets.words(pool, len(query.pid), len(gallery.pid))
+    title += tracklet_pooling.words(pool, len(query.pid), len(gallery.pid))
     facts = {"dataset": options.dataset, "root": options.root, "split": options.split}
     facts |= {"pool": pool} | opened.facts
     ranked.rank_and_publish(title, query, [gallery], options, facts)

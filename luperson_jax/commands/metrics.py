@@ -3,8 +3,8 @@
 import argparse
 import pathlib
 
-from luperson_jax import embeddings
 from luperson_jax.commands import ranked
+from luperson_jax.measure import embeddings
 
 
 def run(options: argparse.Namespace) -> None:

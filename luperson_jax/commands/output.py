@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from data_pipeline import atomic
 from data_pipeline.errors import InputError
+from data_pipeline.read import atomic
 from data_pipeline.terminal import say as say
 
 

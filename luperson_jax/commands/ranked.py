@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
-from luperson_jax import embeddings
+from data_pipeline.table.records import UNLABELLED
 from luperson_jax.commands import output
-from luperson_jax.report import all_ranking_values, ranking_table, ranking_values
+from luperson_jax.measure import embeddings
+from luperson_jax.measure.figures import all_ranking_values, ranking_table, ranking_values
 from luperson_jax.retrieval import expansion, inputs, protocols, ranking
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -194,7 +194,7 @@ def publish(
             values["without_rerank"] = all_ranking_values(reports[PLAIN])
         output.write_json(options.json, values)
     if options.report:
-        from luperson_jax import html_report  # with matplotlib, which takes a second to import
+        from luperson_jax.measure import html_report  # late: matplotlib takes a second
 
         page = html_report.make_of_sets(
             title,

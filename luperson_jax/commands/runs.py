@@ -11,12 +11,15 @@ from jax.sharding import Mesh
 
 from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
-from data_pipeline.paths import Paths
-from data_pipeline.records import UNLABELLED, Table
-from luperson_jax import config, evaluate, models, recipe_file, sharding, tasks, tracklets
+from data_pipeline.table.paths import Paths
+from data_pipeline.table.records import UNLABELLED, Table
+from luperson_jax import config, models, sharding, tasks
 from luperson_jax.commands import weights
+from luperson_jax.measure import evaluate, tracklet_pooling
+from luperson_jax.run import evaluation
 from luperson_jax.structs import EmbeddingSet, TrainState
 from luperson_jax.tasks.base import Embedder
+from luperson_jax.workdir import recipe_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Opened:
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
 
-    def embed(self, table: Table, pool: str = tracklets.FRAMES) -> EmbeddingSet:
+    def embed(self, table: Table, pool: str = tracklet_pooling.FRAMES) -> EmbeddingSet:
         """Features of every row of a table, in its order, or with `pool` of its tracklets.
 
         Raises:
@@ -81,7 +84,7 @@ def open_workdir(workdir: str, changes: Mapping[str, Any]) -> Opened:
     recipe = read_recipe(folder, changes)
     mesh = _mesh(recipe)
     task = tasks.TASKS[recipe.task.name].build(recipe, None)
-    state = evaluate.restore(recipe, workdir, mesh)
+    state = evaluation.restore(recipe, workdir, mesh)
     settings = recipe.eval
     facts = {"step": int(state.step), "workdir": workdir, "checkpoint": settings.checkpoint}
     facts |= {"average": settings.weights == "average", "flip": settings.flip}

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
+from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
-from luperson_jax import embeddings, html_report, plots
 from luperson_jax.commands import embed, output, ranked, runs
-from luperson_jax.plots import Shown
+from luperson_jax.measure import embeddings, html_report, plots
+from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import EmbeddingSet
 

@@ -7,7 +7,9 @@ from typing import Any
 from absl import logging
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, launch, recipe_file, shipped, tasks
+from luperson_jax import config, shipped, tasks
+from luperson_jax.commands import launch
+from luperson_jax.workdir import recipe_file
 
 
 def run(options: argparse.Namespace) -> int:

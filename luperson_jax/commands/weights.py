@@ -10,11 +10,11 @@ import jax
 from data_pipeline.errors import InputError
 from luperson_jax import config, models, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.convert import sources, translate
-from luperson_jax.convert.model import Model, Network
 from luperson_jax.setting_values import typed
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
+from luperson_jax.weights import sources, translate
+from luperson_jax.weights.model import Model, Network
 
 PERSON_SIZE = (256, 128)
 """Height and width for weights of another subject: ImageNet's squares distort a person."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
+from data_pipeline.table.records import UNLABELLED
 from luperson_jax.retrieval import inputs
 
 REMOVALS = ("same_identity_and_camera", "nothing", "same_camera")

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
+from data_pipeline.table.records import UNLABELLED
 from luperson_jax import sharding
 from luperson_jax.retrieval import counting, inputs, measures, tiles
 from luperson_jax.retrieval.labels import make_labels

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import UNLABELLED
+from data_pipeline.table.records import UNLABELLED
 from luperson_jax.retrieval import inputs, tiles
 from luperson_jax.structs import EmbeddingSet
 

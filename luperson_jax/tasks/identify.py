@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import Table
+from data_pipeline.table.records import Table
 from luperson_jax import models, optim
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import Table
+from data_pipeline.table.records import Table
 from luperson_jax import models
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe

@@ -12,8 +12,8 @@ import pytest
 from luperson_jax import cli
 from luperson_jax.augment.recipes import STATISTICS
 from luperson_jax.commands.options import shared
-from luperson_jax.convert.families import FAMILIES
 from luperson_jax.retrieval import inputs, protocols, verification
+from luperson_jax.weights.families import FAMILIES
 
 HEAVY = {"jax", "flax", "orbax", "optax", "grain", "matplotlib", "sklearn", "torch", "tensorflow"}
 LIGHT_COMMANDS = [

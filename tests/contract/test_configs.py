@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipeline.records import make_table
-from luperson_jax import config, optim, states, tasks
+from data_pipeline.table.records import make_table
+from luperson_jax import config, optim, tasks
+from luperson_jax.run import states
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]

@@ -8,10 +8,10 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from data_pipeline import array_files, decode, safe_pickle
-from luperson_jax import embeddings
-from luperson_jax.convert import files
-from luperson_jax.convert import model as model_file
+from data_pipeline.read import array_files, decode, safe_pickle
+from luperson_jax.measure import embeddings
+from luperson_jax.weights import files
+from luperson_jax.weights import model as model_file
 from tests import fuzzing
 
 COPIES = 60

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from data_pipeline.decode import decode
+from data_pipeline.read.decode import decode
 
 av = pytest.importorskip("av", reason="videos are written with PyAV: pip install av")
 

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipeline import archive_parts, archives
 from data_pipeline.errors import InputError
+from data_pipeline.read import archive_parts, archives
 
 NOISE = np.random.default_rng(0).bytes(60_000)
 FILES = {"query/0001_c1.jpg": NOISE[:9000], "0002_c1.jpg": NOISE[9000:40_000], "list.txt": b"1"}

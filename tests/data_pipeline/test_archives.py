@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipeline import archives
 from data_pipeline.errors import InputError
+from data_pipeline.read import archives
 
 NOISE = np.random.default_rng(0).bytes(60_000)
 FILES = {

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipeline import array_files
 from data_pipeline.errors import InputError
+from data_pipeline.read import array_files
 
 ADVICE = "copy it again"
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from data_pipeline import atomic
 from data_pipeline.errors import InputError
+from data_pipeline.read import atomic
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):

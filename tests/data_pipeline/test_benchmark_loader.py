@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import storage
+from data_pipeline.read import storage
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = "--images 16 --batch-size 8 --steps 2 --rounds 1 --originals 32x16 --canvases 16x8"

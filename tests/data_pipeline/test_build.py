@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipeline.build import extract, run, videos
-from data_pipeline.build.videos import Video
+from data_pipeline.crops import extract, run, videos
+from data_pipeline.crops.videos import Video
 from data_pipeline.errors import InputError
 from tests.data_pipeline.clips import (
     FRAMES,
@@ -243,7 +243,7 @@ def test_processes_shares_and_order_change_nothing(world):
 
 KILL = """
 import os, signal, sys
-from data_pipeline.build import extract, run, videos
+from data_pipeline.crops import extract, run, videos
 root, moment = sys.argv[1], sys.argv[2]
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 file = extract.atomic.replacing

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import lmdb_store, storage
-from data_pipeline.build import pack, statistics
+from data_pipeline.crops import pack, statistics
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
+from data_pipeline.read import lmdb_store, storage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from data_pipeline.build import boxes, detections, reader
+from data_pipeline.crops import boxes, detections, reader
 from data_pipeline.errors import InputError
 from tests.data_pipeline.clips import (
     FRAMES,

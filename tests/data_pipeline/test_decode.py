@@ -8,9 +8,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from data_pipeline import storage
-from data_pipeline.decode import DecodeError, decode, to_canvas
 from data_pipeline.errors import InputError
+from data_pipeline.read import storage
+from data_pipeline.read.decode import DecodeError, decode, to_canvas
 
 
 def picture(height=40, width=24, seed=0):
@@ -133,7 +133,7 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(format,
 
 
 def test_the_largest_picture_is_one_of_the_limit(monkeypatch):
-    monkeypatch.setattr("data_pipeline.decode.MAX_PIXELS", 40 * 24)
+    monkeypatch.setattr("data_pipeline.read.decode.MAX_PIXELS", 40 * 24)
     for format in ("JPEG", "PNG"):
         assert decode(encoded(picture(), format)).shape == (40, 24, 3)
         with pytest.raises(DecodeError, match="claims 41 x 24"):

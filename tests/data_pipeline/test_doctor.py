@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from data_pipeline import datasets, doctor, findings, lmdb_store, storage
+from data_pipeline import datasets, doctor, findings
 from data_pipeline.errors import InputError
+from data_pipeline.read import lmdb_store, storage
 from data_pipeline.synthetic import layouts
 from luperson_jax import cli
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_pipeline import doctor, findings
-from data_pipeline.records import empty_table, make_table, with_match
 from data_pipeline.synthetic import layouts
+from data_pipeline.table.records import empty_table, make_table, with_match
 from luperson_jax import cli
 
 SMALL = {"identities": 6, "cameras": 2, "height": 32, "width": 16, "images_per_camera": 2}

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from data_pipeline import frames, records, samplers
 from data_pipeline.errors import InputError
-from data_pipeline.frames import Tracklets
+from data_pipeline.table import frames, records, samplers
+from data_pipeline.table.frames import Tracklets
 
 LENGTHS = (1, 2, 5, 8, 9, 23)
 NUM_FRAMES = (1, 2, 3, 5, 8)

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from data_pipeline import archive_parts, datasets, doctor, findings, listing
-from data_pipeline.build import pack, videos
+from data_pipeline import datasets, doctor, findings
+from data_pipeline.crops import pack, videos
 from data_pipeline.errors import InputError
+from data_pipeline.read import archive_parts, listing
 from data_pipeline.synthetic import layouts
 from luperson_jax import cli
 

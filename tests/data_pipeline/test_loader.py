@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import datasets, records, samplers
-from data_pipeline.decode import DecodeError, decode, to_canvas
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader, LoaderOptions
+from data_pipeline.read.decode import DecodeError, decode, to_canvas
+from data_pipeline.read.loader import Loader, LoaderOptions
+from data_pipeline.table import records, samplers
 
 WORKERS = [(0, "threads"), (2, "threads"), (2, "processes")]
 DTYPES = {
@@ -317,8 +318,8 @@ SCRIPT = """
 import sys
 import numpy as np
 from absl import app, flags
-from data_pipeline import records, samplers
-from data_pipeline.loader import Loader, LoaderOptions
+from data_pipeline.table import records, samplers
+from data_pipeline.read.loader import Loader, LoaderOptions
 
 class Spy(tuple):
     # Arrives in a worker by being rebuilt there, and tells what that worker has imported.

@@ -5,8 +5,9 @@ import pytest
 from grain.multiprocessing import SharedMemoryArray
 from PIL import Image
 
-from data_pipeline import loader, records
-from data_pipeline.loader import Loader, LoaderOptions
+from data_pipeline.read import loader
+from data_pipeline.read.loader import Loader, LoaderOptions
+from data_pipeline.table import records
 
 if not loader.SHARED_MEMORY.is_dir():
     pytest.skip("blocks are shared by name on Linux only", allow_module_level=True)

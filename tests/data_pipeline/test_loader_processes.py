@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import loader, records
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader, LoaderOptions
+from data_pipeline.read import loader
+from data_pipeline.read.loader import Loader, LoaderOptions
+from data_pipeline.table import records
 
 if not loader.SHARED_MEMORY.is_dir():
     pytest.skip("blocks are shared by name on Linux only", allow_module_level=True)
@@ -30,7 +31,7 @@ PARENT = """
 import json, multiprocessing, sys
 from multiprocessing import resource_tracker
 import numpy as np
-from data_pipeline import loader, records
+from data_pipeline.read import loader; from data_pipeline.table import records
 
 names = []
 

@@ -5,10 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
-from data_pipeline import datasets, lmdb_store, records, storage
+from data_pipeline import datasets
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
+from data_pipeline.read import lmdb_store, storage
 from data_pipeline.synthetic import layouts
+from data_pipeline.table import records
 
 SMALL = {"identities": 6, "cameras": 4, "tracklets": 2, "frames": 3, "height": 32, "width": 16}
 FORMS = {

@@ -2,9 +2,9 @@ import pathlib
 
 import pytest
 
-from data_pipeline import storage
-from data_pipeline.datasets import luperson_missing
+from data_pipeline.datasets import luperson, luperson_missing
 from data_pipeline.errors import InputError
+from data_pipeline.read import storage
 from data_pipeline.synthetic import layouts
 
 SMALL = {"identities": 6, "cameras": 4, "tracklets": 2, "frames": 3, "height": 32, "width": 16}
@@ -51,22 +51,22 @@ def test_gaps_in_the_numbers():
 def test_nothing_is_missing_in_a_whole_set(tmp_path, form):
     pytest.importorskip("lmdb")
     layouts.make(form, tmp_path, **SMALL)
-    assert luperson_missing.find(str(tmp_path)).lines() == []
+    assert luperson_missing.find(str(tmp_path), luperson.parts_of).lines() == []
 
 
 def test_missing_archives(tmp_path):
     for number in (1, 2, 5, 13):
         (tmp_path / f"LUPerson.zip.{number:03d}").touch()
-    missing = luperson_missing.find(str(tmp_path))
+    missing = luperson_missing.find(str(tmp_path), luperson.parts_of)
     assert missing.archives == (3, 4, 6, 7, 8, 9, 10, 11, 12)
     assert missing.lines() == ["missing of the 13 archives: 3, 4, 6, 7, 8, 9, 10, 11, 12"]
     make_files(tmp_path, "part/30_00_0001_00000001.jpg", "part/30_00_0003_00000001.jpg")
-    missing = luperson_missing.find(str(tmp_path))
+    missing = luperson_missing.find(str(tmp_path), luperson.parts_of)
     assert len(missing.archives) == 9
     assert missing.videos == ("30_00_0002",)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="neither pictures"):
-        luperson_missing.find(str(tmp_path / "empty"))
+        luperson_missing.find(str(tmp_path / "empty"), luperson.parts_of)
 
 
 def test_videos_of_the_list_that_have_no_folder(tmp_path):
@@ -75,6 +75,6 @@ def test_videos_of_the_list_that_have_no_folder(tmp_path):
     )
     listed = "fr+paris+abc\r\nfr+paris+d-e\r\nfr+nice+xyz\r\n\r\n"
     pathlib.Path(root, "vnames.txt").write_bytes(listed.encode())
-    missing = luperson_missing.find(root)
+    missing = luperson_missing.find(root, luperson.parts_of)
     assert missing.listed == ("fr+nice+xyz",)
     assert missing.lines() == ["missing videos of vnames.txt: fr+nice+xyz"]

@@ -1,4 +1,4 @@
-from data_pipeline.opened import Opened
+from data_pipeline.read.opened import Opened
 
 
 class Container:

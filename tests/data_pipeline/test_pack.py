@@ -13,11 +13,13 @@ import pytest
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
-from data_pipeline import datasets, samplers, storage
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader, LoaderOptions
-from data_pipeline.packing import layout, pack, shards
+from data_pipeline.packing import pack, shards
+from data_pipeline.read import shard_layout, storage
+from data_pipeline.read.loader import Loader, LoaderOptions
 from data_pipeline.synthetic import layouts
+from data_pipeline.table import samplers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARD_IMAGES = 9
@@ -40,8 +42,9 @@ CASES = sorted(
 # Packs, and dies of its own hand at the so-manieth call of something.
 KILLED = """
 import os, signal, sys
-from data_pipeline import storage
-from data_pipeline.packing import examples, layout, pack
+from data_pipeline.read import storage
+from data_pipeline.read import shard_layout
+from data_pipeline.packing import examples, pack
 
 def dying(function):
     def call(*arguments):
@@ -59,11 +62,11 @@ if where == "progress":
 elif where == "read":
     storage.read = dying(storage.read)
 elif where == "index":
-    layout.write_index = dying(layout.write_index)
+    shard_layout.write_index = dying(shard_layout.write_index)
 elif where == "metadata":
     examples.write_metadata = dying(examples.write_metadata)
 elif where == "end":
-    layout.open_packed = dying(layout.open_packed)
+    shard_layout.open_packed = dying(shard_layout.open_packed)
 pack.pack("market1501", source, out, shard_images=9, workers=int(workers), progress=progress)
 """
 
@@ -131,7 +134,7 @@ def test_a_packed_set_gives_the_batches_of_its_folder(tmp_path, word, made):
     pack.pack(word, str(root), str(out), shard_images=SHARD_IMAGES)
     folder, opened = datasets.load(word, str(root)), datasets.load("packed", str(out))
     assert sum(len(table) for table in vars(folder).values()) > SHARD_IMAGES
-    for part in layout.PARTS:
+    for part in shard_layout.PARTS:
         one, two = getattr(folder, part), getattr(opened, part)
         assert one.fingerprint() == two.fingerprint()
         for first, second in zip(batches(one), batches(two), strict=True):
@@ -156,7 +159,7 @@ def test_records_hold_the_files_as_they_were(tmp_path):
     stored = {
         one["name"].bytes_list.value[0].decode("utf-8", "surrogateescape"): (
             one["image"].bytes_list.value[0],
-            *(one[label].int64_list.value[0] for label in layout.LABELS),
+            *(one[label].int64_list.value[0] for label in shard_layout.LABELS),
         )
         for one in records_of(file)
     }
@@ -259,7 +262,7 @@ def test_beam_that_is_missing_is_named(source, tmp_path, monkeypatch):
 def test_a_second_time_changes_nothing(source, damaged):
     before = {path: path.stat().st_mtime_ns for path in damaged.iterdir()}
     description = pack_market(source, damaged)
-    assert description == json.loads((damaged / layout.DESCRIPTION).read_text())
+    assert description == json.loads((damaged / shard_layout.DESCRIPTION).read_text())
     assert {path: path.stat().st_mtime_ns for path in damaged.iterdir()} == before
 
 
@@ -327,6 +330,6 @@ def test_a_full_disk_is_no_traceback(source, tmp_path, monkeypatch):
 
 
 def test_killed_before_it_began(source, packed, tmp_path):
-    (tmp_path / f"{layout.UNFINISHED}.part").write_text("{")
+    (tmp_path / f"{shard_layout.UNFINISHED}.part").write_text("{")
     pack_market(source, tmp_path)
     assert content(tmp_path) == content(packed)

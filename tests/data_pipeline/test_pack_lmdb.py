@@ -10,10 +10,11 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipeline import datasets, storage
+from data_pipeline import datasets
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout, lmdb_form, pack
+from data_pipeline.packing import lmdb_form, pack
+from data_pipeline.read import shard_layout, storage
 from data_pipeline.synthetic import layouts
 
 lmdb = pytest.importorskip("lmdb")
@@ -22,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 KILLED = """
 import os, signal, sys
-from data_pipeline import storage
+from data_pipeline.read import storage
 from data_pipeline.packing import lmdb_form
 
 read, left = storage.read, int(sys.argv[1])
@@ -79,7 +80,7 @@ def test_pictures_and_identities_are_those_of_the_folder(source, tmp_path):
             for media, pid in zip(table.media, table.pid.tolist(), strict=True)
         }
         assert stored(tmp_path / "out" / below) == expected
-    assert not (tmp_path / "out" / layout.UNFINISHED).exists()
+    assert not (tmp_path / "out" / shard_layout.UNFINISHED).exists()
 
 
 def test_tracklets_take_the_place_of_unknown_identities(tmp_path):
@@ -135,14 +136,14 @@ def test_given_again_it_is_there_and_whole(source, tmp_path):
     assert again == first
     assert seen == [(76, 76)]
     assert content(tmp_path / "out") == before
-    assert not (tmp_path / "out" / layout.UNFINISHED).exists()
+    assert not (tmp_path / "out" / shard_layout.UNFINISHED).exists()
 
 
 def test_killed_after_the_last_file_it_is_whole(source, tmp_path):
     lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
     before = content(tmp_path / "out")
     description = (tmp_path / "out" / lmdb_form.DESCRIPTION).read_bytes()
-    (tmp_path / "out" / layout.UNFINISHED).write_bytes(description)
+    (tmp_path / "out" / shard_layout.UNFINISHED).write_bytes(description)
     lmdb_form.export("market1501", str(source), str(tmp_path / "out"))
     assert content(tmp_path / "out") == before
 

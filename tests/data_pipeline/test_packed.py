@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from data_pipeline import datasets, records
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.packing import layout, pack
-from data_pipeline.paths import Paths
+from data_pipeline.packing import pack
+from data_pipeline.read import shard_layout
 from data_pipeline.synthetic import layouts
+from data_pipeline.table import records
+from data_pipeline.table.paths import Paths
 
 SHARD_IMAGES = 9
 SECOND_TRAIN_SHARD = "luperson_market1501-train.array_record-00001-of-00003"
@@ -42,7 +44,7 @@ def damaged(packed, tmp_path):
 
 def test_tables_are_those_of_the_folder(source, packed):
     folder, opened = datasets.load("market1501", str(source)), datasets.load("packed", str(packed))
-    for part in layout.PARTS:
+    for part in shard_layout.PARTS:
         one, two = getattr(folder, part), getattr(opened, part)
         assert [f"{source}/{path}" for path in two.paths] == list(one.media)
         for column in ("pid", "camera", "track"):
@@ -69,7 +71,7 @@ def test_opening_reads_no_record(packed, damaged):
 
 
 def test_the_description_says_what_was_packed(source, packed):
-    description = json.loads((packed / layout.DESCRIPTION).read_text())
+    description = json.loads((packed / shard_layout.DESCRIPTION).read_text())
     assert (description["name"], description["kind"]) == ("market1501", "image")
     assert description["published"]["train"] == {
         "images": 12936,
@@ -82,7 +84,7 @@ def test_the_description_says_what_was_packed(source, packed):
     found = description["parts"]["train"]
     assert {name: found[name] for name in expected} == expected
     assert sum(found["shards"].values()) == 24
-    assert str(source) not in (packed / layout.DESCRIPTION).read_text()
+    assert str(source) not in (packed / shard_layout.DESCRIPTION).read_text()
 
 
 def test_a_missing_or_short_file_is_named(damaged):
@@ -97,11 +99,11 @@ def test_a_missing_or_short_file_is_named(damaged):
 
 
 def test_a_damaged_index_or_description(damaged):
-    index = damaged / layout.INDEX
+    index = damaged / shard_layout.INDEX
     index.write_bytes(bytes(index.stat().st_size))
     with pytest.raises(InputError, match=r"index\.npz cannot be read .* it is damaged"):
         datasets.load("packed", str(damaged))
-    description = damaged / layout.DESCRIPTION
+    description = damaged / shard_layout.DESCRIPTION
     whole = description.read_text()
     for text in (whole[:100], "[]", "{}"):
         description.write_text(text)
@@ -137,7 +139,7 @@ def test_a_folder_without_a_pack(packed, tmp_path):
 )
 def test_prefix_of_the_source(media, prefix):
     table = records.make_table([(path, 1, 0, -1) for path in media])
-    assert layout.source_prefix([table]) == prefix
+    assert shard_layout.source_prefix([table]) == prefix
     names = Paths.of(path[len(prefix) :] for path in table.media)
     short = records.Table(names, table.pid, table.camera, table.track)
     assert short.fingerprint() == table.fingerprint()

@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 
-from data_pipeline.paths import Paths
+from data_pipeline.table.paths import Paths
 
 NAMES = ("a/b.jpg", "", "länder/straße.png", "broken-\udcff.jpg")
 

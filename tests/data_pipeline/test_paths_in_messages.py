@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 
-from data_pipeline import datasets, doctor, findings, storage
+from data_pipeline import datasets, doctor, findings
 from data_pipeline.datasets import folders, listed, video_lists
 from data_pipeline.errors import InputError
 from data_pipeline.packing import pack
-from data_pipeline.paths import Paths
+from data_pipeline.read import storage
 from data_pipeline.subsets import lists
 from data_pipeline.synthetic import layouts
+from data_pipeline.table.paths import Paths
 from luperson_jax import cli
 
 SMALL = {"identities": 6, "cameras": 3, "height": 16, "width": 8, "images_per_camera": 1}

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from data_pipeline import picture_sizes
+from data_pipeline.read import picture_sizes
 
 
 def test_sizes_are_read_at_even_distances_whatever_the_format(tmp_path):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline import records
 from data_pipeline.errors import InputError
+from data_pipeline.table import records
 
 
 def table_of(*rows):

@@ -9,8 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from data_pipeline import safe_pickle
 from data_pipeline.errors import InputError
+from data_pipeline.read import safe_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

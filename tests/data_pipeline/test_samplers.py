@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from data_pipeline import samplers
 from data_pipeline.errors import InputError
-from data_pipeline.records import Table
+from data_pipeline.table import samplers
+from data_pipeline.table.records import Table
 
 
 def table_of(pid, camera=None):

@@ -11,10 +11,11 @@ import pytest
 import simplejpeg
 from array_record.python import array_record_module
 
-from data_pipeline import lmdb_store, records, samplers, storage
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader, LoaderOptions
-from data_pipeline.opened import Opened
+from data_pipeline.read import lmdb_store, storage
+from data_pipeline.read.loader import Loader, LoaderOptions
+from data_pipeline.read.opened import Opened
+from data_pipeline.table import records, samplers
 
 PAGE = 4096
 
@@ -123,7 +124,7 @@ def test_lmdb_after_a_fork(environment):
     media = f"lmdb:{environment}#30_00_0292_00000001"
     script = f"""
 import os, threading
-from data_pipeline import lmdb_store, storage
+from data_pipeline.read import lmdb_store, storage
 expected = storage.read({media!r})
 held = lmdb_store.ENVIRONMENTS.get({environment!r})
 lmdb_store.ENVIRONMENTS._lock.acquire()  # as another thread may, at the moment of the fork

@@ -3,9 +3,9 @@ import collections
 import numpy as np
 import pytest
 
-from data_pipeline import records
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import merge
+from data_pipeline.table import records
 from tests.subset_tables import TABLE, make_market, make_table
 
 

@@ -6,10 +6,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_pipeline import records, subsets
+from data_pipeline import subsets
 from data_pipeline.errors import InputError
-from data_pipeline.paths import Paths
 from data_pipeline.subsets import draw, export, lists
+from data_pipeline.table import records
+from data_pipeline.table.paths import Paths
 from tests.subset_tables import TABLE, make_table, names_of, write
 
 RATIOS = [percent / 10 for percent in range(1, 11)]

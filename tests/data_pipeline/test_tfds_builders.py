@@ -8,8 +8,8 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
-from data_pipeline import datasets, tfds_builders
-from data_pipeline.packing import examples, pack
+from data_pipeline import datasets
+from data_pipeline.packing import examples, pack, tfds_builders
 from data_pipeline.synthetic import layouts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ RAW = {"image": tfds.decode.SkipDecoding()}
 WITHOUT_TENSORFLOW = """
 import sys
 import tensorflow_datasets as tfds
-from data_pipeline import tfds_builders
+from data_pipeline.packing import tfds_builders
 from data_pipeline.packing import pack
 
 sys.modules["cv2"] = None

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_pipeline import datasets, frames, records
+from data_pipeline import datasets
 from data_pipeline.datasets import ilids_vid, prid2011, tracklets, video_lists
 from data_pipeline.errors import InputError
+from data_pipeline.table import frames, records
 from tests.video_sets import (
     NUM_TEST,
     NUM_TRAIN,

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_pipeline import datasets, frames
+from data_pipeline import datasets
 from data_pipeline.datasets import mars
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import layouts
+from data_pipeline.table import frames
 from tests.video_sets import NUM_TEST, NUMBERS, SIZE, Worlds, change, num_tracks, rows, write_matrix
 
 WORDS = {

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_pipeline import datasets, records, whole_numbers
-from data_pipeline.build import detections, pack
+from data_pipeline import datasets, whole_numbers
+from data_pipeline.crops import detections, pack
 from data_pipeline.datasets import video_lists
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import lists
 from data_pipeline.synthetic import layouts
-from luperson_jax import embeddings
+from data_pipeline.table import records
+from luperson_jax.measure import embeddings
 
 HUGE = 20210730114140123456  # a time with microseconds
 SMALL = {"identities": 4, "cameras": 2, "height": 16, "width": 8, "images_per_camera": 1}

@@ -12,7 +12,7 @@ import jax
 from absl.testing import flagsaver
 
 from luperson_jax import main
-from luperson_jax.report import METRICS_FILE
+from luperson_jax.workdir.metrics_file import METRICS_FILE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

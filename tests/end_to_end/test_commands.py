@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from luperson_jax import checkpoint, cli
+from luperson_jax import cli
+from luperson_jax.workdir import checkpoint
 from tests.end_to_end.commands import FINETUNE, PRETRAIN, digests, run_here, start
 
 

@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from luperson_jax import checkpoint
+from luperson_jax.workdir import checkpoint
 from tests.end_to_end.commands import PRETRAIN, losses, run_here, start
 from tests.helpers import assert_equal_to_rounding
 

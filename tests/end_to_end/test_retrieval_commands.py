@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from data_pipeline import datasets
-from luperson_jax import checkpoint, cli, embeddings
+from luperson_jax import cli
+from luperson_jax.measure import embeddings
 from luperson_jax.retrieval import expansion, protocols, ranking
+from luperson_jax.workdir import checkpoint
 from tests.end_to_end.commands import FINETUNE, run_here
 
 PARTS = ("query", "gallery")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import averaging, config
-from luperson_jax.averaging import Averaging
+from luperson_jax import config
+from luperson_jax.optim import averaging
+from luperson_jax.optim.averaging import Averaging
 from luperson_jax.structs import TrainState
 from tests.helpers import assert_trees_equal
 

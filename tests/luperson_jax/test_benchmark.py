@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from data_pipeline.loader import Loader
-from luperson_jax import report, sharding, tasks, train
+from data_pipeline.read.loader import Loader
+from luperson_jax import sharding, tasks
+from luperson_jax.run import loop
+from luperson_jax.run.reporter import Reporter
 from tests.helpers import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +44,7 @@ def training_speed(benchmark_train):
 
 
 def build(name, root, folder, devices=None, **changes):
-    current = train.build(tiny(name, root, **changes), str(folder), tasks.TASKS[name])
+    current = loop.build(tiny(name, root, **changes), str(folder), tasks.TASKS[name])
     mesh = sharding.make_mesh(devices)
     return dataclasses.replace(current, mesh=mesh)
 
@@ -57,7 +59,7 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(
         changes = {"data__batch_size": 8 * num_devices, "optim__optimizer": "sgd"}
         current = build("identify", labelled_world, tmp_path / str(num_devices), devices, **changes)
         batch = training_speed.noise_batch(current, current.recipe.data.canvas)
-        state = jax.eval_shape(functools.partial(train.initial_state, current))
+        state = jax.eval_shape(functools.partial(loop.initial_state, current))
         counts.append(training_speed.analyse(current, state, batch)["flops_per_image"])
     for kind in ("as_written", "compiled"):
         assert counts[0][kind] > 1e6
@@ -67,24 +69,24 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(
 def test_turns_take_the_steps_they_time(training_speed, unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path)
     trainer = training_speed.Trainer(current)
-    step = train.compile_step(current)
+    step = loop.compile_step(current)
     batch = training_speed.noise_batch(current, current.recipe.data.canvas)
-    memory, loop = training_speed.Stopwatch(), training_speed.Stopwatch()
+    memory, looped = training_speed.Stopwatch(), training_speed.Stopwatch()
     assert trainer.turn(step, batch, memory, 3) > 0
     assert int(trainer.state.step) == 3
-    reporter = report.Reporter(tmp_path, 100, 100)
-    assert trainer.loop(step, reporter, loop, 2) > 0
+    reporter = Reporter(tmp_path, 100, 100)
+    assert trainer.loop(step, reporter, looped, 2) > 0
     reporter.close()
     assert int(trainer.state.step) == 5
     assert {name: len(calls) for name, calls in memory.wall.items()} == {"step": 3}
     names = ("wait_for_batch", "put_batch", "step", "report")
-    assert {name: len(calls) for name, calls in loop.wall.items()} == dict.fromkeys(names, 2)
+    assert {name: len(calls) for name, calls in looped.wall.items()} == dict.fromkeys(names, 2)
 
 
 def test_batches_under_way_come_after_those_read_ahead(training_speed, unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path, data__num_workers=1, data__prefetch=2)
     order = np.concatenate([current.task.sampler(current.table, epoch) for epoch in range(2)])
-    wanted = list(Loader(current.table, order[3:5], train.loader_options(current.recipe)))
+    wanted = list(Loader(current.table, order[3:5], loop.loader_options(current.recipe)))
     with training_speed.open_batches(current, 2) as batches:
         for expected in wanted:
             np.testing.assert_array_equal(next(batches)["images"], expected["images"])
@@ -142,7 +144,7 @@ def test_figures_fit_each_other(outcome):
 
 def test_memory_holds_the_state_at_least(outcome, labelled_world, tmp_path):
     current = build("identify", labelled_world, tmp_path)
-    state = jax.eval_shape(functools.partial(train.initial_state, current))
+    state = jax.eval_shape(functools.partial(loop.initial_state, current))
     network = {name: tree for name, tree in state.params.items() if name != "classifier"}
     leaves = jax.tree.leaves((network, state.extra))
     moments = 2

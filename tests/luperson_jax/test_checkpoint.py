@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint
+from luperson_jax.workdir import checkpoint
 from tests.helpers import assert_trees_equal
 
 

@@ -7,7 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, recipe_file, setting_values, tasks
+from luperson_jax import config, setting_values, tasks
+from luperson_jax.workdir import recipe_file
 from tests.helpers import tiny
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.convert import translate
-from luperson_jax.convert.families import FAMILIES, FOREIGN
-from luperson_jax.convert.model import Model, Network
-from luperson_jax.convert.rules import COUNTER
+from luperson_jax.weights import translate
+from luperson_jax.weights.families import FAMILIES, FOREIGN
+from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights.rules import COUNTER
 
 BACKBONE = Network("backbone", "resnet18", 4)
 MOCO = Network("moco", "resnet18", 4, hidden=8, feature_dim=6, queue_size=10)

@@ -16,9 +16,9 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from data_pipeline import atomic
 from data_pipeline.errors import InputError
-from luperson_jax.convert import files, torch_io
+from data_pipeline.read import atomic
+from luperson_jax.weights import files, torch_io
 from tests.weight_files import refused
 
 
@@ -327,7 +327,7 @@ def test_without_torch_the_message_says_what_to_install(tmp_path, monkeypatch):
 
 def test_torch_is_not_imported_with_the_module():
     code = (
-        "import sys; from luperson_jax.convert import files; "
+        "import sys; from luperson_jax.weights import files; "
         "sys.exit('torch' in sys.modules or 'jax' in sys.modules)"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.convert import translate
+from luperson_jax.weights import translate
 from tests.luperson_jax.test_convert_families import BACKBONE, MGN, torch_of
 
 

@@ -9,9 +9,9 @@ import pytest
 from data_pipeline.errors import InputError
 from luperson_jax import models, trees
 from luperson_jax.augment import recipes
-from luperson_jax.convert import model as model_file
-from luperson_jax.convert import transfer
-from luperson_jax.convert.model import Model
+from luperson_jax.weights import model as model_file
+from luperson_jax.weights import transfer
+from luperson_jax.weights.model import Model
 from tests.luperson_jax.test_convert_families import AGW, BACKBONE, BOT, MGN, MOCO, model_of
 
 

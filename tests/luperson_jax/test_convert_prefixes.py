@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.convert import files, sources, translate
+from luperson_jax.weights import files, sources, translate
 from tests.luperson_jax.test_convert_families import BACKBONE, MOCO, torch_of
 
 TRUNK = torch_of("luperson", BACKBONE)

@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from luperson_jax.convert import translate
-from luperson_jax.convert.rules import KEY_NETWORK
+from luperson_jax.weights import translate
+from luperson_jax.weights.rules import KEY_NETWORK
 from tests import converted
 
 PATH = pathlib.Path(__file__).parent / "stored" / "conversion.npz"

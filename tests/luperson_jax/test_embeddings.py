@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import embeddings
+from luperson_jax.measure import embeddings
 from luperson_jax.structs import EmbeddingSet
 
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline import datasets
-from luperson_jax import evaluate, sharding
+from luperson_jax import sharding
+from luperson_jax.measure import evaluate
 from luperson_jax.structs import TrainState
 from tests.helpers import tiny
 

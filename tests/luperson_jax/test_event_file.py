@@ -1,6 +1,6 @@
 """Event files hold the very bytes that TensorBoard's own writers put there."""
 
-from luperson_jax import event_file
+from luperson_jax.workdir import event_file
 
 # Written by tensorboardX 2.6.5: its first event, and train/loss = 0.1 at step 300.
 STORED = bytes.fromhex(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from data_pipeline.records import make_table
-from luperson_jax import config, finetuning, states, tasks, train
+from data_pipeline.table.records import make_table
+from luperson_jax import config, finetuning, tasks
 from luperson_jax.optim import build as build_optimizer
+from luperson_jax.run import loop, states
 from luperson_jax.tasks import base
 from tests.helpers import tiny
 
@@ -72,7 +73,7 @@ def test_missing_weights_are_said_before_the_data_is_read(argument, command, tmp
     monkeypatch.chdir(tmp_path)
     recipe = recipe_of("bot", "duke", argument)
     with pytest.raises(InputError) as caught:
-        train.run(recipe, str(tmp_path / "run"), tasks.TASKS["identify"])
+        loop.run(recipe, str(tmp_path / "run"), tasks.TASKS["identify"])
     assert command in str(caught.value)
     assert "init=scratch" in str(caught.value)
     assert not (tmp_path / "run").exists()

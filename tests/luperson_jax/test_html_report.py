@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luperson_jax import html_report, recipe_file, report
+from luperson_jax.measure import html_report
 from luperson_jax.retrieval import ranking
 from luperson_jax.structs import EmbeddingSet
+from luperson_jax.workdir import metrics_file, recipe_file
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,9 @@ def page(tmp_path_factory) -> str:
     recipe = {"data": {"dataset": "market1501", "root": "/data"}, "eval": {"dataset": "duke"}}
     recipe["table"] = {"images": 12, "fingerprint": "abc123"}
     (workdir / recipe_file.RECIPE_FILE).write_text(json.dumps(recipe))
-    (workdir / report.METRICS_FILE).write_text('{"step": 1, "eval/mAP": 0.5, "train/loss": 2.0}\n')
+    (workdir / metrics_file.METRICS_FILE).write_text(
+        '{"step": 1, "eval/mAP": 0.5, "train/loss": 2.0}\n'
+    )
     generator = np.random.default_rng(0)
 
     def embedded(letter, num, camera):

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import cli, config, main, recipe_file, shipped, tasks
+from luperson_jax import cli, config, main, shipped, tasks
 from luperson_jax.commands import train
+from luperson_jax.workdir import recipe_file
 
 
 def parsed(*arguments):

@@ -10,13 +10,13 @@ import sys
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import lock
+from luperson_jax.workdir import lock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 HOLDER = """
 import pathlib, sys
-from luperson_jax import lock
+from luperson_jax.workdir import lock
 with lock.held(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import html_report, metrics_file, report
+from luperson_jax.measure import html_report
+from luperson_jax.run.reporter import Reporter
+from luperson_jax.workdir import metrics_file
 
 GOOD = [b'{"step": 1, "train/loss": 2.5}', b'{"step": 2, "train/loss": NaN}']
 
@@ -41,7 +43,7 @@ def test_a_bad_line_is_passed_over_and_counted(tmp_path, name):
 def test_a_run_drops_bad_lines_with_a_word_and_writes_on(tmp_path, capsys):
     path = tmp_path / metrics_file.METRICS_FILE
     path.write_bytes(b"\n".join([GOOD[0], BAD["not UTF-8"], GOOD[1], BAD["half"]]))
-    reporter = report.Reporter(tmp_path, total_steps=9, log_every=1)
+    reporter = Reporter(tmp_path, total_steps=9, log_every=1)
     reporter.start(1)
     reporter.write(2, {"train/loss": 1.5})
     reporter.close()

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax import sharding, tasks, train
+from luperson_jax import sharding, tasks
+from luperson_jax.run import loop
 from luperson_jax.structs import Batch
 from luperson_jax.tasks.base import Views
 from tests.helpers import SIZE, tiny
@@ -17,8 +18,8 @@ BATCH = 16
 
 def build(tmp_path, root, **changes):
     recipe = tiny("moco", root, **changes)
-    current = train.build(recipe, str(tmp_path), tasks.TASKS["moco"])
-    return current, train.initial_state(current)
+    current = loop.build(recipe, str(tmp_path), tasks.TASKS["moco"])
+    return current, loop.initial_state(current)
 
 
 def batch_of(seed: int = 0) -> Batch:

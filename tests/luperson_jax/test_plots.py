@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from data_pipeline.errors import InputError
-from luperson_jax import html_report, plots
-from luperson_jax.plots import Shown
+from luperson_jax.measure import html_report, plots
+from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet
 

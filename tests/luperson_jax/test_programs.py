@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from luperson_jax import programs
+from luperson_jax.run import programs
 
 
 @pytest.fixture

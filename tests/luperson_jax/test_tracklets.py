@@ -9,9 +9,11 @@ import pytest
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from data_pipeline.records import Splits, empty_table, make_table
-from luperson_jax import evaluate, report, sharding, tracklets
+from data_pipeline.table.records import Splits, empty_table, make_table
+from luperson_jax import sharding
+from luperson_jax.measure import evaluate, tracklet_pooling
 from luperson_jax.retrieval import protocols
+from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import TrainState
 from tests.helpers import tiny
 from tests.ranking_twin import written_out
@@ -75,7 +77,7 @@ def test_an_evaluation_ranks_tracklets_as_the_twin_pools_them(how, mars, tmp_pat
     assert measured.ranking.mAP == pytest.approx(twin.mAP, abs=1e-6)
     result = protocols.evaluate(measured.query, measured.gallery, protocols.PROTOCOLS["mars"])
     assert result.mAP == pytest.approx(twin.mAP_trapezoid, abs=1e-6)
-    reporter = report.Reporter(tmp_path, 1, 1)
+    reporter = Reporter(tmp_path, 1, 1)
     title = evaluation._title(measured)
     reporter.close()
     assert f"{len(query[1])} query and {len(gallery[1])} gallery tracklets by the {how}" in title
@@ -89,18 +91,18 @@ def test_single_frames_are_ranked_where_that_is_asked_for(mars):
     measured = evaluation.measure(STATE)
     assert len(measured.query.pid) == len(evaluation.splits.query)
     assert "tracklets" not in evaluation._title(measured)
-    for protocol in tracklets.PROTOCOLS:
+    for protocol in tracklet_pooling.PROTOCOLS:
         with pytest.raises(InputError, match=f"{protocol} ranks tracklets.*give --pool mean"):
-            tracklets.check_protocol(protocol, "none", evaluation.splits)
-        tracklets.check_protocol(protocol, "max", evaluation.splits)
-    tracklets.check_protocol("market1501", "none", evaluation.splits)
+            tracklet_pooling.check_protocol(protocol, "none", evaluation.splits)
+        tracklet_pooling.check_protocol(protocol, "max", evaluation.splits)
+    tracklet_pooling.check_protocol("market1501", "none", evaluation.splits)
 
 
 def test_pictures_belong_to_no_tracklet(labelled_world):
     splits = datasets.load("market1501", str(labelled_world), "data.root", 0)
-    assert tracklets.chosen("auto", splits) == "none"
+    assert tracklet_pooling.chosen("auto", splits) == "none"
     with pytest.raises(InputError, match="pictures of this data set belong to none"):
-        tracklets.chosen("mean", splits)
+        tracklet_pooling.chosen("mean", splits)
 
 
 @pytest.mark.parametrize("how", ["mean", "max"])
@@ -114,7 +116,7 @@ def test_pooling_does_not_depend_on_the_batches_and_no_padding_enters(how):
     results = []
     for size in (1, 4, 23, 32):
         parts = [padded[start : start + size] for start in range(0, 23, size)]
-        results.append(tracklets.pooled(iter(parts), number, how))
+        results.append(tracklet_pooling.pooled(iter(parts), number, how))
         np.testing.assert_array_equal(results[-1], results[0])
     np.testing.assert_allclose(results[0], expected, rtol=1e-6)
     assert results[0].dtype == np.float32
@@ -123,11 +125,11 @@ def test_pooling_does_not_depend_on_the_batches_and_no_padding_enters(how):
 def test_a_picture_without_a_tracklet_is_one_of_its_own():
     rows = [(f"{i}.jpg", i % 2, 0, track) for i, track in enumerate((5, -1, 5, -1, 2, 5))]
     table = make_table(rows)
-    whole, number = tracklets.table_of(table)
+    whole, number = tracklet_pooling.table_of(table)
     assert len(whole) == 4
     for row, place in enumerate(number):
         same = table.track == table.track[row] if table.track[row] >= 0 else np.arange(6) == row
         np.testing.assert_array_equal(number == place, same)
         assert whole.media[place] == table.media[np.flatnonzero(same)[0]]
-    assert len(tracklets.table_of(empty_table())[0]) == 0
-    assert tracklets.chosen("auto", Splits(table, table, empty_table())) == "none"
+    assert len(tracklet_pooling.table_of(empty_table())[0]) == 0
+    assert tracklet_pooling.chosen("auto", Splits(table, table, empty_table())) == "none"

@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from data_pipeline.errors import InputError
-from luperson_jax import checkpoint, evaluate, recipe_file, sharding, tasks, train
-from luperson_jax.report import METRICS_FILE
+from luperson_jax import sharding, tasks
+from luperson_jax.measure import evaluate
+from luperson_jax.run import evaluation, loop
+from luperson_jax.workdir import checkpoint, recipe_file
+from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests.helpers import assert_trees_equal, final, run, tiny
 
 
@@ -20,18 +23,18 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path / "pretrain")
     changes = {"train__init_from": str(tmp_path / "pretrain"), "train__average": "ema"}
     recipe = tiny("identify", labelled_world, **changes)
-    current = train.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
+    current = loop.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
     recipe_file.write(current.written, current.workdir)
-    reporter = train.Reporter(tmp_path / "finetune", 1, 1)
+    reporter = loop.Reporter(tmp_path / "finetune", 1, 1)
     checkpoints = checkpoint.Checkpoints(tmp_path / "finetune")
-    state = train._restore_or_start(current, checkpoints, reporter)
+    state = loop._restore_or_start(current, checkpoints, reporter)
     reporter.close()
     _, source = final(tmp_path / "pretrain")
     assert_trees_equal(state.params["backbone"], source["params"]["backbone"])
     assert_trees_equal(state.extra["stats"]["backbone"], source["extra"]["stats"]["backbone"])
     assert_trees_equal(state.average["params"], state.params)
     assert_trees_equal(state.average["stats"], state.extra["stats"])
-    fresh = train.initial_state(current)
+    fresh = loop.initial_state(current)
     assert_trees_equal(state.params["neck"], fresh.params["neck"])
     assert "100 of 100 backbone tensors filled" in capsys.readouterr().out
 
@@ -87,13 +90,13 @@ def test_evaluation_writes_figures_lists_and_curves(tmp_path, labelled_world):
     assert f"best, step {best['step']}" in page
     assert "optimistic" in page
 
-    again = evaluate.run(recipe, str(tmp_path), tasks.TASKS["identify"])
+    again = evaluation.run(recipe, str(tmp_path), tasks.TASKS["identify"])
     assert again.mAP == trained.mAP
     best_one = with_eval(recipe, checkpoint="best")
-    assert evaluate.run(best_one, str(tmp_path), tasks.TASKS["identify"]).mAP == best["mAP"]
+    assert evaluation.run(best_one, str(tmp_path), tasks.TASKS["identify"]).mAP == best["mAP"]
 
     step, tree = final(tmp_path)
-    restored = evaluate.restore(
+    restored = evaluation.restore(
         with_eval(recipe, weights="average"), str(tmp_path), sharding.make_mesh()
     )
     assert int(restored.step) == step
@@ -127,7 +130,7 @@ def test_what_moves_with_every_batch_cannot_be_accumulated(
     changes = {"optim__accumulate_steps": 2, "data__dataset": "market1501", **changes}
     recipe = tiny(method, labelled_world, **changes)
     with pytest.raises(InputError, match=f"accumulate_steps=2 .* {moved} would move"):
-        train.build(recipe, str(tmp_path / "run"), tasks.TASKS[method])
+        loop.build(recipe, str(tmp_path / "run"), tasks.TASKS[method])
     assert not (tmp_path / "run").exists()
 
 
@@ -138,7 +141,7 @@ def test_a_group_without_statistics_is_told_before_the_workdir_is_made(
     changes = {"data__dataset": "market1501", "model__bn_group_size": 1}
     recipe = tiny(method, labelled_world, **changes)
     with pytest.raises(InputError, match=r"one value per channel.*bn_group_size=1"):
-        train.run(recipe, str(tmp_path / "run"), tasks.TASKS[method])
+        loop.run(recipe, str(tmp_path / "run"), tasks.TASKS[method])
     assert not (tmp_path / "run").exists()
 
 
@@ -168,7 +171,7 @@ def test_what_was_trained_is_saved_before_its_evaluation_fails(
         with pytest.raises(InputError, match=r"step 2 of 2 is saved.*a query picture is damaged"):
             run(with_eval(recipe, every_epochs=0), tmp_path)
     assert final(tmp_path)[0] == 2
-    monkeypatch.setattr(train, "_train_epoch", None)  # the same command only evaluates
+    monkeypatch.setattr(loop, "_train_epoch", None)  # the same command only evaluates
     assert run(recipe, tmp_path).num_valid_queries > 0
     lines = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
     assert [line["step"] for line in lines if "eval/mAP" in line] == [2]

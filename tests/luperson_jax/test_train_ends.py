@@ -10,14 +10,16 @@ import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
-from luperson_jax import evaluate, lock, train
-from luperson_jax.report import NonFiniteLoss
+from luperson_jax.measure import evaluate
+from luperson_jax.run import loop
+from luperson_jax.run.reporter import NonFiniteLoss
+from luperson_jax.workdir import lock
 from tests.helpers import final, run, tiny
 
 
 def before_step(monkeypatch, number, act):
     """Lets a function change the state that a step begins with."""
-    original = train.compile_step
+    original = loop.compile_step
 
     def compile_step(current):
         step = original(current)
@@ -29,11 +31,11 @@ def before_step(monkeypatch, number, act):
 
         return changed
 
-    monkeypatch.setattr(train, "compile_step", compile_step)
+    monkeypatch.setattr(loop, "compile_step", compile_step)
 
 
 def poison_after(monkeypatch, number):
-    original = train.compile_step
+    original = loop.compile_step
 
     def compile_step(current):
         step = original(current)
@@ -47,7 +49,7 @@ def poison_after(monkeypatch, number):
 
         return poisoned
 
-    monkeypatch.setattr(train, "compile_step", compile_step)
+    monkeypatch.setattr(loop, "compile_step", compile_step)
 
 
 def all_finite(tree):

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipeline.loader import Loader
-from luperson_jax import sharding, states, tasks, train
+from data_pipeline.read.loader import Loader
+from luperson_jax import sharding, tasks
+from luperson_jax.run import loop, states
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
 
 
@@ -16,7 +17,7 @@ class Interruption(Exception):
 
 
 def interrupt_after(monkeypatch, steps):
-    original = train.compile_step
+    original = loop.compile_step
 
     def compile_step(current):
         step, done = original(current), [0]
@@ -29,7 +30,7 @@ def interrupt_after(monkeypatch, steps):
 
         return limited
 
-    monkeypatch.setattr(train, "compile_step", compile_step)
+    monkeypatch.setattr(loop, "compile_step", compile_step)
 
 
 RESUMED = {
@@ -65,8 +66,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
 
 def test_a_checkpoint_without_the_average_is_a_state_without_one(tmp_path, labelled_world):
-    current = train.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
-    state = train.initial_state(current)
+    current = loop.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
+    state = loop.initial_state(current)
     tree = states.to_tree(state)
     assert "average" not in tree
     assert states.from_tree(tree, state).average == {}
@@ -83,12 +84,12 @@ def test_the_number_of_devices_does_not_change_the_result(
     recipe = tiny(name, world, optim__lr=rate, model__bn_group_size=16)
     ends, losses = [], []
     for devices in (jax.devices()[:1], jax.devices()):
-        current = train.build(recipe, str(tmp_path), tasks.TASKS[name])
+        current = loop.build(recipe, str(tmp_path), tasks.TASKS[name])
         current = dataclasses.replace(current, mesh=sharding.make_mesh(devices))
-        state, step = train.initial_state(current), train.compile_step(current)
+        state, step = loop.initial_state(current), loop.compile_step(current)
         losses.append([])
         rows = current.task.sampler(current.table, 0)
-        for arrays in Loader(current.table, rows, train.loader_options(recipe)):
+        for arrays in Loader(current.table, rows, loop.loader_options(recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, current.mesh))
             losses[-1].append(float(metrics["loss"]))
         ends.append(states.to_tree(state))

@@ -11,13 +11,14 @@ from PIL import Image
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from luperson_jax import cli, embeddings, models, trees
+from luperson_jax import cli, models, trees
 from luperson_jax.augment import recipes
-from luperson_jax.commands import runs
-from luperson_jax.convert import files, translate, workdir
-from luperson_jax.convert import model as model_file
-from luperson_jax.convert.model import Model, Network
-from luperson_jax.convert.rules import KEY_NETWORK, NETWORK
+from luperson_jax.commands import new_workdir, runs
+from luperson_jax.measure import embeddings
+from luperson_jax.weights import files, translate
+from luperson_jax.weights import model as model_file
+from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights.rules import KEY_NETWORK, NETWORK
 from tests.converted import outputs
 from tests.helpers import SIZE, tiny
 
@@ -88,7 +89,7 @@ def test_features_are_those_of_the_converted_workdir(
     else:
         settings |= {"task__feature_dim": network.feature_dim, "data__dataset": "market1501"}
     settings |= {"data__size": size, "augment__statistics": "lup"}
-    workdir.write(model, tiny(task, labelled_world, **settings), tmp_path / "run")
+    new_workdir.write(model, tiny(task, labelled_world, **settings), tmp_path / "run")
     expected = runs.open_workdir(str(tmp_path / "run"), {}).embed(gallery)
 
     changes = {"batch_size": 16}

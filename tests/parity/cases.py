@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from luperson_jax.convert import translate
-from luperson_jax.convert.model import Model
-from luperson_jax.convert.report import Report
+from luperson_jax.weights import translate
+from luperson_jax.weights.model import Model
+from luperson_jax.weights.report import Report
 from tests.parity import torch_nets, torch_reid
 
 Arrays = dict[str, np.ndarray]

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from luperson_jax import config
-from luperson_jax.convert import translate
-from luperson_jax.convert.model import Model
-from luperson_jax.convert.rules import COUNTER, KEY_NETWORK, NETWORK
+from luperson_jax.weights import translate
+from luperson_jax.weights.model import Model
+from luperson_jax.weights.rules import COUNTER, KEY_NETWORK, NETWORK
 from tests import converted
 from tests.parity import torch_losses, torch_nets, torch_reid
 from tests.parity.cases import NUM_CLASSES, Arrays, arrays_of, to_nchw, to_nhwc

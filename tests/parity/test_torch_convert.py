@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from luperson_jax.convert import translate  # noqa: E402
-from luperson_jax.convert.rules import COUNTER  # noqa: E402
+from luperson_jax.weights import translate  # noqa: E402
+from luperson_jax.weights.rules import COUNTER  # noqa: E402
 from tests import converted  # noqa: E402
 from tests.parity import cases, comparing  # noqa: E402
 

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from luperson_jax.convert import files
+from luperson_jax.weights import files
 from tests.parity.torch_files import ZIPPED, save, state
 from tests.weight_files import refused
 
@@ -294,7 +294,7 @@ FULL_DISK = """
 import pathlib, resource, sys
 import numpy as np
 from data_pipeline.errors import InputError
-from luperson_jax.convert import files
+from luperson_jax.weights import files
 from tests.parity.torch_files import ZIPPED, save, state
 from tests.weight_files import refused
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.convert import files
+from luperson_jax.weights import files
 from tests import fuzzing
 from tests.parity.torch_files import ZIPPED, save, state
 from tests.weight_files import refused

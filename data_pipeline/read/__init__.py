@@ -1,0 +1,1 @@
+"""Bytes to pictures, and batches of them from threads and processes."""

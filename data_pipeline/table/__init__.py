@@ -1,0 +1,1 @@
+"""The rows that are trained on, and the order in which they come."""

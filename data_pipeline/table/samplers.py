@@ -1,0 +1,245 @@
+"""Which rows make which batch: pure functions of the table, the seed and the epoch.
+
+Each returns int64 [steps, B] rows of the table. The number of steps does not depend on the seed or
+the epoch, so that a step number alone tells the epoch.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.table.records import UNLABELLED, Table
+
+
+def shuffled(table: Table, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Every row at most once, in random order; the last incomplete batch is dropped.
+
+    Raises:
+        InputError: fewer rows than a batch.
+    """
+    steps = _num_steps(len(table), batch_size, "rows")
+    order = _generator(seed, epoch).permutation(len(table))
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def sequential(num_rows: int, batch_size: int) -> np.ndarray:
+    """Every row once, in order; the last batch is filled up with -1. For evaluation."""
+    _check_batch_size(batch_size)
+    steps = -(-num_rows // batch_size)
+    rows = np.full(steps * batch_size, -1, np.int64)
+    rows[:num_rows] = np.arange(num_rows)
+    return rows.reshape(steps, batch_size)
+
+
+def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int) -> np.ndarray:
+    """P identities with K images each, P = batch_size / num_instances, K = num_instances.
+
+    A pass shuffles the images of each identity and cuts them into groups of K: an incomplete group
+    is dropped, an identity with fewer than K images gives one group drawn with replacement. Then P
+    identities at a time are drawn without replacement among those that have a group left, until
+    fewer than P do. This is the "naive" identity sampler of FastReID (He, Liao, Liu, Liu, Cheng,
+    Mei: FastReID: A PyTorch Toolbox for General Instance Re-identification. 2020,
+    arXiv:2006.02631).
+
+    Passes follow one another in one stream that runs on through the whole training, as there; pass
+    number p depends on the seed and p alone. An epoch is the next floor(labelled images /
+    batch_size) batches of the stream, as published recipes count it, and may begin or end inside a
+    pass. A pass cut short at every epoch would draw identities with few images too often, as those
+    with many are what its end consists of.
+
+    Returns:
+        [steps, P * K] rows, the K of an identity side by side. Unlabelled rows are never drawn.
+
+    Raises:
+        InputError: batch_size is no multiple of num_instances, fewer labelled rows than a batch,
+            fewer identities than P.
+    """
+    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+    counts = np.unique(table.pid[rows], return_counts=True)[1]
+    num_groups = np.maximum(counts // num_instances, 1)
+    lengths = _known_lengths(num_groups.tobytes(), num_identities, seed)
+
+    def length_of(number: int) -> int:
+        if number not in lengths:
+            drawn = _draw_identities(num_groups, num_identities, _generator(seed, number))
+            lengths[number] = len(drawn)
+        return lengths[number]
+
+    def draw(number: int) -> np.ndarray:
+        generator = _generator(seed, number)
+        identities = _draw_identities(num_groups, num_identities, generator)
+        groups = _groups_of_images(table, rows, identities, num_instances, generator)
+        return groups.reshape(len(groups), -1)
+
+    return _part_of_stream(epoch * steps, steps, length_of, draw)
+
+
+def pk_camera(
+    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int
+) -> np.ndarray:
+    """P identities with K images each, from as many cameras as the identity has.
+
+    A pass takes every identity once, whatever the number of its images ("balanced"), but for those
+    left over when fewer than P remain. The first image is random; each further one comes from a
+    camera that was drawn least so far, and is new as long as the identity has unused images.
+    Stream of passes, steps, result and errors as in `pk`; rows of an unknown camera count as one
+    camera.
+    """
+    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+
+    def draw(number: int) -> np.ndarray:
+        return _pass_across_cameras(
+            table, rows, num_identities, num_instances, _generator(seed, number)
+        )
+
+    length = table.num_ids // num_identities
+    return _part_of_stream(epoch * steps, steps, lambda _: length, draw)
+
+
+def _check_identities(
+    table: Table, batch_size: int, num_instances: int
+) -> tuple[np.ndarray, int, int]:
+    """The labelled rows, the identities of a batch and the steps of an epoch."""
+    _check_batch_size(batch_size)
+    if num_instances < 1 or batch_size % num_instances:
+        raise InputError(
+            f"data.batch_size {batch_size} is not a multiple of data.num_instances "
+            f"{num_instances}; each identity of a batch gives num_instances images"
+        )
+    num_identities = batch_size // num_instances
+    rows = np.flatnonzero(table.pid != UNLABELLED)
+    steps = _num_steps(len(rows), batch_size, "labelled rows")
+    if table.num_ids < num_identities:
+        raise InputError(
+            f"data.batch_size {batch_size} with data.num_instances {num_instances} needs "
+            f"{num_identities} identities in a batch, the table has {table.num_ids}; "
+            "lower data.batch_size or raise data.num_instances"
+        )
+    return rows, num_identities, steps
+
+
+def _part_of_stream(
+    first: int,
+    num: int,
+    length_of: Callable[[int], int],
+    draw: Callable[[int], np.ndarray],
+) -> np.ndarray:
+    """Batches `first` to `first + num` of passes laid end to end; only their passes are drawn."""
+    parts, end = [], 0
+    for number in itertools.count():
+        begin, end = end, end + length_of(number)
+        if end > first:
+            parts.append(draw(number)[max(first - begin, 0) : first + num - begin])
+        if end >= first + num:
+            return np.concatenate(parts)
+    raise AssertionError("the stream has no end")
+
+
+@functools.lru_cache(maxsize=8)
+def _known_lengths(num_groups: bytes, num_identities: int, seed: int) -> dict[int, int]:
+    """Steps of the passes that were counted already, by number of the pass.
+
+    The length of a pass is random, so that finding the place of an epoch takes the lengths of all
+    passes before it. They are facts about the arguments: a memory of them changes no result.
+    """
+    del num_groups, num_identities, seed
+    return {}
+
+
+def _draw_identities(num_groups: np.ndarray, num_identities: int, generator) -> np.ndarray:
+    """Which identities stand in which batch of a pass: [steps, P] places in `num_groups`."""
+    left = num_groups.copy()
+    available = np.arange(len(left))
+    size = len(available)
+    batches = []
+    while size >= num_identities:
+        places = generator.choice(size, num_identities, replace=False)
+        batch = available[places]
+        left[batch] -= 1
+        batches.append(batch)
+        # Identities used up leave the pool: the last one takes their place, from behind, so that no
+        # place still to be visited moves.
+        for place in np.sort(places[left[batch] == 0])[::-1]:
+            size -= 1
+            available[place] = available[size]
+    return np.stack(batches)
+
+
+def _groups_of_images(
+    table: Table, rows: np.ndarray, identities: np.ndarray, num_instances: int, generator
+) -> np.ndarray:
+    """The images of each drawn identity: [steps, P, K] rows."""
+    rows = generator.permutation(rows)
+    rows = rows[np.argsort(table.pid[rows], kind="stable")]
+    _, start, count = np.unique(table.pid[rows], return_index=True, return_counts=True)
+    few = count < num_instances
+    # Places in `rows` of the K images of an identity's only group, for those that resample.
+    resampled = generator.integers(0, count[few, None], (few.sum(), num_instances))
+
+    flat = identities.reshape(-1)
+    offset = _times_before(flat)[:, None] * num_instances + np.arange(num_instances)
+    offset = np.where(few[flat, None], 0, offset)
+    offset[few[flat]] = resampled[(np.cumsum(few) - 1)[flat[few[flat]]]]
+    return rows[start[flat, None] + offset].reshape(*identities.shape, num_instances)
+
+
+def _times_before(values: np.ndarray) -> np.ndarray:
+    """How often each value stands further ahead in the list already."""
+    order = np.argsort(values, kind="stable")
+    run = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]
+    length = np.diff(np.r_[run, len(values)])
+    times = np.empty_like(order)
+    times[order] = np.arange(len(values)) - np.repeat(run, length)
+    return times
+
+
+def _pass_across_cameras(
+    table: Table, rows: np.ndarray, num_identities: int, num_instances: int, generator
+) -> np.ndarray:
+    rows = _cameras_in_turn(table, generator.permutation(rows))
+    _, start, count = np.unique(table.pid[rows], return_index=True, return_counts=True)
+    # An identity with fewer than K images is gone through again, in the same turn of cameras.
+    groups = rows[start[:, None] + np.arange(num_instances) % count[:, None]]
+    groups = groups[generator.permutation(len(groups))]
+    steps = len(groups) // num_identities
+    return groups[: steps * num_identities].reshape(steps, -1)
+
+
+def _cameras_in_turn(table: Table, rows: np.ndarray) -> np.ndarray:
+    """The rows sorted by identity, and within it so that its cameras take turns.
+
+    `rows` come shuffled; the camera of an identity's first image leads its turns.
+    """
+    pid, camera = table.pid[rows], table.camera[rows]
+    place = np.arange(len(rows))
+    by_camera = np.lexsort((place, camera, pid))
+    changes = np.diff(pid[by_camera]) | np.diff(camera[by_camera])
+    first = np.flatnonzero(np.r_[True, changes != 0])
+    length = np.diff(np.r_[first, len(rows)])
+    turn, leader = np.empty_like(place), np.empty_like(place)
+    turn[by_camera] = place - np.repeat(first, length)
+    leader[by_camera] = np.repeat(by_camera[first], length)
+    return rows[np.lexsort((leader, turn, pid))]
+
+
+def _generator(seed: int, number: int) -> np.random.Generator:
+    """The draws of one epoch or pass."""
+    return np.random.default_rng(np.random.SeedSequence([seed, number]))
+
+
+def _num_steps(num_rows: int, batch_size: int, what: str) -> int:
+    _check_batch_size(batch_size)
+    if num_rows < batch_size:
+        raise InputError(
+            f"data.batch_size {batch_size} is more than the {num_rows} {what} of the table; "
+            f"lower it to {num_rows} or less, or add images"
+        )
+    return num_rows // batch_size
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"data.batch_size is {batch_size}; expected 1 or more")

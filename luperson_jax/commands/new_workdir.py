@@ -1,0 +1,84 @@
+"""A model as the checkpoint of a run: to go on with a pre-training, or to evaluate."""
+
+import pathlib
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from luperson_jax import config, sharding, tasks
+from luperson_jax.augment import recipes
+from luperson_jax.run import loop, states
+from luperson_jax.structs import Tree
+from luperson_jax.weights import momentum
+from luperson_jax.weights.model import Model
+from luperson_jax.weights.sources import kind_of
+from luperson_jax.weights.transfer import take_all
+from luperson_jax.weights.translate import KINDS
+from luperson_jax.workdir import checkpoint, recipe_file
+
+
+def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str]:
+    """Starts a workdir with a model as its checkpoint.
+
+    A pre-training goes on after the epoch that its file names, with the momentum of its SGD. A
+    re-ID network stands at step 0: ready to be evaluated, or trained from there.
+
+    Args:
+        model: the tensors.
+        recipe: what the run is; its training data must be there, because steps are counted in it.
+        folder: the workdir, without checkpoints.
+
+    Returns:
+        Lines that say what was taken over.
+
+    Raises:
+        InputError: model and recipe do not fit, or the folder holds a run.
+    """
+    if any(folder.glob("checkpoints/[0-9]*")):
+        raise InputError(f"{folder} holds checkpoints already; give another folder")
+    if kind_of(config.to_dict(recipe)["task"]) != model.network.kind:
+        raise InputError(
+            f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
+            f"{recipe.task.name!r}; expected a configuration of the same method. To train from "
+            "its backbone give it as loop.init_from instead"
+        )
+    other = model.other_pixels(recipes.statistics(recipe.augment.statistics))
+    if other:
+        raise InputError(other)
+    current = loop.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
+    tree = states.to_tree(loop.initial_state(current))
+    filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)
+    step = 0
+    if model.network.kind == "moco":
+        step = int(model.facts.get("epoch", 0)) * current.steps_per_epoch
+        if step > current.total_steps:
+            raise InputError(
+                f"the file has {model.facts['epoch']} epochs, loop.epochs is "
+                f"{recipe.train.epochs}; it must be at least as many"
+            )
+    num_updates = step // recipe.optim.accumulate_steps
+    moments, taken = _moments(tree["opt_state"], model, num_updates)
+    lines += taken
+    tree = {**tree, **filled, "step": np.int32(step), "opt_state": moments}
+    if "average" in tree:
+        tree["average"] = current.averaging.begin(filled["params"], filled["extra"])
+    recipe_file.write(current.written, current.workdir)
+    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints.save(step, sharding.put_replicated(tree, current.mesh))
+    checkpoints.close()
+    return [*lines, f"checkpoint of step {step} of {current.total_steps}"]
+
+
+def _moments(fresh: Tree, model: Model, num_updates: int) -> tuple[Tree, list[str]]:
+    """The optimizer's state after so many updates, with the model's momentum where it has some."""
+    if model.network.kind != "moco":
+        return fresh, []
+    filled = dict(fresh)
+    places = {path: name for name in fresh if (path := momentum.path_of_moment(name))}
+    for name in fresh:
+        if name.endswith(".count"):  # of the schedule
+            filled[name] = np.full_like(fresh[name], num_updates)
+    found = places.keys() & model.momentum.keys()
+    for path in found:
+        filled[places[path]] = model.momentum[path]
+    return filled, [f"momentum of {len(found)} of {len(places)} parameters"]

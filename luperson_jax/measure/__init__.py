@@ -1,0 +1,1 @@
+"""How good a network is: features, figures, pictures and pages."""

@@ -1,0 +1,47 @@
+"""The figures of a ranking: as a table, and as plain numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import rich.table
+
+from data_pipeline import terminal
+from luperson_jax.retrieval import protocols
+from luperson_jax.structs import RankingReport
+
+Figures = RankingReport | Mapping[str, float]
+"""A ranking, or its figures alone as `ranking_values` gives them."""
+
+
+def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
+    """Results as a table in percent, a named row each."""
+    table = rich.table.Table(title=terminal.visible_name(title))
+    table.add_column("")
+    for column in ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP"):
+        table.add_column(f"{column}, %", justify="right")
+    table.add_column("queries", justify="right")
+    for name, report in rows.items():
+        if isinstance(report, RankingReport):
+            values = ranking_values(report)
+            counted = f"{report.num_valid_queries} of {report.num_queries}"
+        else:
+            values, counted = report, ""
+        shares = [f"{100 * values[key]:.2f}" for key in ("mAP", "rank1", "rank5", "rank10", "mINP")]
+        table.add_row(terminal.visible_name(name), *shares, counted)
+    return table
+
+
+def ranking_values(report: RankingReport | protocols.Result) -> dict[str, float]:
+    """The figures of a ranking as plain numbers, 0..1, for JSON and curves."""
+    ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10)}
+    return {"mAP": report.mAP, "mINP": report.mINP, **ranks}
+
+
+def all_ranking_values(report: RankingReport) -> dict[str, Any]:
+    """`ranking_values`, the whole CMC and the numbers of queries, for JSON."""
+    return {
+        **ranking_values(report),
+        "cmc": [float(value) for value in report.cmc],
+        "num_queries": report.num_queries,
+        "num_valid_queries": report.num_valid_queries,
+    }

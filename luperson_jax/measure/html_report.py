@@ -1,0 +1,367 @@
+"""The page that a run leaves behind: curves, CMC and ranked lists, in one file without links."""
+
+import base64
+import html
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+import urllib.parse
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from data_pipeline.errors import InputError
+from data_pipeline.terminal import visible, visible_name
+from luperson_jax import __version__
+from luperson_jax.measure import plots
+from luperson_jax.measure.figures import Figures, ranking_values
+from luperson_jax.measure.plots import Shown
+from luperson_jax.retrieval import ranking, verification
+from luperson_jax.structs import EmbeddingSet, RankingReport
+from luperson_jax.workdir import metrics_file, recipe_file
+from luperson_jax.workdir.metrics_file import METRICS_FILE
+
+MARKS = {"right": " \N{CHECK MARK}", "wrong": " \N{BALLOT X}"}
+"""Beside the colors, which not everybody can tell apart."""
+NUM_QUERIES = 12
+NUM_SHOWN = 8
+PICTURE_HEIGHT = 96
+HIDDEN_CURVES = ("train/images_per_second",)
+TITLES = {
+    "mAP": "mAP, %",
+    "rank1": "Rank-1, %",
+    "rank5": "Rank-5, %",
+    "rank10": "Rank-10, %",
+    "mINP": "mINP, %",
+}
+SHARES = "eval/"
+"""How curves begin that are shares, which a page shows in percent."""
+CMC_WORDS = "Curve: share of queries with a match among the first places, by rank"
+
+STYLE = """
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 .8rem; color: #222;
+  max-width: 64rem; overflow-wrap: anywhere; }
+h1, h2 { line-height: 1.2; }
+svg { max-width: 100%; height: auto; }
+table { border-collapse: collapse; margin: 1rem 0; max-width: 100%; }
+td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
+  overflow-wrap: normal; }
+.facts td, .facts th { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+.facts th { white-space: nowrap; }
+pre { white-space: pre-wrap; font-size: 12px; background: #f5f5f5; padding: .6rem; }
+.list { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 10px 6px; margin: 0 0 18px;
+  padding-bottom: 8px; border-bottom: 1px solid #eee; }
+.list figure { margin: 0; width: 6.4rem; text-align: center; font-size: 12px; line-height: 1.3;
+  color: #444; }
+.absent { height: 96px; width: 48px; margin: 0 auto; border: 3px solid #999; }
+.list img { height: 96px; border: 3px solid #999; display: block; margin: 0 auto 2px;
+  max-width: 100%; }
+.list .right img { border-color: #1a8f3c; }
+.list .wrong img { border-color: #c62828; border-style: dashed; }
+.file { color: #666; font-size: 11px; }
+@media (max-width: 600px) {
+  body { font-size: 14px; }
+  td, th { padding: .25rem .2rem; font-size: 12px; }
+  .facts th { white-space: normal; }
+  .list figure { width: calc(33% - 4px); }
+}
+"""
+
+
+def make(
+    workdir: str | pathlib.Path,
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    report: RankingReport,
+    *,
+    metric: str,
+    figures: Mapping[str, Figures],
+    notes: Sequence[str] = (),
+) -> str:
+    """The report of a run as HTML text.
+
+    Args:
+        workdir: its `metrics.jsonl` gives the curves.
+        query: embedded queries; `key` names their files.
+        gallery: embedded gallery.
+        report: the ranking of the two.
+        metric: the metric that the ranking used.
+        figures: rows of the table of figures, by name.
+        notes: what the reader must know of them.
+
+    Returns:
+        A whole page. Queries shown are spread from the worst average precision to the best.
+    """
+    folder = pathlib.Path(workdir)
+    body = [
+        _table(figures),
+        *(f"<p>{_text(note)}</p>" for note in notes),
+        _counted(report),
+        f"<h2>Cumulative matching</h2>{_drawn(plots.cmc({'': report}), CMC_WORDS)}",
+        *_pairs(query, gallery, metric),
+        "<h2>Curves</h2>",
+        *_curves(folder / METRICS_FILE),
+        *_lists(query, gallery, report, metric),
+        *_run(folder),
+    ]
+    return _page(folder.name, "".join(body))
+
+
+def make_of_sets(
+    title: str,
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    reports: Mapping[str, RankingReport],
+    *,
+    metric: str,
+    facts: Mapping[str, object] | None = None,
+) -> str:
+    """The report of two embedded sets as HTML text; `make` without a run.
+
+    Args:
+        title: of the page.
+        query: its keys name pictures, as far as they are known.
+        gallery: likewise.
+        reports: rankings of the two by name. Ranked lists are those of the metric, with the AP of
+            the first.
+        metric: "cosine" or "euclidean".
+        facts: what was ranked and how, by name.
+    """
+    first = next(iter(reports.values()))
+    body = [
+        _table(reports),
+        _counted(first),
+        f"<h2>Cumulative matching</h2>{_drawn(plots.cmc(reports), CMC_WORDS)}",
+        *_pairs(query, gallery, metric),
+        *_lists(query, gallery, first, metric),
+        "<h2>What was ranked</h2>",
+        _facts({**(facts or {}), "versions": _versions()}),
+    ]
+    return _page(title, "".join(body))
+
+
+def make_of_lists(title: str, lists: Sequence[Sequence[Shown]]) -> str:
+    """Ranked lists alone as HTML text.
+
+    Args:
+        title: of the page.
+        lists: a query and its nearest gallery pictures each, as for `plots.sheet`.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    return _page(title, "".join(map(_list, lists)))
+
+
+def make_overview(
+    reports: Mapping[str, RankingReport], folder: pathlib.Path, pages: Sequence[pathlib.Path]
+) -> str:
+    """Several runs side by side, with links to the page of each.
+
+    Args:
+        reports: rankings by name.
+        folder: where this page will stand.
+        pages: reports of single runs, somewhere below that folder.
+    """
+    names = [page.relative_to(folder).as_posix() for page in pages]
+    links = "".join(
+        f"<li><a href='{urllib.parse.quote(os.fsencode(name))}'>{_text(name)}</a>" for name in names
+    )
+    drawn = _drawn(plots.cmc(reports), CMC_WORDS)
+    body = f"{_table(reports)}{drawn}<h2>Single runs</h2><ul>{links}</ul>"
+    return _page("Runs compared", body)
+
+
+def _page(title: str, body: str) -> str:
+    title = _text(title)
+    head = (
+        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, "
+        f"initial-scale=1'><title>{title}</title><style>{STYLE}</style>"
+    )
+    return (
+        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body>"
+        "</html>\n"
+    )
+
+
+def _text(words: object) -> str:
+    """Words as one line of HTML: nothing in them is markup, nor turns the direction of writing."""
+    return html.escape(visible_name(words))
+
+
+def _drawn(figure: Figure, words: str) -> str:
+    """A drawing, and in words what it shows."""
+    svg = plots.as_svg(figure)
+    return svg.replace("<svg", f"<svg role='img' aria-label='{_text(words)}'", 1)
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    rows = "".join(
+        f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in facts.items()
+    )
+    return f"<table class='facts'>{rows}</table>"
+
+
+def _versions() -> str:
+    packages = ("jax", "flax", "optax", "numpy")
+    named = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    own = f"luperson_jax {__version__}"
+    return ", ".join([own, f"Python {platform.python_version()}", *named])
+
+
+def _run(workdir: pathlib.Path) -> list[str]:
+    """What was trained and evaluated, with the whole recipe."""
+    if not (workdir / recipe_file.RECIPE_FILE).is_file():
+        return []
+    recipe = recipe_file.read(workdir)
+    data, evaluated, table = (recipe.get(name, {}) for name in ("data", "eval", "table"))
+    facts = {
+        "trained on": f"{data.get('dataset')}, {data.get('root')}",
+        "pictures": f"{table.get('images')}, fingerprint {table.get('fingerprint')}",
+        "evaluated on": f"{evaluated.get('dataset')}, {evaluated.get('root')}",
+        "versions": _versions(),
+    }
+    listed = json.dumps({name: one for name, one in recipe.items() if name != "table"}, indent=2)
+    return [
+        "<h2>About this run</h2>",
+        _facts(facts),
+        f"<details><summary>Recipe</summary><pre>{html.escape(visible(listed))}</pre></details>",
+    ]
+
+
+def _table(reports: Mapping[str, Figures]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in ("", *TITLES.values()))
+    rows = []
+    for name, report in reports.items():
+        values = ranking_values(report) if isinstance(report, RankingReport) else report
+        cells = "".join(f"<td>{100 * values[key]:.2f}</td>" for key in TITLES)
+        rows.append(f"<tr><th>{_text(name)}</th>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _curves(path: pathlib.Path) -> list[str]:
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    lines, num_bad = metrics_file.read(path)
+    for line in lines:
+        for name, value in line.values.items():
+            steps, points = series.setdefault(name, ([], []))
+            steps.append(line.step)
+            points.append(value)
+    words = [f"<p>{num_bad} lines of {METRICS_FILE} cannot be read.</p>"] if num_bad else []
+    shown = sorted(name for name in series if name not in HIDDEN_CURVES)
+    if not shown:
+        return [*words, "<p>Nothing was logged.</p>"]
+    drawings = []
+    for name in shown:
+        figure = Figure(figsize=(3.2, 2.4), layout="tight")
+        axes = figure.add_subplot()
+        steps, points = series[name]
+        share = name.startswith(SHARES)
+        values = [100 * value for value in points] if share else points
+        title = f"{name}, %" if share else name
+        axes.plot(steps, values, marker="o" if len(steps) < 15 else "", markersize=3)
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+        drawings.append(_drawn(figure, f"Curve: {title} by step"))
+    return [*words, *drawings]
+
+
+def _counted(report: RankingReport) -> str:
+    skipped = report.num_queries - report.num_valid_queries
+    return (
+        f"<p>{report.num_valid_queries} queries; {skipped} more have no match in the gallery "
+        "and are not counted.</p>"
+    )
+
+
+def _pairs(query: EmbeddingSet, gallery: EmbeddingSet, metric: str) -> list[str]:
+    """Same person or not: distances, ROC, and a few identities on a plane."""
+    head = "<h2>Same person or not</h2>"
+    try:
+        counts = verification.count_pairs(query, gallery, metric=metric)
+    except InputError as error:  # all pictures show one person
+        return [f"{head}<p>{_text(error)}</p>"]
+    roc = verification.curve(counts)
+    return [
+        f"{head}<p>{roc.num_same} pairs of the same person under different cameras, "
+        f"{roc.num_different} of different people. Accepting pairs up to a distance, from left to "
+        "right in the first picture, gives the second.</p>",
+        _drawn(plots.distances(counts, metric), "Bars: distances of pairs of each kind"),
+        _drawn(plots.roc({"": roc}), "Curve: true accepts by false accepts"),
+        "<h2>Identities</h2><p>Gallery pictures of a few people drawn by lot, near where their "
+        "features are similar (t-SNE). Distances between far groups mean nothing there.</p>",
+        _drawn(plots.plane(gallery), "Points: gallery pictures of a few identities on a plane"),
+    ]
+
+
+def _lists(
+    query: EmbeddingSet, gallery: EmbeddingSet, report: RankingReport, metric: str
+) -> list[str]:
+    words = (
+        "<h2>Ranked lists</h2><p>Query at the left, then its nearest gallery images, nearest "
+        f"first: <b style='color:{plots.SAME}'>right &#10003;</b> or "
+        f"<b style='color:{plots.DIFFERENT}'>wrong &#10007;</b> identity. Queries run from the "
+        "lowest average precision (AP) to the highest; images of the query's own camera and "
+        f"identity are left out. Below each picture: {metric} distance, identity, camera and "
+        "file.</p>"
+    )
+    if not (all(query.key) and all(gallery.key)):
+        return [words, "<p>The embeddings do not say where the pictures lie.</p>"]
+    try:
+        return [words, *_ranked_lists(query, gallery, report, metric)]
+    except InputError as error:  # embeddings outlive their pictures
+        return [words, f"<p>{_text(error)}</p>"]
+
+
+def _ranked_lists(
+    query: EmbeddingSet, gallery: EmbeddingSet, report: RankingReport, metric: str
+) -> list[str]:
+    order = np.argsort(report.ap, kind="stable")[: report.num_valid_queries]
+    places = np.linspace(0, len(order) - 1, min(NUM_QUERIES, len(order))).round().astype(int)
+    chosen = order[places]
+    top = ranking.top_matches(query.take(chosen), gallery, k=NUM_SHOWN, metric=metric)
+    lists = []
+    for i, row in enumerate(chosen):
+        caption = f"query, AP {100 * report.ap[row]:.0f} %"
+        shown = [Shown(query.key[row], caption, None, plots.known(query, row))]
+        nearest = zip(top.rows[i], top.correct[i], top.distance[i], strict=True)
+        for rank, (found, correct, distance) in enumerate(nearest, 1):
+            if found >= 0:
+                about = plots.known(gallery, found)
+                caption = f"{rank}: {distance:.3f}"
+                shown.append(Shown(gallery.key[found], caption, bool(correct), about))
+        lists.append(_list(shown))
+    return lists
+
+
+def _list(shown: Sequence[Shown]) -> str:
+    kinds = ["query", *({None: "", True: "right", False: "wrong"}[one.right] for one in shown[1:])]
+    figures = [_figure(one, kind) for one, kind in zip(shown, kinds, strict=True)]
+    return f"<div class='list'>{''.join(figures)}</div>"
+
+
+def _figure(shown: Shown, kind: str) -> str:
+    name = pathlib.PurePath(shown.key).name or "no file"
+    lines = [*shown.caption.split("\n"), *filter(None, shown.about.split("\n"))]
+    words = _text(", ".join([*filter(None, [kind]), *lines, name]))
+    image = f"<div class='absent'>{_text('no file')}</div>"
+    if shown.key:
+        picture = Image.fromarray(plots.read_picture(shown.key))
+        width = max(round(picture.width * PICTURE_HEIGHT / picture.height), 1)
+        buffer = io.BytesIO()
+        picture.resize((width, PICTURE_HEIGHT)).save(buffer, "JPEG", quality=85)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        image = f"<img src='data:image/jpeg;base64,{data}' title='{_text(name)}' alt='{words}'>"
+    lines[0] += MARKS.get(kind, "")
+    caption = "<br>".join(map(_text, lines))
+    return (
+        f"<figure class='{kind}'>{image}<figcaption>{caption}<br><span class='file'>"
+        f"{_text(name)}</span></figcaption></figure>"
+    )

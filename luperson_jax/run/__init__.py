@@ -1,0 +1,1 @@
+"""One run: its loop, the one step, its state, and what it says."""

@@ -1,0 +1,67 @@
+"""`--mode eval`: the checkpoint of a workdir, measured."""
+
+import pathlib
+
+import numpy as np
+from jax.sharding import Mesh
+
+from data_pipeline.errors import InputError
+from luperson_jax import config, models, sharding
+from luperson_jax.measure.evaluate import Evaluation
+from luperson_jax.optim import averaging
+from luperson_jax.run.reporter import Reporter
+from luperson_jax.structs import RankingReport, TrainState
+from luperson_jax.tasks.base import Task
+from luperson_jax.workdir import checkpoint, recipe_file
+
+
+def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport:
+    """Evaluates the last (or best) checkpoint of a workdir.
+
+    Raises:
+        InputError: no evaluation data named, no checkpoint, or one that does not fit the recipe.
+    """
+    recipe_file.check_alike(recipe)
+    mesh = sharding.make_mesh()
+    task = task_class.build(recipe, None)
+    evaluation = Evaluation.build(recipe, task, mesh)
+    if evaluation is None:
+        raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
+    folder = pathlib.Path(workdir)
+    written, may_change = config.to_dict(recipe), recipe_file.MAY_CHANGE_IN_EVALUATION
+    recipe_file.check_workdir(recipe, written, folder, may_change)
+    state = restore(recipe, workdir, mesh)
+    reporter = Reporter(workdir, int(state.step), recipe.train.log_every_steps)
+    try:
+        measured = evaluation.measure(state)
+        evaluation.publish(measured, folder, reporter.say)
+        return measured.ranking
+    except models.MISFIT as error:
+        raise InputError(
+            f"the checkpoint of step {int(state.step)} in {workdir} does not hold the network of "
+            f"this recipe: {error}; use the recipe that wrote it"
+        ) from error
+    finally:
+        reporter.close()
+
+
+def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
+    """What embedding needs of a workdir's checkpoint: parameters, `extra` and the step.
+
+    Raises:
+        InputError: no such checkpoint, or it lacks the average that `eval.weights` asks for.
+    """
+    saved = checkpoint.Checkpoints(workdir, read_only=True)
+    best = recipe.eval.checkpoint == "best"
+    step = saved.best_step() if best else None
+    if best and step is None:
+        raise InputError(
+            f"{workdir} has no checkpoint that was evaluated, so none is the best; "
+            "evaluate the last one: --config.eval.checkpoint=last, or --checkpoint last"
+        )
+    step, tree = saved.read(step)
+    saved.close()
+    if recipe.eval.weights == "average":
+        tree = averaging.of_checkpoint(tree, workdir)
+    placed = sharding.put_replicated({name: tree[name] for name in ("params", "extra")}, mesh)
+    return TrainState(np.int32(step), placed["params"], placed["extra"], {}, tree["key"])

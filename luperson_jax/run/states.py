@@ -1,0 +1,185 @@
+"""The state of a run: how it begins, and how checkpoints hold it."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from data_pipeline.errors import InputError, shorten
+from data_pipeline.table.records import Table
+from luperson_jax import config, finetuning, sharding, trees
+from luperson_jax.augment import recipes
+from luperson_jax.optim import forms
+from luperson_jax.optim.averaging import Averaging
+from luperson_jax.structs import Batch, TrainState, Tree
+from luperson_jax.tasks.base import Task
+from luperson_jax.weights import sources, transfer
+
+
+def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
+    """`params` and `extra` of a task at step 0."""
+    example = Batch(
+        images=jnp.zeros((1, 1, *recipe.data.size, 3), jnp.uint8),
+        size=jnp.full((1, 2), 1, jnp.int32),
+        label=jnp.zeros(1, jnp.int32),
+        camera=jnp.zeros(1, jnp.int32),
+        index=jnp.zeros(1, jnp.int32),
+        mask=jnp.ones(1, bool),
+    )
+    return task.init(jax.random.key(recipe.train.seed), example, table)
+
+
+def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple[Tree, Tree]:
+    """Shapes of `params` and `extra` at step 0. The loss of a batch is traced with them, so that
+    settings that do not fit each other are told before anything is computed or written.
+
+    Raises:
+        InputError: the loss cannot be computed with these settings.
+    """
+    num = recipe.data.batch_size
+    fields = {
+        name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
+    }
+    batch = Batch(
+        images=jax.ShapeDtypeStruct((num, 1, *recipe.data.canvas, 3), jnp.uint8),
+        size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
+        mask=jax.ShapeDtypeStruct((num,), bool),
+        **fields,
+    )
+
+    def loss(batch: Batch) -> tuple[Tree, Tree]:
+        params, extra = init(task, recipe, table)
+        task.loss(params, extra, batch, jax.random.key(0), jnp.zeros((), jnp.int32))
+        return params, extra
+
+    try:
+        with jax.set_mesh(mesh):
+            return jax.eval_shape(loss, batch)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"no step can be made with these settings: {reason} Given were "
+            f"data.batch_size={num}, model.bn_group_size={recipe.model.bn_group_size}, "
+            f"data.canvas={recipe.data.canvas}, data.size={recipe.data.size}, "
+            f"model.width={recipe.model.width}, augment.recipe={recipe.augment.recipe!r}"
+        ) from error
+
+
+def begin(
+    task: Task,
+    recipe: config.Recipe,
+    table: Table,
+    optimizer: optax.GradientTransformation,
+    averaging: Averaging,
+) -> TrainState:
+    """The state at step 0. Pure: to be jitted, or asked for its shapes."""
+    params, extra = init(task, recipe, table)
+    key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
+    opt_state = optimizer.init(params)
+    average = averaging.begin(params, extra)
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key, average)
+
+
+def to_tree(state: TrainState) -> Tree:
+    """The state as nested dicts: what a checkpoint holds."""
+    leaves = zip(trees.path_names(state.opt_state), jax.tree.leaves(state.opt_state), strict=True)
+    moments = {name.replace("/", "."): leaf for name, leaf in leaves}
+    fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
+    average = {"average": state.average} if state.average else {}
+    return {**fields, "opt_state": moments, **average}
+
+
+def in_other_forms(state: TrainState, options: config.OptimConfig) -> list[Tree]:
+    """`to_tree` as runs write it whose optimizer is wrapped otherwise, see `optim.forms`."""
+    tree = to_tree(state)
+    return [{**tree, "opt_state": one} for one in forms.others(tree["opt_state"], options)]
+
+
+def in_own_form(tree: Tree, like: TrainState, options: config.OptimConfig) -> Tree:
+    """The inverse of `in_other_forms`: the tree of a run with these options."""
+    updates = int(tree["step"]) // options.accumulate_steps
+    wanted = to_tree(like)["opt_state"]
+    moments = forms.take_over(tree["opt_state"], wanted, options, updates)
+    return {**tree, "opt_state": moments}
+
+
+def from_tree(tree: Tree, like: TrainState) -> TrainState:
+    """The inverse of `to_tree`; `like` gives the structure of the optimizer's state."""
+    names = [name.replace("/", ".") for name in trees.path_names(like.opt_state)]
+    structure = jax.tree.structure(like.opt_state)
+    opt_state = jax.tree.unflatten(structure, [tree["opt_state"][name] for name in names])
+    fields = {name: tree[name] for name in ("step", "params", "extra", "key")}
+    return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
+
+
+def _fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
+    """Hexadecimal digits that change with any name, shape, type or number."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.shape} {tensor.dtype}\0".encode())
+        digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def problem_of(tree: Tree) -> str | None:
+    """What keeps a state from being saved or trained on: numbers that are not finite."""
+    leaves = {
+        name: leaf
+        for name, leaf in trees.by_name(tree).items()
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    }
+    good = np.asarray(_are_finite(list(leaves.values())))
+    bad = [name for name, is_good in zip(leaves, good, strict=True) if not is_good]
+    if not bad:
+        return None
+    listed = ", ".join(shorten(bad, 3))
+    return f"{len(bad)} of its {len(leaves)} tensors hold NaN or infinity ({listed})"
+
+
+@jax.jit
+def _are_finite(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
+
+
+def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
+    """Raises InputError where a run would begin from weights that are not there; one that goes on
+    needs them no more."""
+    source = recipe.train.init_from
+    begun = any(folder.glob("checkpoints/[0-9]*"))
+    if source and not begun and not pathlib.Path(source).exists():
+        raise InputError(
+            f"train.init_from={source!r} does not exist; {finetuning.how_to_get(source)}"
+        )
+
+
+def take_backbone(
+    state: TrainState, recipe: config.Recipe, averaging: Averaging, mesh: Mesh
+) -> tuple[TrainState, list[str]]:
+    """The initial state with the backbone that `train.init_from` names.
+
+    Returns:
+        the state, on the mesh, and lines that say what was taken over.
+
+    Raises:
+        InputError: no such file, one that does not hold this backbone, or other weights in another
+            process of the job.
+    """
+    source = recipe.train.init_from
+    _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
+    sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
+    target = {"params": state.params, "extra": state.extra}
+    filled, taken = transfer.take_backbone(target, model)
+    lines = [f"starting from {source} ({model.family}, {model.network}): " + "\n".join(taken)]
+    if model.statistics is None:
+        lines.append(f"note: {source} does not tell which pixel statistics its weights expect")
+    elif other := model.other_pixels(recipes.statistics(recipe.augment.statistics)):
+        lines.append(f"note: {other}")
+    average = averaging.begin(filled["params"], filled["extra"])
+    placed = sharding.put_replicated({**filled, "average": average}, mesh)
+    return dataclasses.replace(state, **placed), lines

@@ -1,0 +1,61 @@
+"""The pictures that a run trains on."""
+
+import numpy as np
+
+from data_pipeline import datasets, subsets
+from data_pipeline.errors import InputError
+from data_pipeline.subsets import merge
+from data_pipeline.table.records import UNLABELLED, Table
+from luperson_jax import sharding
+from luperson_jax.config import DataConfig
+
+SEVERAL = "several"
+"""In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
+
+
+def load(data: DataConfig) -> tuple[Table, str]:
+    """What the group `data` trains on.
+
+    Returns:
+        the rows, and the fingerprint of the whole training set; of a part of it, also the part's,
+        after a slash.
+
+    Raises:
+        InputError: wrong data or settings, or the processes of the job see different data.
+    """
+    if data.dataset == SEVERAL:
+        table = merge.training_table(data.root, "data.root", data.split)
+    else:
+        table = datasets.load(data.dataset, data.root, "data.root", data.split).train
+    root = "" if data.dataset == SEVERAL else data.root
+    chosen = (data.subset, data.ratio, data.repeat, data.subset_list, data.subset_seed)
+    part = subsets.apply(table, root, *chosen)
+    fingerprint = table.fingerprint()
+    if part is not table:
+        fingerprint += f"/{part.fingerprint()}"
+    sharding.check_alike({"the training images": fingerprint})
+    return part, fingerprint
+
+
+def with_identities(table: Table, data: DataConfig) -> tuple[Table, int]:
+    """The rows that a method with labels can learn from.
+
+    Args:
+        table: of the group `data`.
+        data: that group, for the message.
+
+    Returns:
+        the rows whose identity is known, numbered 0..C-1, and how many others were left out.
+
+    Raises:
+        InputError: none is left.
+    """
+    known = np.flatnonzero(table.pid != UNLABELLED)
+    if not len(known):
+        raise InputError(
+            f"none of the {len(table)} training images of {data.dataset} at {data.root!r} has an "
+            "identity, and this method learns from identities; name a labelled data set in "
+            "data.dataset, or a method without labels in task.name, such as moco"
+        )
+    num_left_out = len(table) - len(known)
+    return (table.take(known) if num_left_out else table).relabelled(), num_left_out
