@@ -1,4 +1,4 @@
-"""The argument of the fine-tuning configurations: `FILE.py:depth=101,init=nl,split=id,ratio=0.1`.
+"""The arguments of the fine-tuning configurations: `FILE.py:data=duke,depth=101,init=nl`.
 
 What initial weights ask of a recipe (pixel statistics, an extra BatchNorm) is a table of
 LUPerson's fast-reid; it stands here once, and configurations apply it.
@@ -8,18 +8,18 @@ FastReID itself ("upstream", as of 2024). `recipe` says which; each has its own 
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from data_pipeline.errors import InputError, suggest
+from data_pipeline.errors import InputError
+from luperson_jax import arguments
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class InitialWeights:
     """What initial weights expect.
 
     Attributes:
@@ -37,20 +37,24 @@ class Weights:
 
 WEIGHTS = {
     # MoCo on LUPerson, PNL on LUPerson-NL, supervised, MoCo
-    "lup": Weights("lup_finetune", True, "lup_moco_r{depth}.pth", "lup"),
-    "nl": Weights("lmdb_200_20", True, "lupws_r{depth}.pth", "lmdb_200_20"),
-    "imagenet": Weights("imagenet", False, "resnet{depth}.pth", "imagenet"),
-    "imagenet_moco": Weights("imagenet", True, "moco_v2_800ep_pretrain.pth.tar", "imagenet"),
-    "scratch": Weights("imagenet", False),
+    "lup": InitialWeights("lup_finetune", True, "lup_moco_r{depth}.pth", "lup"),
+    "nl": InitialWeights("lmdb_200_20", True, "lupws_r{depth}.pth", "lmdb_200_20"),
+    "imagenet": InitialWeights("imagenet", False, "resnet{depth}.pth", "imagenet"),
+    "imagenet_moco": InitialWeights("imagenet", True, "moco_v2_800ep_pretrain.pth.tar", "imagenet"),
+    "scratch": InitialWeights("imagenet", False),
 }
 """By the word that `init` takes."""
 
-DEPTHS = (18, 34, 50, 101, 152)
-"""Of the ResNets."""
+DATA = {
+    "market1501": "market1501",
+    "duke": "dukemtmc",
+    "msmt17": "msmt17",
+    "cuhk03": "cuhk03_np_labeled",
+}
+"""The data set that a word of `data` stands for."""
 
 SPLITS = {"": "", "id": "ids", "im": "images"}
 """LUPerson's words for its small-scale and few-shot protocols, and those of `data.subset`."""
-
 
 RECIPES = {"fork": "lup", "upstream": "imagenet"}
 """Whose values a configuration has, and the weights that it starts from unless told otherwise."""
@@ -61,59 +65,26 @@ class Arguments:
     """What may stand behind the colon.
 
     Attributes:
+        data: the data set that is trained on and evaluated.
         depth: of the ResNet.
-        init: initial weights, a key of `WEIGHTS`; empty: those of the recipe.
+        init: initial weights; empty: those of the recipe.
         split: "id" for few identities (small-scale), "im" for few images (few-shot).
-        ratio: share that the split keeps.
+        ratio: share that the split keeps, 0 to 1.
         repeat: how often each image stands in an epoch; LUPerson advises 2 or 3 for few images.
         recipe: "fork" for LUPerson's copy of FastReID, "upstream" for FastReID itself.
     """
 
-    depth: int = 50
-    init: str = ""
-    split: str = ""
+    data: Literal["market1501", "duke", "msmt17", "cuhk03"] = "market1501"
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    init: Literal["", "lup", "nl", "imagenet", "imagenet_moco", "scratch"] = ""
+    split: Literal["", "id", "im"] = ""
     ratio: float = 1.0
     repeat: int = 1
-    recipe: str = "fork"
+    recipe: Literal["fork", "upstream"] = "fork"
 
 
-def parse(argument: str) -> Arguments:
-    """The arguments that a text such as "depth=101,init=nl" gives; the rest keep their defaults.
-
-    Raises:
-        InputError: unknown name, wrong value.
-    """
-    kinds = get_type_hints(Arguments)
-    values = {}
-    for part in filter(None, (part.strip() for part in argument.split(","))):
-        name, equals, text = part.partition("=")
-        if name not in kinds or not equals:
-            raise InputError(
-                f"argument {part!r}; expected {', '.join(f'{one}=...' for one in kinds)}"
-                f"{suggest(name, kinds) if name not in kinds else ''}"
-            )
-        try:
-            values[name] = kinds[name](text)
-        except ValueError as error:
-            raise InputError(f"argument {part!r}: expected a {kinds[name].__name__}") from error
-    arguments = Arguments(**values)
-    choices = (("recipe", RECIPES), ("init", {"": None, **WEIGHTS}), ("split", SPLITS))
-    for name, known in choices:
-        if (given := getattr(arguments, name)) not in known:
-            words = ", ".join(filter(None, known))
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"argument {name}={given}; expected {words}{hint}")
-    if arguments.depth not in DEPTHS:
-        words = ", ".join(map(str, DEPTHS))
-        raise InputError(f"argument depth={arguments.depth}; expected {words}")
-    return arguments
-
-
-def apply(
-    config: ConfigDict, argument: str, upstream: Mapping[str, Any] | None = None
-) -> ConfigDict:
-    """Sets recipe, depth, initial weights and part of the data in a configuration; returns it.
+def apply(config: ConfigDict, text: str, upstream: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Sets data set, depth, initial weights and recipe in a configuration; returns it.
 
     The weights are looked for at weights/INIT_rDEPTH.npz, where `luperson convert` may have put
     them; `train.init_from` names any other place. LUPerson's files switch AutoAugment off for
@@ -121,33 +92,35 @@ def apply(
 
     Args:
         config: the recipe of LUPerson's copy.
-        argument: what stands behind the colon.
+        text: what stands behind the colon.
         upstream: by dotted path, the settings that differ in FastReID's own recipe; None where
             there is none.
 
     Raises:
-        InputError: see `parse`; recipe=upstream where there is none.
+        InputError: see `arguments.parse`; recipe=upstream where there is none.
     """
-    arguments = parse(argument)
-    is_fork = arguments.recipe == "fork"
+    given = arguments.parse(text, Arguments)
+    is_fork = given.recipe == "fork"
     if not is_fork and upstream is None:
         raise InputError(
             "argument recipe=upstream: this network is LUPerson's own; only BoT, AGW and SBS have "
             "FastReID's values"
         )
-    init = arguments.init or RECIPES[arguments.recipe]
+    init = given.init or RECIPES[given.recipe]
     weights = WEIGHTS[init]
-    place = _place(init, arguments.depth)
+    place = _place(init, given.depth)
     chosen = {} if is_fork else dict(upstream or {})
     if is_fork and weights.extra_bn:
         chosen["augment.recipe"] = "finetune"
     chosen |= {
-        "model.arch": f"resnet{arguments.depth}",
+        "data.dataset": DATA[given.data],
+        "eval.dataset": DATA[given.data],
+        "model.arch": f"resnet{given.depth}",
         "task.extra_bn": weights.extra_bn and is_fork,
         "augment.statistics": weights.statistics,
-        "data.subset": SPLITS[arguments.split],
-        "data.ratio": arguments.ratio,
-        "data.repeat": arguments.repeat,
+        "data.subset": SPLITS[given.split],
+        "data.ratio": given.ratio,
+        "data.repeat": given.repeat,
         "train.init_from": "" if init == "scratch" else place,
     }
     config.update_from_flattened_dict(chosen)

@@ -3,7 +3,7 @@
 Reads the command line and hands over; `luperson train` is the same with fewer words.
 
 Example:
-    python -m luperson_jax.main --config configs/finetune_bot_market1501.py:init=scratch \\
+    python -m luperson_jax.main --config configs/finetune_bot.py:init=scratch \\
         --workdir runs/bot --config.data.root=Market-1501-v15.09.15 \\
         --config.eval.root=Market-1501-v15.09.15
 """

@@ -1,7 +1,7 @@
 """Runs a table of experiments, and prints it with means and spreads over the seeds.
 
     python scripts/run_table.py --root runs/table --data /data/market1501 --split id \\
-        --method mgn=configs/finetune_mgn_market1501.py:init={init} \\
+        --method mgn=configs/finetune_mgn.py:init={init} \\
         --weights scratch= --weights lup=lup_r50.npz --ratios 0.1,0.3,1.0 --seeds 3
 
 Every combination of method, weights, ratio and seed is a run with a folder of its own below --root.

@@ -14,7 +14,7 @@ from luperson_jax.run import states
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VARIANTS = [(path, None) for path in sorted((ROOT / "configs").glob("*.py"))]
 VARIANTS += [
-    (ROOT / "configs" / f"finetune_{method}_market1501.py", "recipe=upstream")
+    (ROOT / "configs" / f"finetune_{method}.py", "recipe=upstream")
     for method in ("bot", "agw", "sbs")
 ]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]

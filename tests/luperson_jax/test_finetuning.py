@@ -1,7 +1,5 @@
 import dataclasses
-import itertools
 import math
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -16,37 +14,12 @@ from luperson_jax.run import loop, states
 from luperson_jax.tasks import base
 from tests.helpers import tiny
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-METHODS, SETS = ("bot", "agw", "sbs", "mgn"), ("market1501", "duke", "msmt17", "cuhk03")
+METHODS = ("bot", "agw", "sbs", "mgn")
 
 
 def recipe_of(method: str, data: str, argument: str = "") -> config.Recipe:
-    path = str(ROOT / "configs" / f"finetune_{method}_{data}.py")
-    return config.resolve(config.load_file(path, argument), tasks.OPTIONS)
-
-
-def test_arguments_are_read_and_the_rest_keeps_its_default():
-    arguments = finetuning.parse("depth=101, init=nl,split=id,ratio=0.1")
-    assert arguments == finetuning.Arguments(101, "nl", "id", 0.1, 1, "fork")
-    assert finetuning.parse("") == finetuning.Arguments()
-
-
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ("dept=101", "did you mean 'depth'"),
-        ("depth", "depth=..."),
-        ("depth=deep", "expected a int"),
-        ("init=imagnet", "expected lup, nl, imagenet"),
-        ("split=ids", "expected id, im"),
-        ("recipe=fastreid", "expected fork, upstream"),
-        ("depth=51", "expected 18, 34, 50, 101, 152"),
-        ("init=imagnet", "did you mean 'imagenet'"),
-    ],
-)
-def test_wrong_arguments_are_named(argument, words):
-    with pytest.raises(InputError, match=words):
-        finetuning.parse(argument)
+    chosen = f"finetune_{method}:data={data},{argument}"
+    return config.resolve(config.read(chosen, options=tasks.OPTIONS), tasks.OPTIONS)
 
 
 def test_weights_decide_on_statistics_and_extra_normalization():
@@ -92,9 +65,9 @@ def test_splits_become_subsets():
     assert (recipe.data.subset, recipe.data.ratio, recipe.data.repeat) == ("images", 0.3, 2)
 
 
-@pytest.mark.parametrize(("method", "data"), list(itertools.product(METHODS, SETS)))
-def test_recipes_are_those_of_the_reference(method, data):
-    recipe = recipe_of(method, data)
+@pytest.mark.parametrize("method", METHODS)
+def test_recipes_are_those_of_the_reference(method):
+    recipe = recipe_of(method, "market1501")
     model, task, optim = recipe.model, recipe.task, recipe.optim
     strong = method in ("sbs", "mgn")
     assert recipe.data.size == ((384, 128) if strong else (256, 128))
@@ -123,9 +96,16 @@ def test_recipes_are_those_of_the_reference(method, data):
         assert (optim.schedule, optim.flat_epochs, optim.final_lr) == ("flat_cosine", 30, 7.7e-7)
     else:
         assert (optim.schedule, optim.milestones) == ("warmup_multistep", (40, 90))
-    assert recipe.data.dataset == recipe.eval.dataset
-    names = {"duke": "dukemtmc", "cuhk03": "cuhk03_np_labeled"}
-    assert recipe.data.dataset == names.get(data, data)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_sets_differ_in_nothing_but_their_name(method):
+    market1501 = config.to_dict(recipe_of(method, "market1501"))
+    for word, name in finetuning.DATA.items():
+        tree = config.to_dict(recipe_of(method, word))
+        assert tree["data"].pop("dataset") == tree["eval"].pop("dataset") == name
+        rest = {group: {**market1501[group], **tree[group]} for group in market1501}
+        assert rest == market1501
 
 
 BASELINES = ("bot", "agw", "sbs")

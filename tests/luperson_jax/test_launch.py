@@ -28,8 +28,8 @@ def test_a_file_goes_before_a_shipped_configuration(tmp_path, monkeypatch):
 
 
 def test_a_misspelt_configuration_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'finetune_bot_duke'"):
-        shipped.find("finetune_bot_duk.py")
+    with pytest.raises(InputError, match="did you mean 'finetune_bot'"):
+        shipped.find("finetune_bo.py")
 
 
 def test_changes_stand_anywhere_on_the_command_line(tmp_path):
@@ -51,7 +51,7 @@ def test_a_workdir_is_enough_to_go_on(tmp_path):
 
 def test_a_workdir_without_a_run_asks_for_a_configuration(tmp_path, capsys):
     assert cli.main(["train", "--workdir", str(tmp_path)]) == 2
-    assert "give --config, one of demo, finetune_agw_cuhk03" in capsys.readouterr().err
+    assert "give --config, one of demo, finetune_agw, " in capsys.readouterr().err
 
 
 def test_help_and_version_of_training_end_well(capsys):

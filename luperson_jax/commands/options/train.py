@@ -1,11 +1,11 @@
 """`luperson train`: trains into a workdir, or goes on with the run that it holds.
 
-NAME is one of the shipped configurations, such as finetune_bot_market1501, or a file of your own.
+NAME is one of the shipped configurations, such as finetune_bot, or a file of your own.
 Settings are changed by GROUP.SETTING=VALUE. A run that was interrupted goes on with --workdir
 alone; settings that its parameters do not depend on may then differ.
 
 Example:
-    luperson train --config finetune_bot_market1501:init=scratch --workdir runs/bot \\
+    luperson train --config finetune_bot:init=scratch --workdir runs/bot \\
         data.root=Market-1501-v15.09.15 eval.root=Market-1501-v15.09.15
     luperson train --workdir runs/bot
     luperson train --workdir runs/bot --mode eval eval.flip=true

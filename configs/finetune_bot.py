@@ -1,19 +1,24 @@
-"""BoT: supervised fine-tuning of a ResNet with BNNeck on Market-1501.
+"""BoT: supervised fine-tuning of a ResNet with BNNeck.
 
 Paper: Hao Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification",
     CVPR Workshops 2019, arXiv 1903.07071; the recipe is LUPerson's fast-reid's, or FastReID's.
-Command: python -m luperson_jax.main --config configs/finetune_bot_market1501.py \\
-    --workdir runs/bot_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
-    --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
-Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
-    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
+Command: luperson train --config finetune_bot:data=duke --workdir runs/bot_duke \\
+    data.root=/data/DukeMTMC-reID eval.root=/data/DukeMTMC-reID train.init_from=lup_r50.npz
+Arguments: FILE.py:data=duke,depth=101,init=nl,split=id,ratio=0.1 (luperson_jax/finetuning.py).
+    data is market1501 (the default), duke, msmt17 or cuhk03 (CUHK03-NP, labeled); init is lup, nl,
+    imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
     recipe is fork for LUPerson's copy of FastReID (the default, from init=lup), or upstream for
     FastReID itself (from init=imagenet): see UPSTREAM below.
-Hardware: one GPU; 202 steps an epoch, 24,240 steps.
-Expected: recipe=upstream: 94.4 Rank-1, 86.1 mAP, 59.4 mINP (FastReID's model zoo, ResNet-50 from
-    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
-    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
-    Not measured by this program yet.
+Hardware: one GPU.
+Expected, from ResNet-50:
+    data        steps an epoch, in all   recipe=upstream: Rank-1, mAP, mINP
+    market1501  202              24,240  94.4  86.1  59.4
+    duke        258              30,960  87.2  77.0  42.1
+    msmt17      509              61,080  74.1  50.2  10.4
+    cuhk03      115              13,800  nothing published
+    Those of upstream are FastReID's model zoo's, from supervised ImageNet weights, measured in
+    2020, before its files had the values of UPSTREAM. recipe=fork: nothing is published, the
+    authors of LUPerson give MGN alone. Not measured by this program yet.
 """
 
 from ml_collections import ConfigDict
@@ -50,7 +55,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.triplet_feature = "before"  # the neck
 
     config.data = ConfigDict()
-    config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (256, 128)  # bicubic, on the host; pad and crop work on it
     config.data.size = (256, 128)
@@ -80,7 +84,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.keep_checkpoints = 1
 
     config.eval = ConfigDict()
-    config.eval.dataset = "market1501"
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128

@@ -1,19 +1,24 @@
-"""AGW: BoT with non-local blocks, generalized-mean pooling and weighted triplets, on Market-1501.
+"""AGW: BoT with non-local blocks, generalized-mean pooling and weighted triplets.
 
 Paper: Mang Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", 2021,
     arXiv 2001.04193; the recipe is LUPerson's fast-reid's, or FastReID's.
-Command: python -m luperson_jax.main --config configs/finetune_agw_market1501.py \\
-    --workdir runs/agw_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
-    --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
-Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
-    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
+Command: luperson train --config finetune_agw:data=duke --workdir runs/agw_duke \\
+    data.root=/data/DukeMTMC-reID eval.root=/data/DukeMTMC-reID train.init_from=lup_r50.npz
+Arguments: FILE.py:data=duke,depth=101,init=nl,split=id,ratio=0.1 (luperson_jax/finetuning.py).
+    data is market1501 (the default), duke, msmt17 or cuhk03 (CUHK03-NP, labeled); init is lup, nl,
+    imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
     recipe is fork for LUPerson's copy of FastReID (the default, from init=lup), or upstream for
     FastReID itself (from init=imagenet): see UPSTREAM below.
-Hardware: one GPU; 202 steps an epoch, 24,240 steps.
-Expected: recipe=upstream: 95.3 Rank-1, 88.2 mAP, 66.3 mINP (FastReID's model zoo, ResNet-50 from
-    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
-    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
-    Not measured by this program yet.
+Hardware: one GPU.
+Expected, from ResNet-50:
+    data        steps an epoch, in all   recipe=upstream: Rank-1, mAP, mINP
+    market1501  202              24,240  95.3  88.2  66.3
+    duke        258              30,960  89.0  79.9  46.1
+    msmt17      509              61,080  78.3  55.6  12.9
+    cuhk03      115              13,800  nothing published
+    Those of upstream are FastReID's model zoo's, from supervised ImageNet weights, measured in
+    2020, before its files had the values of UPSTREAM. recipe=fork: nothing is published, the
+    authors of LUPerson give MGN alone. Not measured by this program yet.
 """
 
 from ml_collections import ConfigDict
@@ -51,7 +56,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.triplet_feature = "before"  # the neck
 
     config.data = ConfigDict()
-    config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (256, 128)  # bicubic, on the host; pad and crop work on it
     config.data.size = (256, 128)
@@ -81,7 +85,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.keep_checkpoints = 1
 
     config.eval = ConfigDict()
-    config.eval.dataset = "market1501"
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128

@@ -1,19 +1,24 @@
-"""SBS: FastReID's stronger baseline, fine-tuned on Market-1501.
+"""SBS: FastReID's stronger baseline, for supervised fine-tuning.
 
 Paper: Lingxiao He et al., "FastReID: A Pytorch Toolbox for General Instance Re-identification",
     2020, arXiv 2006.02631; the recipe is LUPerson's fast-reid's, or FastReID's.
-Command: python -m luperson_jax.main --config configs/finetune_sbs_market1501.py \\
-    --workdir runs/sbs_market1501 --config.data.root=/data/Market-1501-v15.09.15 \\
-    --config.eval.root=/data/Market-1501-v15.09.15 --config.train.init_from=lup_r50.npz
-Arguments: FILE.py:depth=101,init=nl,split=id,ratio=0.1 (see luperson_jax/finetuning.py); init is
-    lup, nl, imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
+Command: luperson train --config finetune_sbs:data=duke --workdir runs/sbs_duke \\
+    data.root=/data/DukeMTMC-reID eval.root=/data/DukeMTMC-reID train.init_from=lup_r50.npz
+Arguments: FILE.py:data=duke,depth=101,init=nl,split=id,ratio=0.1 (luperson_jax/finetuning.py).
+    data is market1501 (the default), duke, msmt17 or cuhk03 (CUHK03-NP, labeled); init is lup, nl,
+    imagenet, imagenet_moco or scratch and sets pixel statistics and the extra BatchNorm;
     recipe is fork for LUPerson's copy of FastReID (the default, from init=lup), or upstream for
     FastReID itself (from init=imagenet): see UPSTREAM below.
-Hardware: one GPU; 202 steps an epoch, 12,120 steps.
-Expected: recipe=upstream: 95.4 Rank-1, 88.2 mAP, 64.8 mINP (FastReID's model zoo, ResNet-50 from
-    supervised ImageNet weights; measured in 2020, before its files had the values of UPSTREAM).
-    recipe=fork: nothing is published, the authors of LUPerson give MGN alone.
-    Not measured by this program yet.
+Hardware: one GPU.
+Expected, from ResNet-50:
+    data        steps an epoch, in all   recipe=upstream: Rank-1, mAP, mINP
+    market1501  202              12,120  95.4  88.2  64.8
+    duke        258              15,480  90.3  80.3  46.5
+    msmt17      509              30,540  81.8  58.4  13.9
+    cuhk03      115              6,900   nothing published
+    Those of upstream are FastReID's model zoo's, from supervised ImageNet weights, measured in
+    2020, before its files had the values of UPSTREAM. recipe=fork: nothing is published, the
+    authors of LUPerson give MGN alone. Not measured by this program yet.
 """
 
 from ml_collections import ConfigDict
@@ -58,7 +63,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.triplet_feature = "after"  # the neck
 
     config.data = ConfigDict()
-    config.data.dataset = "market1501"
     config.data.root = ""  # the folder that holds bounding_box_train
     config.data.canvas = (384, 128)  # bicubic, on the host; pad and crop work on it
     config.data.size = (384, 128)
@@ -91,7 +95,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.keep_checkpoints = 1
 
     config.eval = ConfigDict()
-    config.eval.dataset = "market1501"
     config.eval.root = ""
     config.eval.every_epochs = 30
     config.eval.batch_size = 128
