@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ml_collections import ConfigDict
 
 from data_pipeline.errors import InputError, suggest
-from luperson_jax import shipped
+from luperson_jax import recipe_checks, shipped
 from luperson_jax.setting_values import Names, checked, suggest_setting, typed
 
 
@@ -99,7 +99,7 @@ class OptimConfig:
     freeze_epochs: int = 0  # how long they stand still at the start
     freeze_steps: int = 0  # in place of freeze_epochs
     freeze_statistics: bool = True  # BatchNorm of frozen parts stands still as well
-    accumulate_steps: int = 1  # batches whose mean gradient makes one update
+    micro_batches: int = 1  # parts in which a batch is encoded, to save memory; the result stays
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = not clipped
 
 
@@ -108,12 +108,14 @@ class TrainConfig:
     """Length of the run, what it starts from and what it leaves behind."""
 
     epochs: int = 200
+    steps_per_epoch: int = 0  # 0 = training images / data.batch_size, rounded down
     seed: int = 0
     init_from: str = ""  # workdir, .npz or PyTorch file whose backbone this run starts from
     log_every_steps: int = 50
     checkpoint_every_epochs: int = 1
     checkpoint_every_steps: int = 0  # 0 = at the ends of epochs only
-    keep_checkpoints: int = 2  # the newest ones; the best one by eval mAP is kept besides
+    keep_checkpoints: int = 2  # the newest ones; the best one is kept besides
+    best: str = ""  # figure that the best one has the highest of; empty = mAP of eval.dataset
     average: Literal["", "ema", "swa"] = ""  # of the weights and statistics, kept beside them
     ema_decay: float = 0.999  # what an exponential average keeps of itself; less at the start
     swa_start_epoch: int = 0  # epochs before the first whose end is averaged
@@ -132,6 +134,7 @@ class EvalConfig:
     checkpoint: Literal["last", "best"] = "last"  # what --mode eval reads
     weights: Literal["online", "average"] = "online"  # average: that of train.average
     flip: bool = False  # mean of the features of a picture and of its mirror image
+    probes: tuple[Literal["knn", "collapse"], ...] = ()  # measured beside the ranking
     pool: Literal["auto", "mean", "max", "none"] = "auto"  # of frames; auto: mean of each tracklet
 
 
@@ -146,45 +149,6 @@ class Recipe:
     optim: OptimConfig
     train: TrainConfig
     eval: EvalConfig
-
-
-AT_LEAST = {
-    "model.width": 1,
-    "model.bn_group_size": 0,
-    "data.batch_size": 1,
-    "data.split": 0,
-    "data.subset_seed": 0,
-    "data.repeat": 1,
-    "data.num_instances": 1,
-    "data.canvas": 0,
-    "data.size": 1,
-    "data.num_workers": 0,
-    "data.prefetch": 1,
-    "optim.lr": 0,
-    "optim.weight_decay": 0,
-    "optim.warmup_epochs": 0,
-    "optim.warmup_steps": 0,
-    "optim.flat_epochs": 0,
-    "optim.final_lr": 0,
-    "optim.bias_lr_multiplier": 0,
-    "optim.head_lr_multiplier": 0,
-    "optim.freeze_epochs": 0,
-    "optim.freeze_steps": 0,
-    "optim.accumulate_steps": 1,
-    "optim.clip_norm": 0,
-    "train.epochs": 1,
-    "train.seed": 0,
-    "train.log_every_steps": 1,
-    "train.checkpoint_every_epochs": 1,
-    "train.checkpoint_every_steps": 0,
-    "train.keep_checkpoints": 1,
-    "train.ema_decay": 0,
-    "train.swa_start_epoch": 0,
-    "eval.every_epochs": 0,
-    "eval.batch_size": 1,
-    "eval.split": 0,
-}
-"""The least value of settings that have one; 0 turns a feature off."""
 
 
 def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type]) -> Recipe:
@@ -209,7 +173,7 @@ def resolve(config: ConfigDict | Mapping[str, Any], options: Mapping[str, type])
         group: _build(kind, tree.get(group, {}), group, names) for group, kind in kinds.items()
     }
     recipe = Recipe(**built)
-    _check_numbers(recipe)
+    recipe_checks.check(recipe)
     return recipe
 
 
@@ -286,6 +250,11 @@ def read(
     return tree
 
 
+def best_figure(recipe: Recipe) -> str:
+    """The name of the figure by which a checkpoint is the best; empty where nothing is measured."""
+    return recipe.train.best or (f"{recipe.eval.dataset}/mAP" if recipe.eval.dataset else "")
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as nested dicts that JSON holds; `resolve` reads it back."""
     tree = dataclasses.asdict(recipe)
@@ -325,65 +294,3 @@ def _build(kind: type, values: Any, path: str, names: Mapping[str, Mapping[str, 
     return kind(
         **{key: checked(value, names[path][key], f"{path}.{key}") for key, value in values.items()}
     )
-
-
-def _check_numbers(recipe: Recipe) -> None:
-    data, model = recipe.data, recipe.model
-    for path, least in AT_LEAST.items():
-        group, setting = path.split(".")
-        value = getattr(getattr(recipe, group), setting)
-        if (min(value) if isinstance(value, tuple) else value) < least:
-            raise InputError(f"{path} must be at least {least}, not {value}")
-    if 0 in data.canvas and any(data.canvas):
-        raise InputError(
-            f"data.canvas={data.canvas} must have a height and a width above 0, or be (0, 0): then "
-            "it follows from the sizes of the training pictures"
-        )
-    if model.last_stride not in (1, 2):
-        raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
-    if model.bn_group_size and data.batch_size % model.bn_group_size:
-        raise InputError(
-            f"data.batch_size={data.batch_size} is not divisible by "
-            f"model.bn_group_size={model.bn_group_size}: BatchNorm needs groups of equal size; "
-            "change one of the two (0 makes the whole batch one group)"
-        )
-    _check_schedule(recipe.optim, recipe.train.epochs)
-    _check_average(recipe.train)
-
-
-def _check_schedule(optim: OptimConfig, epochs: int) -> None:
-    flat = optim.schedule in ("flat_cosine", "flat_cosine_per_epoch")
-    if flat and not optim.warmup_epochs <= optim.flat_epochs < epochs:
-        raise InputError(
-            f"optim.flat_epochs={optim.flat_epochs} must be at least "
-            f"optim.warmup_epochs={optim.warmup_epochs} and less than train.epochs={epochs}: "
-            f"{optim.schedule} warms up, stays, and falls from there to the last epoch"
-        )
-    if optim.warmup_steps and optim.schedule in ("cosine_per_epoch", "step_per_epoch"):
-        raise InputError(
-            f"optim.warmup_steps={optim.warmup_steps} with {optim.schedule}, which warms up by "
-            "epoch; set optim.warmup_epochs"
-        )
-    for name in ("warmup", "freeze"):
-        epochs, steps = (getattr(optim, f"{name}_{unit}") for unit in ("epochs", "steps"))
-        if epochs and steps:
-            raise InputError(
-                f"optim.{name}_epochs={epochs} and optim.{name}_steps={steps} are two lengths of "
-                "one thing; set one of them to 0"
-            )
-    if (optim.freeze_epochs or optim.freeze_steps) and not optim.freeze:
-        raise InputError(
-            f"optim.freeze_epochs={optim.freeze_epochs} and optim.freeze_steps="
-            f"{optim.freeze_steps} with an empty optim.freeze; name the parts to freeze, as "
-            "('backbone',), or set both to 0"
-        )
-
-
-def _check_average(train: TrainConfig) -> None:
-    if train.ema_decay >= 1:
-        raise InputError(f"train.ema_decay={train.ema_decay} must be from 0 to below 1")
-    if train.average == "swa" and train.swa_start_epoch >= train.epochs:
-        raise InputError(
-            f"train.swa_start_epoch={train.swa_start_epoch} must be less than "
-            f"train.epochs={train.epochs}, or nothing is averaged"
-        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data_pipeline.errors import InputError
 from luperson_jax.structs import Batch
+from luperson_jax.trees import map_with_path
 
 DATA_AXIS = "data"
 
@@ -40,6 +42,12 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     # Not `jax.make_mesh`: it may order devices by topology, and the slices of the processes must
     # follow each other in the global batch.
     return Mesh(np.array(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def platform(mesh: Mesh) -> str:
+    """What the programs of a mesh run on: "cpu", "gpu", "cuda" or "tpu". Not the machine's own
+    default: they may be compiled for devices that are not here."""
+    return mesh.devices.flat[0].platform
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -100,6 +108,49 @@ def put_batch(arrays: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     )
 
 
+def placed(shapes: Any, rules: Mapping[str, int], mesh: Mesh) -> Any:
+    """A tree of `jax.ShapeDtypeStruct` with the sharding of each leaf.
+
+    Args:
+        shapes: of a state.
+        rules: by the end of a leaf's path, a regular expression such as `classifier/kernel`, the
+            axis of it that is cut over the devices. They hold for the moments and averages of a
+            parameter as well. What no rule names is whole on every device, and so is an axis that
+            cannot be cut into equal parts.
+        mesh: the devices.
+    """
+
+    def place(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+        axes = [None] * leaf.ndim
+        for ending, axis in rules.items():
+            if re.search(f"(^|/)(?:{ending})$", path) and leaf.shape[axis] % mesh.size == 0:
+                axes[axis] = DATA_AXIS
+        where = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return map_with_path(place, shapes)
+
+
+def own(tree: Any, where: Any) -> Any:
+    """The same arrays where a tree of shardings says, in memory of their own, leaf by leaf: no two
+    whole trees at a time, where the caller keeps none. The step donates its state, and what was
+    read from files may belong to the library that read it."""
+    leaves, structure = jax.tree.flatten(tree)
+    places = jax.tree.leaves(where)
+    del tree
+    for number, place in enumerate(places):
+        leaves[number] = jax.device_put(leaves[number], place, may_alias=False)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def put(tree: Any, where: Any) -> Any:
+    """Every leaf of a host's tree where a tree of shardings says; shares no memory with it."""
+    copy = jax.jit(
+        lambda leaves: jax.tree.map(lambda leaf: leaf.copy(), leaves), out_shardings=where
+    )
+    return copy(tree)
+
+
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """Every leaf whole on every device. The result never shares memory with `tree`: the step
     donates its state, and a buffer that is donated twice is an error."""
@@ -109,12 +160,12 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
     )(tree)
 
 
-def constrain_to_batch(array: jax.Array) -> jax.Array:
-    """Inside a jitted step: keeps the leading axis cut over the devices.
+def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
+    """Inside a jitted step: keeps an axis, the leading one by default, cut over the devices.
 
     A gather with a random permutation would otherwise leave the whole batch on every device, and
     each of them would run the network on all of it. Outside of a mesh nothing happens.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return array
-    return jax.lax.with_sharding_constraint(array, PartitionSpec(DATA_AXIS))
+    return jax.lax.with_sharding_constraint(array, PartitionSpec(*[None] * axis, DATA_AXIS))

@@ -12,8 +12,8 @@ from data_pipeline.table.records import UNLABELLED, Table
 Tree = Any
 """A nested dict of arrays."""
 
-Sampler = Callable[[Table, int], np.ndarray]
-"""(table, epoch) -> rows int64 [steps, B]."""
+Sampler = Callable[[Table, int, int], np.ndarray]
+"""(table, epoch, num_steps) -> rows int64 [num_steps, B]."""
 
 
 @jax.tree_util.register_dataclass
@@ -58,16 +58,6 @@ class TrainState:
     opt_state: Tree
     key: Any
     average: Tree = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochPlan:
-    """What one epoch trains on."""
-
-    state: TrainState
-    table: Table
-    sampler: Sampler
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

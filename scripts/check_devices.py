@@ -31,7 +31,7 @@ from data_pipeline import terminal
 from data_pipeline.read.loader import Loader
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, sharding, tasks
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.structs import TrainState
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -81,7 +81,7 @@ def make_recipe(world: pathlib.Path, lr: float, steps: int, seed: int) -> config
     return config.resolve(tree, tasks.OPTIONS)
 
 
-def disturbed(state: TrainState, current: loop.Run, seed: int) -> TrainState:
+def disturbed(state: TrainState, current: setup.Run, seed: int) -> TrainState:
     """The state with every parameter moved by a relative `DISTURBANCE`."""
     rng = np.random.default_rng(seed)
 
@@ -93,23 +93,25 @@ def disturbed(state: TrainState, current: loop.Run, seed: int) -> TrainState:
     return dataclasses.replace(state, params=sharding.put_replicated(params, current.mesh))
 
 
-def run_steps(built: loop.Run, num_devices: int, steps: int, control: int = 0) -> Trace:
+def run_steps(built: setup.Run, num_devices: int, steps: int, control: int = 0) -> Trace:
     """The first steps of a run on so many devices; disturbed where `control` is not 0."""
     mesh = sharding.make_mesh(jax.devices()[:num_devices])
     current = dataclasses.replace(built, mesh=mesh)
-    state, step = loop.initial_state(current), loop.compile_step(current)
+    state, step = setup.initial_state(current), setup.compile_step(current)
     if control:
         state = disturbed(state, current, control)
     losses = []
     for epoch in range(-(-steps // current.steps_per_epoch)):
-        rows = current.task.sampler(current.table, epoch)[: steps - len(losses)]
-        for arrays in Loader(current.table, rows, loop.loader_options(current.recipe)):
+        rows = current.task.sampler(current.table, epoch, current.steps_per_epoch)[
+            : steps - len(losses)
+        ]
+        for arrays in Loader(current.table, rows, setup.loader_options(current.recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, mesh))
             losses.append(float(metrics["loss"]))
     return Trace(np.array(losses), _flat(state.params), _flat(state.opt_state))
 
 
-def compare(built: loop.Run, steps: int, console: rich.console.Console) -> bool:
+def compare(built: setup.Run, steps: int, console: rich.console.Console) -> bool:
     """Prints the table of one learning rate; whether the devices agree as well as they can."""
     traces = {count: run_steps(built, count, steps) for count in DEVICES}
     alone = traces[DEVICES[0]]
@@ -159,7 +161,7 @@ def main() -> int:
         layouts.make("folder", folder / "world", identities=16, tracklets=2, frames=2, **size)
         for lr in RATES:
             recipe = make_recipe(folder / "world", lr, options.steps, options.seed)
-            built = loop.build(recipe, str(folder / f"lr{lr}"), tasks.TASKS["moco"])
+            built = setup.build(recipe, str(folder / f"lr{lr}"), tasks.TASKS["moco"])
             agreed &= compare(built, options.steps, console)
     return 0 if agreed else 1
 

@@ -36,8 +36,9 @@ from data_pipeline.errors import InputError
 from data_pipeline.read.loader import Loader
 from luperson_jax import config, sharding, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.run.reporter import Reporter
+from luperson_jax.run.step import train_step
 from luperson_jax.structs import Batch
 from luperson_jax.workdir import recipe_file
 
@@ -78,11 +79,11 @@ class Trainer:
     """The state of a run, which the steps in all their forms move on. A step donates the state
     that it is given, so there is one owner."""
 
-    def __init__(self, current: loop.Run):
+    def __init__(self, current: setup.Run):
         self.current = current
-        self.state = loop.initial_state(current)
+        self.state = setup.initial_state(current)
 
-    def turn(self, step: loop.Step, batch: Batch, stopwatch: Stopwatch, num_steps: int) -> float:
+    def turn(self, step: setup.Step, batch: Batch, stopwatch: Stopwatch, num_steps: int) -> float:
         """Steps on one batch."""
         jax.block_until_ready((self.state, batch))
         began = time.perf_counter()
@@ -92,7 +93,7 @@ class Trainer:
         return time.perf_counter() - began
 
     def loop(
-        self, step: loop.Step, reporter: Reporter, stopwatch: Stopwatch, num_steps: int
+        self, step: setup.Step, reporter: Reporter, stopwatch: Stopwatch, num_steps: int
     ) -> float:
         """Steps as `train.run` takes them."""
         with open_batches(self.current, num_steps) as batches:
@@ -109,14 +110,14 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def open_batches(current: loop.Run, num_steps: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
+def open_batches(current: setup.Run, num_steps: int) -> Iterator[Iterator[dict[str, np.ndarray]]]:
     """Batches of a loader under way. What it had read ahead is drawn off, so that the first steps
     find no stock, and it has more to read when the last one is taken."""
-    options = loop.loader_options(current.recipe)
+    options = setup.loader_options(current.recipe)
     ahead = 1 + max(options.prefetch, options.num_workers)
     wanted = num_steps + 2 * ahead
     epochs = range(math.ceil(wanted / current.steps_per_epoch))
-    rows = [current.task.sampler(current.table, epoch) for epoch in epochs]
+    rows = [current.task.sampler(current.table, epoch, current.steps_per_epoch) for epoch in epochs]
     with Loader(current.table, np.concatenate(rows)[:wanted], options) as loader:
         batches = iter(loader)
         for _ in range(ahead):
@@ -124,10 +125,10 @@ def open_batches(current: loop.Run, num_steps: int) -> Iterator[Iterator[dict[st
         yield batches
 
 
-def read_only(current: loop.Run, num_steps: int) -> float:
+def read_only(current: setup.Run, num_steps: int) -> float:
     """The loader with nobody who computes meanwhile; over more steps than were asked for, as many
     as the readers' stock does not matter to."""
-    options = loop.loader_options(current.recipe)
+    options = setup.loader_options(current.recipe)
     num_read = max(num_steps, 5 * (options.prefetch + options.num_workers))
     with open_batches(current, num_read) as batches:
         began = time.perf_counter()
@@ -136,19 +137,19 @@ def read_only(current: loop.Run, num_steps: int) -> float:
         return (time.perf_counter() - began) * num_steps / num_read
 
 
-def decoding_time(current: loop.Run) -> float:
+def decoding_time(current: setup.Run) -> float:
     """Seconds of one core for reading, decoding and resizing one picture."""
     rows = np.resize(np.arange(len(current.table)), (2, DECODED_PICTURES))
-    options = dataclasses.replace(loop.loader_options(current.recipe), num_workers=0)
+    options = dataclasses.replace(setup.loader_options(current.recipe), num_workers=0)
     batches, stopwatch = iter(Loader(current.table, rows, options)), Stopwatch()
     next(batches)
     stopwatch.time("read", next, batches)
     return stopwatch.thread["read"][0] / DECODED_PICTURES
 
 
-def noise_batch(current: loop.Run, canvas: tuple[int, int]) -> Batch:
+def noise_batch(current: setup.Run, canvas: tuple[int, int]) -> Batch:
     """The first batch of a run with noise for pictures, on the device."""
-    rows = current.task.sampler(current.table, 0)[0]
+    rows = current.task.sampler(current.table, 0, current.steps_per_epoch)[0]
     num = len(rows)
     shape = (num, 1, *canvas, 3)
     arrays = {
@@ -162,17 +163,17 @@ def noise_batch(current: loop.Run, canvas: tuple[int, int]) -> Batch:
     return sharding.put_batch(arrays, current.mesh)
 
 
-def without_views(current: loop.Run) -> loop.Run:
+def without_views(current: setup.Run) -> setup.Run:
     """The same run with the augmentation `test`."""
     views = dataclasses.replace(current.task.views, recipe=recipes.recipe("test"))
     return dataclasses.replace(current, task=dataclasses.replace(current.task, views=views))
 
 
-def analyse(current: loop.Run, state: Any, batch: Batch) -> dict[str, Any]:
+def analyse(current: setup.Run, state: Any, batch: Batch) -> dict[str, Any]:
     """Compiles the step for its figures: time, operations, memory."""
     whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
     jitted = jax.jit(
-        functools.partial(loop.train_step, current.task, current.optimizer, current.schedule),
+        functools.partial(train_step, current.task, current.optimizer, current.schedule),
         in_shardings=(whole, cut),
         out_shardings=(whole, whole),
         donate_argnums=0,
@@ -259,18 +260,18 @@ def measure(
         rounds: turns of each contestant.
         with_torch: also measure the step of torch_moco.py.
     """
-    current = loop.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    current = setup.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
     make_turn = find_torch(recipe, current) if with_torch else None
     trainer = Trainer(current)
     batch = noise_batch(current, current.recipe.data.canvas)
     figures = analyse(current, trainer.state, batch)
     memory, looped, unused = Stopwatch(), Stopwatch(), Stopwatch()
-    step = loop.compile_step(current)
+    step = setup.compile_step(current)
     turns: dict[str, Turn] = {"memory": functools.partial(trainer.turn, step, batch, memory)}
     turns["memory"](WARM_UP_STEPS)
     peak = peak_memory(figures.pop("program_bytes"))
 
-    plain_step = loop.compile_step(without_views(current))
+    plain_step = setup.compile_step(without_views(current))
     plain_batch = noise_batch(current, recipe.data.size)
     turns["loader_alone"] = functools.partial(read_only, current)
     turns["plain"] = functools.partial(trainer.turn, plain_step, plain_batch, unused)
@@ -306,7 +307,7 @@ def measure(
     }
 
 
-def find_torch(recipe: config.Recipe, current: loop.Run) -> Callable[[Any], Turn]:
+def find_torch(recipe: config.Recipe, current: setup.Run) -> Callable[[Any], Turn]:
     """What makes PyTorch's turn from the state of a run.
 
     Raises:
@@ -326,7 +327,7 @@ def find_torch(recipe: config.Recipe, current: loop.Run) -> Callable[[Any], Turn
     return functools.partial(torch_moco.make_turn, recipe, device, mixed)
 
 
-def surroundings(current: loop.Run) -> dict[str, Any]:
+def surroundings(current: setup.Run) -> dict[str, Any]:
     """Machine and versions."""
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "numpy", "grain", "torch")

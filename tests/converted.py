@@ -14,7 +14,7 @@ import optax
 
 from luperson_jax import config, optim, tasks, trees
 from luperson_jax.losses import contrastive
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.weights.model import Model, Network
 from luperson_jax.weights.rules import NETWORK, Trees
@@ -195,7 +195,7 @@ def first_step(model: Model, recipe: config.Recipe) -> Callable[[Batch], Stepped
     optimizer, schedule = optim.build(recipe.optim, params, epochs=2, steps_per_epoch=1)
     key = jax.random.key_data(jax.random.key(1))
     step = jax.jit(
-        functools.partial(loop.train_step, task, optimizer, schedule), compiler_options=QUICK
+        functools.partial(setup.train_step, task, optimizer, schedule), compiler_options=QUICK
     )
 
     def run(batch: Batch) -> Stepped:

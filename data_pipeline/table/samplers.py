@@ -1,7 +1,8 @@
 """Which rows make which batch: pure functions of the table, the seed and the epoch.
 
-Each returns int64 [steps, B] rows of the table. The number of steps does not depend on the seed or
-the epoch, so that a step number alone tells the epoch.
+Each returns int64 [num_steps, B] rows of the table, and always fills them: where the rows of the
+table do not last, they come again. The number of steps is the caller's, so that a step number alone
+tells the epoch.
 """
 
 import functools
@@ -14,15 +15,19 @@ from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED, Table
 
 
-def shuffled(table: Table, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Every row at most once, in random order; the last incomplete batch is dropped.
+def shuffled(table: Table, batch_size: int, seed: int, epoch: int, num_steps: int) -> np.ndarray:
+    """Every row once in random order, then every row once more in another, until the steps of the
+    epoch are full; an epoch of floor(rows / batch_size) steps has each row at most once.
 
     Raises:
-        InputError: fewer rows than a batch.
+        InputError: the table has no rows.
     """
-    steps = _num_steps(len(table), batch_size, "rows")
-    order = _generator(seed, epoch).permutation(len(table))
-    return order[: steps * batch_size].reshape(steps, batch_size)
+    _check_batch_size(batch_size)
+    if not len(table):
+        raise InputError("the table has no rows to draw from; expected 1 or more")
+    generator, wanted = _generator(seed, epoch), num_steps * batch_size
+    passes = [generator.permutation(len(table)) for _ in range(-(-wanted // len(table)))]
+    return np.concatenate(passes)[:wanted].reshape(num_steps, batch_size)
 
 
 def sequential(num_rows: int, batch_size: int) -> np.ndarray:
@@ -34,7 +39,9 @@ def sequential(num_rows: int, batch_size: int) -> np.ndarray:
     return rows.reshape(steps, batch_size)
 
 
-def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int) -> np.ndarray:
+def pk(
+    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int, num_steps: int
+) -> np.ndarray:
     """P identities with K images each, P = batch_size / num_instances, K = num_instances.
 
     A pass shuffles the images of each identity and cuts them into groups of K: an incomplete group
@@ -45,19 +52,21 @@ def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int)
     arXiv:2006.02631).
 
     Passes follow one another in one stream that runs on through the whole training, as there; pass
-    number p depends on the seed and p alone. An epoch is the next floor(labelled images /
-    batch_size) batches of the stream, as published recipes count it, and may begin or end inside a
-    pass. A pass cut short at every epoch would draw identities with few images too often, as those
-    with many are what its end consists of.
+    number p depends on the seed and p alone. An epoch is the next `num_steps` batches of the
+    stream and may begin or end inside a pass; published recipes have floor(labelled images /
+    batch_size) of them. A pass cut short at every epoch would draw identities with few images too
+    often, as those with many are what its end consists of.
+
+    Where there are fewer than P identities, all of them are drawn at a time, and batches are cut
+    from these draws laid end to end: an identity then stands in a batch several times.
 
     Returns:
-        [steps, P * K] rows, the K of an identity side by side. Unlabelled rows are never drawn.
+        [num_steps, P * K] rows, the K of an identity side by side. Unlabelled rows are never drawn.
 
     Raises:
-        InputError: batch_size is no multiple of num_instances, fewer labelled rows than a batch,
-            fewer identities than P.
+        InputError: batch_size is no multiple of num_instances, or no row has an identity.
     """
-    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+    rows, num_identities = _check_identities(table, batch_size, num_instances)
     counts = np.unique(table.pid[rows], return_counts=True)[1]
     num_groups = np.maximum(counts // num_instances, 1)
     lengths = _known_lengths(num_groups.tobytes(), num_identities, seed)
@@ -74,11 +83,13 @@ def pk(table: Table, batch_size: int, num_instances: int, seed: int, epoch: int)
         groups = _groups_of_images(table, rows, identities, num_instances, generator)
         return groups.reshape(len(groups), -1)
 
-    return _part_of_stream(epoch * steps, steps, length_of, draw)
+    return _batches_of_stream(
+        epoch, num_steps, batch_size, num_identities * num_instances, length_of, draw
+    )
 
 
 def pk_camera(
-    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int
+    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int, num_steps: int
 ) -> np.ndarray:
     """P identities with K images each, from as many cameras as the identity has.
 
@@ -88,37 +99,44 @@ def pk_camera(
     Stream of passes, steps, result and errors as in `pk`; rows of an unknown camera count as one
     camera.
     """
-    rows, num_identities, steps = _check_identities(table, batch_size, num_instances)
+    rows, num_identities = _check_identities(table, batch_size, num_instances)
 
     def draw(number: int) -> np.ndarray:
         return _pass_across_cameras(
             table, rows, num_identities, num_instances, _generator(seed, number)
         )
 
-    length = table.num_ids // num_identities
-    return _part_of_stream(epoch * steps, steps, lambda _: length, draw)
+    length, drawn = table.num_ids // num_identities, num_identities * num_instances
+    return _batches_of_stream(epoch, num_steps, batch_size, drawn, lambda _: length, draw)
 
 
-def _check_identities(
-    table: Table, batch_size: int, num_instances: int
-) -> tuple[np.ndarray, int, int]:
-    """The labelled rows, the identities of a batch and the steps of an epoch."""
+def _check_identities(table: Table, batch_size: int, num_instances: int) -> tuple[np.ndarray, int]:
+    """The labelled rows, and how many identities are drawn at a time."""
     _check_batch_size(batch_size)
     if num_instances < 1 or batch_size % num_instances:
         raise InputError(
             f"data.batch_size {batch_size} is not a multiple of data.num_instances "
             f"{num_instances}; each identity of a batch gives num_instances images"
         )
-    num_identities = batch_size // num_instances
     rows = np.flatnonzero(table.pid != UNLABELLED)
-    steps = _num_steps(len(rows), batch_size, "labelled rows")
-    if table.num_ids < num_identities:
-        raise InputError(
-            f"data.batch_size {batch_size} with data.num_instances {num_instances} needs "
-            f"{num_identities} identities in a batch, the table has {table.num_ids}; "
-            "lower data.batch_size or raise data.num_instances"
-        )
-    return rows, num_identities, steps
+    if not len(rows):
+        raise InputError(f"none of the {len(table)} rows of the table has an identity to draw")
+    return rows, min(batch_size // num_instances, table.num_ids)
+
+
+def _batches_of_stream(
+    epoch: int,
+    num_steps: int,
+    batch_size: int,
+    drawn: int,
+    length_of: Callable[[int], int],
+    draw: Callable[[int], np.ndarray],
+) -> np.ndarray:
+    """The batches of an epoch from passes of `drawn` rows at a time, at most a batch."""
+    begin, end = epoch * num_steps * batch_size, (epoch + 1) * num_steps * batch_size
+    first, last = begin // drawn, -(-end // drawn)
+    rows = _part_of_stream(first, last - first, length_of, draw).reshape(-1)
+    return rows[begin - first * drawn : end - first * drawn].reshape(num_steps, batch_size)
 
 
 def _part_of_stream(
@@ -127,7 +145,7 @@ def _part_of_stream(
     length_of: Callable[[int], int],
     draw: Callable[[int], np.ndarray],
 ) -> np.ndarray:
-    """Batches `first` to `first + num` of passes laid end to end; only their passes are drawn."""
+    """Draws `first` to `first + num` of passes laid end to end; only their passes are drawn."""
     parts, end = [], 0
     for number in itertools.count():
         begin, end = end, end + length_of(number)
@@ -228,16 +246,6 @@ def _cameras_in_turn(table: Table, rows: np.ndarray) -> np.ndarray:
 def _generator(seed: int, number: int) -> np.random.Generator:
     """The draws of one epoch or pass."""
     return np.random.default_rng(np.random.SeedSequence([seed, number]))
-
-
-def _num_steps(num_rows: int, batch_size: int, what: str) -> int:
-    _check_batch_size(batch_size)
-    if num_rows < batch_size:
-        raise InputError(
-            f"data.batch_size {batch_size} is more than the {num_rows} {what} of the table; "
-            f"lower it to {num_rows} or less, or add images"
-        )
-    return num_rows // batch_size
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax import config, sharding, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.run import loop, states
+from luperson_jax.run import setup, states
 from luperson_jax.structs import Tree
 from luperson_jax.weights import momentum
 from luperson_jax.weights.model import Model
@@ -40,24 +40,23 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
         raise InputError(
             f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
             f"{recipe.task.name!r}; expected a configuration of the same method. To train from "
-            "its backbone give it as loop.init_from instead"
+            "its backbone give it as train.init_from instead"
         )
     other = model.other_pixels(recipes.statistics(recipe.augment.statistics))
     if other:
         raise InputError(other)
-    current = loop.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
-    tree = states.to_tree(loop.initial_state(current))
+    current = setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
+    tree = states.to_tree(setup.initial_state(current))
     filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)
     step = 0
     if model.network.kind == "moco":
         step = int(model.facts.get("epoch", 0)) * current.steps_per_epoch
         if step > current.total_steps:
             raise InputError(
-                f"the file has {model.facts['epoch']} epochs, loop.epochs is "
+                f"the file has {model.facts['epoch']} epochs, train.epochs is "
                 f"{recipe.train.epochs}; it must be at least as many"
             )
-    num_updates = step // recipe.optim.accumulate_steps
-    moments, taken = _moments(tree["opt_state"], model, num_updates)
+    moments, taken = _moments(tree["opt_state"], model, step)
     lines += taken
     tree = {**tree, **filled, "step": np.int32(step), "opt_state": moments}
     if "average" in tree:
@@ -69,15 +68,15 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     return [*lines, f"checkpoint of step {step} of {current.total_steps}"]
 
 
-def _moments(fresh: Tree, model: Model, num_updates: int) -> tuple[Tree, list[str]]:
-    """The optimizer's state after so many updates, with the model's momentum where it has some."""
+def _moments(fresh: Tree, model: Model, step: int) -> tuple[Tree, list[str]]:
+    """The optimizer's state after so many steps, with the model's momentum where it has some."""
     if model.network.kind != "moco":
         return fresh, []
     filled = dict(fresh)
     places = {path: name for name in fresh if (path := momentum.path_of_moment(name))}
     for name in fresh:
         if name.endswith(".count"):  # of the schedule
-            filled[name] = np.full_like(fresh[name], num_updates)
+            filled[name] = np.full_like(fresh[name], step)
     found = places.keys() & model.momentum.keys()
     for path in found:
         filled[places[path]] = model.momentum[path]

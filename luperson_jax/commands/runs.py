@@ -15,7 +15,7 @@ from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import config, models, sharding, tasks
 from luperson_jax.commands import weights
-from luperson_jax.measure import evaluate, tracklet_pooling
+from luperson_jax.measure import embed, tracklet_pooling
 from luperson_jax.run import evaluation
 from luperson_jax.structs import EmbeddingSet, TrainState
 from luperson_jax.tasks.base import Embedder
@@ -51,7 +51,7 @@ class Opened:
         recipe = self.recipe
         try:
             how = {"flip": recipe.eval.flip, "pool": pool}
-            return evaluate.embed_table(self.embedder, self.state, table, recipe, self.mesh, **how)
+            return embed.embed_table(self.embedder, self.state, table, recipe, self.mesh, **how)
         except models.MISFIT as error:
             raise InputError(
                 f"{self.origin} does not hold the network of its recipe: {error}"

@@ -105,7 +105,7 @@ def _embedder(recipe: config.Recipe, network: Network) -> base.Embedder:
     if network.kind != "backbone":
         return tasks.TASKS[recipe.task.name].build(recipe, None)
     pooled = models.PooledBackbone(base.make_backbone(recipe), recipe.model.pooling)
-    return Trunk(pooled, base.Views.build(recipe, None))
+    return Trunk(pooled, base.Views.build(recipe, 0))
 
 
 def _model_settings(network: Network) -> dict[str, Any]:

@@ -1,31 +1,32 @@
 """Embeds query and gallery with a task and ranks them."""
 
 import dataclasses
-import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.read import atomic
-from data_pipeline.read.loader import Loader, LoaderOptions
-from data_pipeline.table import samplers
-from data_pipeline.table.records import Splits, Table
+from data_pipeline.table.records import Splits
 from luperson_jax import config, sharding
-from luperson_jax.measure import html_report, tracklet_pooling
-from luperson_jax.measure.figures import Figures, all_ranking_values, ranking_table
+from luperson_jax.config import best_figure
+from luperson_jax.measure import embed, html_report, probes, tracklet_pooling
+from luperson_jax.measure.figures import (
+    Figures,
+    all_ranking_values,
+    ranking_table,
+    ranking_values,
+)
 from luperson_jax.optim import averaging
 from luperson_jax.retrieval import measures, ranking
 from luperson_jax.retrieval.labels import make_labels
-from luperson_jax.structs import Batch, EmbeddingSet, RankingReport, TrainState, Tree
-from luperson_jax.tasks.base import Embedder, Task
+from luperson_jax.structs import EmbeddingSet, RankingReport, TrainState
+from luperson_jax.tasks.base import Task
 
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
@@ -33,20 +34,22 @@ REPORT_FILE = "report.html"
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One evaluation: the embedded sets, their ranking, the step they belong to, and how frames
-    were pooled."""
+    """One evaluation: the embedded sets, their ranking, the step they belong to, how frames were
+    pooled, and the figures of all probes by their names, such as `market1501/mAP`."""
 
     step: int
     query: EmbeddingSet
     gallery: EmbeddingSet
     ranking: RankingReport
+    figures: dict[str, float]
     pool: str = tracklet_pooling.FRAMES
 
 
 BEST_IS_OPTIMISTIC = (
-    "best: chosen by mAP on this query and gallery, so its figures are optimistic; "
+    "best: chosen by {} on this query and gallery, so its figures are optimistic; "
     "compare runs by their last step"
 )
+BEST_BY_OTHER = "best: chosen by {}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +87,28 @@ class Evaluation:
         pool = tracklet_pooling.chosen(settings.pool, self.splits)
         how = {"flip": settings.flip, "pool": pool}
         query, gallery = (
-            embed_table(self.task, state, table, self.recipe, self.mesh, **how)
+            embed.embed_table(self.task, state, table, self.recipe, self.mesh, **how)
             for table in (self.splits.query, self.splits.gallery)
         )
         report = ranking.rank_embeddings(query, gallery, metric=settings.metric)
-        return Measurement(int(state.step), query, gallery, report, pool)
+        values = ranking_values(report)
+        for name in settings.probes:
+            values |= probes.PROBES[name](query, gallery)
+        figures = {f"{settings.dataset}/{name}": value for name, value in values.items()}
+        return Measurement(int(state.step), query, gallery, report, figures, pool)
+
+    def is_known(self, figures: Mapping[str, float]) -> bool:
+        """Whether there are figures of this evaluation among some."""
+        return f"{self.recipe.eval.dataset}/mAP" in figures
+
+    def _own(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """The figures of this evaluation, without its name; none where it was not made."""
+        start = f"{self.recipe.eval.dataset}/"
+        return {
+            name.removeprefix(start): value
+            for name, value in figures.items()
+            if name.startswith(start) and self.is_known(figures)
+        }
 
     def publish(
         self,
@@ -108,9 +128,12 @@ class Evaluation:
         rows: dict[str, Figures] = {f"step {measured.step}": measured.ranking}
         notes = []
         if best is not None:
+            criterion, own = best_figure(self.recipe), self._own(best[1])
+            best = (best[0], own)
             rows = {f"last, step {measured.step}": measured.ranking}
-            rows[f"best, step {best[0]}"] = best[1]
-            notes = [BEST_IS_OPTIMISTIC]
+            rows |= {f"best, step {best[0]}": own} if own else {}
+            by_these = criterion in measured.figures
+            notes = [(BEST_IS_OPTIMISTIC if by_these else BEST_BY_OTHER).format(criterion)]
         say(ranking_table(rows, self._title(measured)))
         for note in notes:
             say(note)
@@ -171,77 +194,13 @@ def check_matches(splits: Splits, pool: str, what: str) -> None:
         raise InputError(f"{what}: {error}") from error
 
 
-def embed_table(
-    task: Embedder,
-    state: TrainState,
-    table: Table,
-    recipe: config.Recipe,
-    mesh: Mesh,
-    *,
-    flip: bool = False,
-    pool: str = tracklet_pooling.FRAMES,
-) -> EmbeddingSet:
-    """Features of every row of a table, in its order, on every process; or with `pool` "mean" or
-    "max" of every tracklet, named after its first row, without keeping those of the frames.
-
-    Pictures are brought straight to the size that the network sees, by the filter that the
-    published evaluations use. With `flip` a feature is the mean of those of the picture and of its
-    mirror image, before the metric normalizes it.
-    """
-    options = LoaderOptions(
-        canvas=recipe.data.size,
-        resize="bicubic",
-        num_workers=recipe.data.num_workers,
-        worker_kind=recipe.data.worker_kind,
-        prefetch=recipe.data.prefetch,
-    )
-    indices = samplers.sequential(len(table), recipe.eval.batch_size)
-    with (
-        Loader(
-            table,
-            indices,
-            options,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ) as loader,
-        jax.set_mesh(mesh),
-    ):
-        batches = (sharding.put_batch(arrays, mesh) for arrays in loader)
-        parts = _fetched(_embed(task, flip, state.params, state.extra, batch) for batch in batches)
-        if pool == tracklet_pooling.FRAMES:
-            features = np.concatenate(list(parts))[: len(table)]
-        else:
-            table, number = tracklet_pooling.table_of(table)
-            features = tracklet_pooling.pooled(parts, number, pool)
-    return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
-
-
-def _fetched(parts: Iterable[jax.Array]) -> Iterator[np.ndarray]:
-    """The arrays on the host, each fetched while the device works on the one after it."""
-    last = None
-    for part in parts:
-        if last is not None:
-            yield np.asarray(last)
-        last = part
-    if last is not None:
-        yield np.asarray(last)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    features = task.embed(params, extra, batch)
-    if flip:
-        mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=3))
-        features = (features + task.embed(params, extra, mirrored)) / 2
-    return jax.lax.with_sharding_constraint(features, PartitionSpec())
-
-
 def write_results(
     path: pathlib.Path, measured: Measurement, best: tuple[int, dict[str, float]] | None = None
 ) -> None:
     """The figures of an evaluation as JSON; below `best` those of the best one of the run."""
     values: dict[str, Any] = {"step": measured.step, **all_ranking_values(measured.ranking)}
     values["pool"] = measured.pool
+    values["figures"] = measured.figures
     if best is not None:
         values["best"] = {"step": best[0], **best[1]}
     atomic.write_text(path, json.dumps(values, indent=2) + "\n")

@@ -13,6 +13,15 @@ Figures = RankingReport | Mapping[str, float]
 """A ranking, or its figures alone as `ranking_values` gives them."""
 
 
+SHARES = ("mAP", "mINP", "rank1", "rank5", "rank10", "knn")
+"""Figures that are shares, 0..1, shown in percent."""
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure, `market1501/mAP` or so, is a share."""
+    return name.rpartition("/")[2] in SHARES
+
+
 def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
     """Results as a table in percent, a named row each."""
     table = rich.table.Table(title=terminal.visible_name(title))

@@ -19,7 +19,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.terminal import visible, visible_name
 from luperson_jax import __version__
 from luperson_jax.measure import plots
-from luperson_jax.measure.figures import Figures, ranking_values
+from luperson_jax.measure.figures import Figures, is_share, ranking_values
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -39,8 +39,6 @@ TITLES = {
     "rank10": "Rank-10, %",
     "mINP": "mINP, %",
 }
-SHARES = "eval/"
-"""How curves begin that are shares, which a page shows in percent."""
 CMC_WORDS = "Curve: share of queries with a match among the first places, by rank"
 
 STYLE = """
@@ -262,7 +260,7 @@ def _curves(path: pathlib.Path) -> list[str]:
         figure = Figure(figsize=(3.2, 2.4), layout="tight")
         axes = figure.add_subplot()
         steps, points = series[name]
-        share = name.startswith(SHARES)
+        share = is_share(name)
         values = [100 * value for value in points] if share else points
         title = f"{name}, %" if share else name
         axes.plot(steps, values, marker="o" if len(steps) < 15 else "", markersize=3)

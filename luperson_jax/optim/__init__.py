@@ -1,7 +1,7 @@
 """Schedules, optimizers and what a recipe says of parts of the parameters."""
 
 from luperson_jax.optim.from_recipe import build
-from luperson_jax.optim.gradients import accumulated, clipped
+from luperson_jax.optim.gradients import clipped
 from luperson_jax.optim.optimizers import adam, lars, sgd
 from luperson_jax.optim.parts import (
     HEADS,
@@ -19,7 +19,6 @@ from luperson_jax.optim.schedules import (
 
 __all__ = [
     "HEADS",
-    "accumulated",
     "adam",
     "build",
     "clipped",

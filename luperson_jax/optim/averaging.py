@@ -41,12 +41,12 @@ class Averaging:
     start: int = 0
 
     @classmethod
-    def build(cls, train: TrainConfig, steps_per_epoch: int, accumulate_steps: int) -> "Averaging":
+    def build(cls, train: TrainConfig, steps_per_epoch: int) -> "Averaging":
         """What the group `train` asks for."""
         if train.average == "swa":
             start = train.swa_start_epoch * steps_per_epoch
             return cls("swa", period=steps_per_epoch, start=start)
-        return cls(train.average, train.ema_decay, period=accumulate_steps)
+        return cls(train.average, train.ema_decay)
 
     def begin(self, params: Tree, extra: Tree) -> Tree:
         """The average before the first step.

@@ -12,7 +12,7 @@ import numpy as np
 
 from luperson_jax.config import OptimConfig
 
-ACCUMULATED, CLIPPED, BY_PART = "inner.", "1.", "0."
+CLIPPED, BY_PART = "1.", "0."
 COUNT = "0.count"
 """Of the updates that clipping has seen."""
 
@@ -55,19 +55,18 @@ def _renamings(
     names: Iterable[str], options: OptimConfig
 ) -> list[tuple[dict[str, str], tuple[str, ...]]]:
     """For each other form: [name here] -> name there, and the names that only it has."""
-    outer = ACCUMULATED if options.accumulate_steps > 1 else ""
     by_part = options.bias_lr_multiplier != 1 or options.head_lr_multiplier != 1
     own = (bool(options.clip_norm), by_part)
-    start = outer + _start(*own)
-    kept = [name for name in names if not (own[0] and name == outer + COUNT)]
+    start = _start(*own)
+    kept = [name for name in names if not (own[0] and name == COUNT)]
     forms = [(clipped, parted) for clipped in (False, True) for parted in (False, True)]
     return [
         (
             {
-                name: outer + _start(*form) + name[len(start) :] if name.startswith(start) else name
+                name: _start(*form) + name[len(start) :] if name.startswith(start) else name
                 for name in kept
             },
-            (outer + COUNT,) if form[0] else (),
+            (COUNT,) if form[0] else (),
         )
         for form in forms
         if form != own

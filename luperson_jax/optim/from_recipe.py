@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from data_pipeline.errors import InputError
@@ -26,37 +25,28 @@ def build(
         steps_per_epoch: steps in one epoch.
 
     Returns:
-        the transformation, and step -> learning rate. A step is one batch. Where several make one
-        update, all of them have the rate of the first.
+        the transformation, and step -> learning rate.
 
     Raises:
         InputError: a rule for parts of the parameters that matches nothing.
     """
-    by_step = _make_schedule(options, epochs, steps_per_epoch)
-    every = options.accumulate_steps
-    # The counters inside of the optimizer are of updates.
-    schedule = by_step if every == 1 else lambda update: by_step(update * every)
+    schedule = _make_schedule(options, epochs, steps_per_epoch)
     make = _make_optimizer(options, params)
-    frozen_updates = parts.num_frozen_steps(options, steps_per_epoch) // every
+    frozen_steps = parts.num_frozen_steps(options, steps_per_epoch)
     frozen = jax.tree.map(lambda _: False, params)
     optimizer = make(schedule)
-    if frozen_updates:
+    if frozen_steps:
         pattern = parts.part_pattern(params, options.freeze)
         frozen = match_paths(params, pattern)
-        optimizer = parts.frozen_until(make, schedule, params, pattern, frozen_updates)
+        optimizer = parts.frozen_until(make, schedule, params, pattern, frozen_steps)
     factors = (("bias$", options.bias_lr_multiplier), (parts.HEADS, options.head_lr_multiplier))
     rules = [(pattern, factor) for pattern, factor in factors if factor != 1.0]
     if rules:
         optimizer = optax.chain(optimizer, parts.per_path_multiplier(params, rules))
     if options.clip_norm:
-        clipped = gradients.clipped(options.clip_norm, frozen, frozen_updates)
+        clipped = gradients.clipped(options.clip_norm, frozen, frozen_steps)
         optimizer = optax.chain(clipped, optimizer)
-    if every == 1:
-        return optimizer, by_step
-    return (
-        gradients.accumulated(optimizer, every),
-        lambda step: by_step(jnp.asarray(step) // every * every),
-    )
+    return optimizer, schedule
 
 
 def _make_optimizer(

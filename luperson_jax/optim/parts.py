@@ -24,12 +24,11 @@ def num_frozen_steps(options: OptimConfig, steps_per_epoch: int) -> int:
 
     One more than `optim.freeze_epochs` have, because FastReID counted iterations from 0 and thawed
     behind the one numbered `freeze_iters`; `optim.freeze_steps` as they are, as it counts at
-    present; rounded up to whole updates.
+    present.
     """
-    steps = options.freeze_steps
     if options.freeze_epochs:
-        steps = options.freeze_epochs * steps_per_epoch + 1
-    return -(-steps // options.accumulate_steps) * options.accumulate_steps
+        return options.freeze_epochs * steps_per_epoch + 1
+    return options.freeze_steps
 
 
 def part_pattern(params: Tree, names: Collection[str]) -> str:

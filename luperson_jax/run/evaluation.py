@@ -51,8 +51,10 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
     Raises:
         InputError: no such checkpoint, or it lacks the average that `eval.weights` asks for.
     """
-    saved = checkpoint.Checkpoints(workdir, read_only=True)
     best = recipe.eval.checkpoint == "best"
+    # What the run was to be the best by, and not what it is evaluated on here.
+    criterion = recipe_file.read(pathlib.Path(workdir))["train"]["best"] if best else ""
+    saved = checkpoint.Checkpoints(workdir, best=criterion, read_only=True)
     step = saved.best_step() if best else None
     if best and step is None:
         raise InputError(

@@ -53,9 +53,9 @@ def keep() -> None:
         jax.config.update("jax_compilation_cache_dir", str(place))
 
 
-def compiling(arch: str) -> str:
+def compiling(arch: str, platform: str) -> str:
     """The line before a training step is compiled, which looks like standing still."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = platform == "cpu"
     how_long = f"about {SECONDS[arch]} s on two cores" if on_cpu else "a minute or more"
     return f"compiling the step ({how_long} the first time)"
 

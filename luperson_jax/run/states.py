@@ -71,6 +71,15 @@ def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple
         ) from error
 
 
+def check_shapes(before: Tree, after: Tree) -> None:
+    """Asserts that what a task begins an epoch with fits into the step that is compiled."""
+    old, new = (
+        {name: (leaf.shape, leaf.dtype) for name, leaf in trees.by_name(tree).items()}
+        for tree in (before, after)
+    )
+    assert old == new, f"start_epoch changed shapes: {sorted(set(old.items()) ^ set(new.items()))}"
+
+
 def begin(
     task: Task,
     recipe: config.Recipe,
@@ -103,9 +112,8 @@ def in_other_forms(state: TrainState, options: config.OptimConfig) -> list[Tree]
 
 def in_own_form(tree: Tree, like: TrainState, options: config.OptimConfig) -> Tree:
     """The inverse of `in_other_forms`: the tree of a run with these options."""
-    updates = int(tree["step"]) // options.accumulate_steps
     wanted = to_tree(like)["opt_state"]
-    moments = forms.take_over(tree["opt_state"], wanted, options, updates)
+    moments = forms.take_over(tree["opt_state"], wanted, options, int(tree["step"]))
     return {**tree, "opt_state": moments}
 
 
@@ -159,7 +167,7 @@ def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
 
 
 def take_backbone(
-    state: TrainState, recipe: config.Recipe, averaging: Averaging, mesh: Mesh
+    state: TrainState, recipe: config.Recipe, averaging: Averaging, shapes: TrainState
 ) -> tuple[TrainState, list[str]]:
     """The initial state with the backbone that `train.init_from` names.
 
@@ -181,5 +189,6 @@ def take_backbone(
     elif other := model.other_pixels(recipes.statistics(recipe.augment.statistics)):
         lines.append(f"note: {other}")
     average = averaging.begin(filled["params"], filled["extra"])
-    placed = sharding.put_replicated({**filled, "average": average}, mesh)
-    return dataclasses.replace(state, **placed), lines
+    taken_over = dataclasses.replace(state, **filled, average=average)
+    where = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    return sharding.put(taken_over, where), lines

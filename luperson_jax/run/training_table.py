@@ -7,7 +7,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.subsets import merge
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import sharding
-from luperson_jax.config import DataConfig
+from luperson_jax.config import DataConfig, Recipe
 
 SEVERAL = "several"
 """In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
@@ -59,3 +59,20 @@ def with_identities(table: Table, data: DataConfig) -> tuple[Table, int]:
         )
     num_left_out = len(table) - len(known)
     return (table.take(known) if num_left_out else table).relabelled(), num_left_out
+
+
+def steps_per_epoch(recipe: Recipe, table: Table) -> int:
+    """How many steps are an epoch: `train.steps_per_epoch`, or as many as the table fills.
+
+    Raises:
+        InputError: the table fills none.
+    """
+    if recipe.train.steps_per_epoch:
+        return recipe.train.steps_per_epoch
+    if len(table) < recipe.data.batch_size:
+        raise InputError(
+            f"{recipe.data.root!r} has {len(table)} training images, fewer than one batch of "
+            f"data.batch_size={recipe.data.batch_size}; lower it, or set train.steps_per_epoch: "
+            "images then come again within a batch"
+        )
+    return len(table) // recipe.data.batch_size

@@ -1,9 +1,15 @@
-"""What a method is: four functions over nested dicts of arrays.
+"""What a method is: functions over nested dicts of arrays.
 
-    init(key, example, table)               -> params, extra
-    loss(params, extra, batch, key, step)   -> scalar, (extra', metrics)
-    embed(params, extra, batch)             -> features [B, D]
-    begin_epoch(state, table, epoch, embed_all) -> EpochPlan
+    init(key, example, table)                    -> params, extra
+    inputs(batch, key)                           -> what the network is to see of each image
+    encode(params, extra, inputs, step)          -> outputs of each image, parts of extra'
+    objective(params, extra, outputs, batch, key, step) -> scalar, (extra', metrics)
+    embed(params, extra, batch)                  -> features [B, D]
+    start_epoch(state, table, epoch, embed_all)  -> extra, metrics
+    plan(extra, table)                           -> table, sampler
+
+`loss` is `objective` of `encode` of `inputs`. Only `encode` runs the network, and on any part of a
+batch: so a batch that does not fit into memory is encoded in parts and compared as a whole.
 
 Every task keeps the network's trunk at `params["backbone"]` and its BatchNorm statistics at
 `extra["stats"]["backbone"]`, so that one run can start from the backbone of any other.
@@ -12,23 +18,51 @@ Every task keeps the network's trunk at `params["backbone"]` and its BatchNorm s
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline.errors import InputError
 from data_pipeline.table import samplers
 from data_pipeline.table.records import Table
 from luperson_jax import models
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
-from luperson_jax.structs import Batch, EmbeddingSet, EpochPlan, Sampler, TrainState, Tree
+from luperson_jax.sharding import constrain_to_batch
+from luperson_jax.structs import Batch, EmbeddingSet, Sampler, TrainState, Tree
+
+Loss = tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]
+"""A scalar, the next `extra` and scalar metrics."""
 
 EmbedAll = Callable[[TrainState, Table], EmbeddingSet]
 """Features of every row of a table with the network of a state."""
+
+
+class Pictures(NamedTuple):
+    """Pictures to draw one view of each.
+
+    Attributes:
+        images: [B, F, H, W, 3] uint8 canvases, F = 1.
+        size: [B, 2] int32 height and width of the originals.
+        keys: [B] random keys.
+    """
+
+    images: jax.Array
+    size: jax.Array
+    keys: jax.Array
+
+    @classmethod
+    def of(cls, batch: Batch, key: jax.Array) -> "Pictures":
+        """Those of a batch; an image's key depends on its place in the batch."""
+        return cls(batch.images, batch.size, recipes.sample_keys(key, len(batch.images)))
+
+    def take(self, rows: jax.Array) -> "Pictures":
+        """The given rows, cut over the devices as the batch is."""
+        images, size = (constrain_to_batch(leaf[rows]) for leaf in (self.images, self.size))
+        return Pictures(images, size, self.keys[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +76,20 @@ class Views:
     total_steps: int = 1
 
     @classmethod
-    def build(cls, recipe: Recipe, table: Table | None) -> "Views":
-        """The views that a recipe asks for; `table` is what the run trains on, if it trains."""
+    def build(cls, recipe: Recipe, steps_per_epoch: int) -> "Views":
+        """The views that a recipe asks for; 0 steps where nothing is trained."""
         mean, std = recipes.statistics(recipe.augment.statistics)
         law, size = recipes.recipe(recipe.augment.recipe), recipe.data.size
-        steps = recipe.train.epochs * (len(table or ()) // recipe.data.batch_size)
-        return cls(law, size, mean, std, max(steps, 1))
+        return cls(law, size, mean, std, max(recipe.train.epochs * steps_per_epoch, 1))
 
-    def draw(self, keys: jax.Array, batch: Batch, step: jax.Array) -> jax.Array:
+    def draw(self, pictures: Pictures, step: jax.Array) -> jax.Array:
         """One random view of every image, as of a step: [B, h, w, 3] float32, normalised."""
         progress = jnp.asarray(step, jnp.float32) / self.total_steps
         return recipes.apply(
             self.recipe,
-            keys,
-            batch.images[:, 0],
-            batch.size,
+            pictures.keys,
+            pictures.images[:, 0],
+            pictures.size,
             self.size,
             self.mean,
             self.std,
@@ -82,33 +115,19 @@ class Task(abc.ABC):
 
     Options: ClassVar[type]
     labelled: ClassVar[bool]
+    sharded: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """What is cut over the devices, see `sharding.placed`: classifiers and memories with many
+    rows."""
 
     options: Any
     network: Any
     views: Views
     sampler: Sampler
 
-    @property
-    def moves_with_every_step(self) -> tuple[str, ...]:
-        """What `loss` moves besides BatchNorm statistics and what later losses depend on. It would
-        move with each of the batches that `optim.accumulate_steps` takes for one."""
-        return ()
-
-    def check_accumulation(self, recipe: Recipe) -> None:
-        """Raises InputError where several batches would not be one large batch for the task."""
-        every, moved = recipe.optim.accumulate_steps, self.moves_with_every_step
-        if every > 1 and moved:
-            raise InputError(
-                f"optim.accumulate_steps={every} with task.name={recipe.task.name!r}: "
-                f"{' and '.join(moved)} would move with each of the {every} batches, and not once "
-                "with every update as in one large batch; set optim.accumulate_steps=1 and the "
-                "largest data.batch_size that fits"
-            )
-
     @classmethod
     @abc.abstractmethod
-    def build(cls, recipe: Recipe, table: Table | None) -> "Task":
-        """The task of a recipe on a training table; None where it only embeds.
+    def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Task":
+        """The task of a recipe on a training table; without one it only embeds.
 
         Raises:
             InputError: settings that do not fit each other or the table.
@@ -118,24 +137,64 @@ class Task(abc.ABC):
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """Fresh parameters and everything else that the task keeps. Leaves are never shared."""
 
+    def inputs(self, batch: Batch, key: jax.Array) -> Tree:
+        """What `encode` takes: leaves [B, ...], an image's in its row. One view by default."""
+        return Pictures.of(batch, key)
+
     @abc.abstractmethod
+    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
+        """Runs the network on some rows of `inputs`, whole groups of `bn_group_size`. Pure.
+
+        Returns:
+            outputs: leaves [B, ...], in the rows of `inputs`.
+            moved: entries of `extra` that only the network moves, such as `stats`: float averages
+                over the groups, so that those of parts of a batch have a mean.
+        """
+
+    @abc.abstractmethod
+    def objective(
+        self,
+        params: Tree,
+        extra: Tree,
+        outputs: Tree,
+        batch: Batch,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> Loss:
+        """The scalar to minimise, the task's next `extra` and scalar metrics. Pure.
+
+        `extra` holds what `encode` has moved; `key` is that of `inputs`.
+        """
+
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-        """The scalar to minimise, the task's next `extra` and scalar metrics. Pure."""
+    ) -> Loss:
+        """`objective` of the whole batch, encoded at once."""
+        outputs, moved = self.encode(params, extra, self.inputs(batch, key), step)
+        return self.objective(params, {**extra, **moved}, outputs, batch, key, step)
 
     @abc.abstractmethod
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
         """Features [B, D] float32 for evaluation, clustering and search. Pure."""
 
-    def begin_epoch(
+    def start_epoch(
         self, state: TrainState, table: Table, epoch: int, embed_all: EmbedAll
-    ) -> EpochPlan:
-        """What the epoch trains on. Runs on the host, at the start of an epoch and again where a
-        run resumes inside one: a plan that depends on the weights is kept in `state.extra` and
-        returned from there the second time."""
-        del epoch, embed_all
-        return EpochPlan(state, table, self.sampler)
+    ) -> tuple[Tree, dict[str, float]]:
+        """What an epoch begins with: clusters, memories, pseudo labels. Runs on the host at the
+        boundary of an epoch alone; a run that resumes inside one has its result in the checkpoint.
+
+        Returns:
+            `extra`, with arrays of the same shapes (what grows has a fixed capacity and a mask),
+            and named numbers, `group/name`, to be logged.
+        """
+        del table, epoch, embed_all
+        return state.extra, {}
+
+    def plan(self, extra: Tree, table: Table) -> tuple[Table, Sampler]:
+        """What an epoch trains on: a table with the rows of `table`, whose identities may be
+        pseudo labels from `extra`, and the sampler of its batches. Pure, on the host."""
+        del extra
+        return table, self.sampler
 
 
 def make_sampler(recipe: Recipe) -> Sampler:
@@ -150,13 +209,22 @@ def make_sampler(recipe: Recipe) -> Sampler:
     return functools.partial(_strided, sampler, data.batch_size // recipe.model.bn_group_size)
 
 
-def _call(draw: Callable[..., Any], numbers: tuple[int, ...], seed: int, table: Table, epoch: int):
-    return draw(table, *numbers, seed, epoch)
+def _call(
+    draw: Callable[..., Any],
+    numbers: tuple[int, ...],
+    seed: int,
+    table: Table,
+    epoch: int,
+    num_steps: int,
+) -> np.ndarray:
+    return draw(table, *numbers, seed, epoch, num_steps)
 
 
-def _strided(sampler: Sampler, num_groups: int, table: Table, epoch: int) -> np.ndarray:
+def _strided(
+    sampler: Sampler, num_groups: int, table: Table, epoch: int, num_steps: int
+) -> np.ndarray:
     """The rows of a sampler, so that a BatchNorm group holds every `num_groups`-th of a batch."""
-    rows = sampler(table, epoch)
+    rows = sampler(table, epoch, num_steps)
     return rows.reshape(len(rows), -1, num_groups).swapaxes(1, 2).reshape(rows.shape)
 
 

@@ -24,7 +24,6 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
 from luperson_jax import models, optim
-from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
 from luperson_jax.losses import center, classification, margins, metric
 from luperson_jax.structs import Batch, Tree
@@ -83,21 +82,17 @@ class Identify(base.Task):
     freeze_steps: int = 0
     """How long the BatchNorm of frozen parts stands still; the optimizer holds their parameters."""
 
-    @property
-    def moves_with_every_step(self) -> tuple[str, ...]:
-        """See `Task.moves_with_every_step`."""
-        return ("the centers",) if self.options.center_weight else ()
-
     @classmethod
-    def build(cls, recipe: Recipe, table: Table | None) -> "Identify":
+    def build(
+        cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
+    ) -> "Identify":
         """See `Task.build`."""
         assert table is None or table.pid.min() >= 0, "rows without an identity"
         _check(recipe, table)
-        steps_per_epoch = len(table or ()) // recipe.data.batch_size
         return cls(
             recipe.task,
             _make_network(recipe),
-            base.Views.build(recipe, table),
+            base.Views.build(recipe, steps_per_epoch),
             base.make_sampler(recipe),
             freeze_steps=(
                 optim.num_frozen_steps(recipe.optim, steps_per_epoch)
@@ -134,34 +129,44 @@ class Identify(base.Task):
             extra["centers"] = jnp.zeros((table.num_ids, each * len(self.heads)), jnp.float32)
         return {**params, "classifier": classifier.get(ONE, classifier)}, extra
 
-    def loss(
-        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-        """Weighted sum of the losses. Frozen parts also keep their BatchNorm statistics."""
-        options = self.options
-        images = self.views.draw(recipes.sample_keys(key, len(batch.images)), batch, step)
-        (before, after), stats = models.apply(
+    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
+        """Features before and after the neck. Frozen parts keep their BatchNorm statistics."""
+        outputs, stats = models.apply(
             self.network,
             _without_classifier(params),
             extra["stats"],
-            images,
+            self.views.draw(inputs, step),
             train=True,
             frozen=step < self.freeze_steps if self.freeze_steps else False,
         )
+        return outputs, {"stats": stats}
+
+    def objective(
+        self,
+        params: Tree,
+        extra: Tree,
+        outputs: Tree,
+        batch: Batch,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> base.Loss:
+        """Weighted sum of the losses."""
+        del key, step
+        options, (before, after) = self.options, outputs
         identity, accuracy = self._classify(params["classifier"], _by_head(after), batch)
         features = _by_head(before if options.triplet_feature == "before" else after)
         joined = [jnp.concatenate([features[name] for name in group], 1) for group in self.groups]
         pairs, metrics = self._compare(joined, batch)
         loss = options.classification_weight * identity + pairs
-        extra = {**extra, "stats": stats}
         if options.center_weight:
             whole = jnp.concatenate(joined, 1)
             near = {"labels": batch.label, "mask": batch.mask}
             metrics["center"] = center.center_loss(whole, extra["centers"], **near)
             loss = loss + options.center_weight * metrics["center"]
-            extra["centers"] = center.move_centers(
+            centers = center.move_centers(
                 extra["centers"], whole, alpha=options.center_alpha, **near
             )
+            extra = {**extra, "centers": centers}
         return loss, (
             extra,
             {"loss": loss, "cross_entropy": identity, "accuracy": accuracy, **metrics},

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
 from luperson_jax import models
-from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
 from luperson_jax.losses import contrastive
 from luperson_jax.sharding import constrain_to_batch
@@ -48,14 +47,10 @@ class Moco(base.Task):
     Options = MocoOptions
     labelled = False
 
-    @property
-    def moves_with_every_step(self) -> tuple[str, ...]:
-        """See `Task.moves_with_every_step`."""
-        return ("the key encoder", "the queue")
-
     @classmethod
-    def build(cls, recipe: Recipe, table: Table | None) -> "Moco":
+    def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Moco":
         """See `Task.build`."""
+        del table
         options = recipe.task
         if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:
             raise InputError(
@@ -80,7 +75,8 @@ class Moco(base.Task):
             feature_dim=options.feature_dim,
             head=options.head,
         )
-        return cls(options, network, base.Views.build(recipe, table), base.make_sampler(recipe))
+        views = base.Views.build(recipe, steps_per_epoch)
+        return cls(options, network, views, base.make_sampler(recipe))
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`. Both encoders start equal; the queue is random unit vectors."""
@@ -98,41 +94,54 @@ class Moco(base.Task):
         }
         return params, extra
 
-    def loss(
-        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-        """InfoNCE of each query against its key and the queue (the queue before this batch)."""
-        query_key, view_key, shuffle_key = jax.random.split(key, 3)
-        num = len(batch.images)
-        query_views = self.views.draw(recipes.sample_keys(query_key, num), batch, step)
-        (_, query), stats = models.apply(
-            self.network, params, extra["stats"], query_views, train=True
-        )
-        query = contrastive.l2_normalize(query)
+    def inputs(self, batch: Batch, key: jax.Array) -> Tree:
+        """Two views of every picture; those for the key encoder stand in another order.
 
-        key_params = contrastive.ema(
-            extra["key_params"], jax.lax.stop_gradient(params), self.options.momentum
+        Shuffled BatchNorm: a key is normalised in another group of `bn_group_size` images than its
+        query, so that the statistics of the group do not give the pair away. The pictures are
+        permuted as uint8, before the views are drawn: a quarter of the traffic between devices.
+        """
+        query_key, view_key, _ = jax.random.split(key, 3)
+        order = self._order(key, len(batch.images))
+        return {
+            "query": base.Pictures.of(batch, query_key),
+            "key": base.Pictures.of(batch, view_key).take(order),
+        }
+
+    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
+        """Unit vectors [B, d] of the two encoders; keys have no gradient."""
+        views = self.views.draw(inputs["query"], step)
+        (_, query), stats = models.apply(self.network, params, extra["stats"], views, train=True)
+        key_params, views = self._key_params(params, extra), self.views.draw(inputs["key"], step)
+        (_, keys), key_stats = models.apply(
+            self.network, key_params, extra["key_stats"], views, train=True
         )
-        keys, key_stats = self._encode_keys(
-            key_params,
-            extra["key_stats"],
-            batch,
-            recipes.sample_keys(view_key, num),
-            shuffle_key,
-            step,
-        )
+        outputs = {
+            "query": contrastive.l2_normalize(query),
+            "key": jax.lax.stop_gradient(contrastive.l2_normalize(keys)),
+        }
+        return outputs, {"stats": stats, "key_stats": key_stats}
+
+    def objective(
+        self,
+        params: Tree,
+        extra: Tree,
+        outputs: Tree,
+        batch: Batch,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> base.Loss:
+        """InfoNCE of each query against its key and the queue (the queue before this batch)."""
+        del step
+        order = self._order(key, len(batch.images))
+        keys = constrain_to_batch(outputs["key"][jnp.argsort(order)])
         loss, metrics = contrastive.info_nce(
-            query, keys, extra["queue"], temperature=self.options.temperature
+            outputs["query"], keys, extra["queue"], temperature=self.options.temperature
         )
         queue, pointer = contrastive.enqueue(extra["queue"], extra["queue_pointer"], keys)
-        following = {
-            "stats": stats,
-            "key_params": key_params,
-            "key_stats": key_stats,
-            "queue": queue,
-            "queue_pointer": pointer,
-        }
-        return loss, (following, {"loss": loss, **metrics})
+        moved = {"key_params": self._key_params(params, extra)}
+        moved |= {"queue": queue, "queue_pointer": pointer}
+        return loss, ({**extra, **moved}, {"loss": loss, **metrics})
 
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
         """Unit vectors of the query encoder: the projection, or the pooled backbone feature."""
@@ -143,33 +152,14 @@ class Moco(base.Task):
         chosen = projection if self.options.embedding == "projection" else pooled
         return contrastive.l2_normalize(chosen)
 
-    def _encode_keys(
-        self,
-        key_params: Tree,
-        key_stats: Tree,
-        batch: Batch,
-        keys: jax.Array,
-        shuffle: jax.Array,
-        step: jax.Array,
-    ) -> tuple[jax.Array, Tree]:
-        """Unit key vectors [B, d] in the order of the batch, without a gradient.
+    def _order(self, key: jax.Array, num: int) -> jax.Array:
+        """In which order the key encoder sees the pictures of a batch."""
+        if not self.options.shuffle_bn:
+            return jnp.arange(num)
+        return jax.random.permutation(jax.random.split(key, 3)[2], num)
 
-        Shuffled BatchNorm: a key is normalised in another group of `bn_group_size` images than its
-        query, so that the statistics of the group do not give the pair away. The pictures are
-        permuted as uint8, before the views are drawn: a quarter of the traffic between devices.
-        """
-        num = len(keys)
-        order = jnp.arange(num)
-        if self.options.shuffle_bn:
-            order = jax.random.permutation(shuffle, num)
-        shuffled = dataclasses.replace(
-            batch,
-            images=constrain_to_batch(batch.images[order]),
-            size=constrain_to_batch(batch.size[order]),
+    def _key_params(self, params: Tree, extra: Tree) -> Tree:
+        """Those of this step: the key encoder follows before it is used."""
+        return contrastive.ema(
+            extra["key_params"], jax.lax.stop_gradient(params), self.options.momentum
         )
-        views = self.views.draw(keys[order], shuffled, step)
-        (_, encoded), key_stats = models.apply(
-            self.network, key_params, key_stats, views, train=True
-        )
-        restored = constrain_to_batch(encoded[jnp.argsort(order)])
-        return jax.lax.stop_gradient(contrastive.l2_normalize(restored)), key_stats

@@ -7,7 +7,7 @@ import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,14 +24,10 @@ MANIFEST = "digests.json"
 ITEM = "default"
 """Folder of the tensors within a checkpoint; orbax keeps its own notes beside it."""
 FIGURES_FILE = "figures.json"
-FORMER_FIGURES = ("metrics", "metrics")
-"""Where earlier versions have the figures of an evaluation, within a checkpoint."""
-BEST_METRIC = "mAP"
-FIGURES = (BEST_METRIC, "mINP", "rank1", "rank5", "rank10")
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: the newest `keep` and the best one by eval mAP.
+    """The checkpoints of one workdir: the newest `keep` and the best one.
 
     A save runs in the background; once its files and their digests are written it becomes visible
     by a rename. A process killed at any moment leaves either the former checkpoints or one more.
@@ -41,6 +37,7 @@ class Checkpoints:
     Args:
         workdir: of the run.
         keep: how many of the newest.
+        best: name of the figure that the best one has the highest of; empty: none is the best.
         read_only: neither saves nor sets damaged checkpoints aside.
         say: takes lines about damaged files.
     """
@@ -50,6 +47,7 @@ class Checkpoints:
         workdir: str | pathlib.Path,
         *,
         keep: int = 2,
+        best: str = "",
         read_only: bool = False,
         say: Callable[[str], None] = logging.warning,
     ):
@@ -59,7 +57,8 @@ class Checkpoints:
                 f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
                 "give the workdir of a run that has saved at least once"
             )
-        self._keep, self._read_only, self._say = keep, read_only, say
+        self._keep, self._best = keep, best
+        self._read_only, self._say = read_only, say
         # Its annotations want paths of another library, and it takes these.
         self._handler: Any = ocp.StandardCheckpointHandler()
         self._whole: set[int] = set()
@@ -88,10 +87,11 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.save(step, args=ocp.args.StandardSave(state))
-        self._figures[step] = None
+        self._figures[step] = {}
 
-    def add_figures(self, step: int, figures: dict[str, float]) -> None:
-        """Notes what a saved state has reached in an evaluation; waits for the save under way."""
+    def add_figures(self, step: int, figures: Mapping[str, float]) -> None:
+        """Notes what was measured of a saved state; waits for the save under way."""
+        figures = {**self.figures(step), **figures}
         with self._writing():
             self._manager.wait_until_finished()
         if jax.process_index() == 0:
@@ -99,47 +99,45 @@ class Checkpoints:
                 part.write_text(json.dumps(figures) + "\n")
         self._figures[step] = figures
 
-    def figures(self, step: int) -> dict[str, float] | None:
-        """What was noted of a checkpoint; None where it is missing or was not evaluated."""
-        return self._figures.get(step)
+    def figures(self, step: int) -> dict[str, float]:
+        """What was noted of a checkpoint, by name; empty where it is missing or not measured."""
+        return self._figures.get(step, {})
 
     def steps(self) -> list[int]:
         """Steps saved, ascending."""
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The saved step with the highest eval mAP; None where none was evaluated."""
+        """The saved step with the highest figure; None where none has it."""
         return self._best_of(self.steps())
 
     def best(self) -> tuple[int, dict[str, float]] | None:
-        """The step with the highest eval mAP and its figures; None where none was evaluated."""
+        """The step with the highest figure and all of its figures; None where none has it."""
         step = self.best_step()
-        figures = None if step is None else self.figures(step)
-        return (step, dict(figures)) if step is not None and figures else None
+        return None if step is None else (step, dict(self.figures(step)))
 
     def _best_of(self, steps: Iterable[int]) -> int | None:
         """Of equally good ones the last."""
         measured = [
-            (figures[BEST_METRIC], step) for step in steps if (figures := self.figures(step))
+            (figures[self._best], step)
+            for step in steps
+            if self._best in (figures := self.figures(step))
         ]
         return max(measured)[1] if measured else None
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
         return {*sorted(steps)[-self._keep :], self._best_of(steps)} - {None}
 
-    def _read_figures(self, step: int) -> dict[str, float] | None:
-        folder = self.folder / str(step)
-        path = folder / FIGURES_FILE
-        if not path.is_file():
-            path = folder.joinpath(*FORMER_FIGURES)
+    def _read_figures(self, step: int) -> dict[str, float]:
+        path = self.folder / str(step) / FIGURES_FILE
         try:
             values = json.loads(path.read_bytes())
-            return {name: float(values[name]) for name in FIGURES}
+            return {str(name): float(value) for name, value in values.items()}
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             self._say(f"{path} cannot be read ({error!r}): step {step} counts as not evaluated")
-            return None
+            return {}
 
     def restore(
         self,
@@ -291,7 +289,6 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             return f"{MANIFEST} cannot be read: {error}"
         names = list(digests) if isinstance(digests, dict) else []
-        # Earlier versions sealed their figures too.
         names = [name for name in names if pathlib.PurePath(name).parts[:1] == (ITEM,)]
         if not names:
             return f"{MANIFEST} lists no files"
@@ -322,10 +319,10 @@ class _Kept:
 
 @contextlib.contextmanager
 def opened(
-    workdir: str | pathlib.Path, keep: int, say: Callable[[str], None]
+    workdir: str | pathlib.Path, keep: int, best: str, say: Callable[[str], None]
 ) -> Iterator[Checkpoints]:
     """The checkpoints of a run; waits in the end for the save under way."""
-    checkpoints = Checkpoints(workdir, keep=keep, say=say)
+    checkpoints = Checkpoints(workdir, keep=keep, best=best, say=say)
     try:
         yield checkpoints
     finally:

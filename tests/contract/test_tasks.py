@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import sharding, tasks
-from luperson_jax.run import loop, states
+from luperson_jax.run import setup, states
 from luperson_jax.structs import Batch
 from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 
@@ -18,19 +18,19 @@ NAMES = sorted(TINY)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def current(request, tmp_path_factory, labelled_world, unlabelled_world) -> loop.Run:
+def current(request, tmp_path_factory, labelled_world, unlabelled_world) -> setup.Run:
     folder = TINY[request.param]["data"]["dataset"] == "image_folder"
     recipe = tiny(request.param, unlabelled_world if folder else labelled_world)
     workdir = tmp_path_factory.mktemp(request.param)
-    return loop.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    return setup.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
 
 
 @pytest.fixture(scope="module")
-def step(current) -> loop.Step:
-    return loop.compile_step(current)
+def step(current) -> setup.Step:
+    return setup.compile_step(current)
 
 
-def batch_of(current: loop.Run, seed: int) -> Batch:
+def batch_of(current: setup.Run, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     size = current.recipe.data.batch_size
     arrays = {
@@ -49,7 +49,7 @@ def test_every_method_is_in_the_small_recipes():
 
 
 def test_gradient_reaches_every_parameter(current):
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     batch = batch_of(current, 0)
     # Non-local blocks start with a scale of 0, behind which nothing has a gradient.
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_gradient_reaches_every_parameter(current):
 
 
 def test_a_step_keeps_structure_and_compiles_once(current, step):
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     shapes = jax.eval_shape(lambda: state)
     with jax.log_compiles(False):
         state, first = step(state, batch_of(current, 1))
@@ -93,10 +93,10 @@ def test_a_step_keeps_structure_and_compiles_once(current, step):
 
 
 def test_the_step_moves_parameters_and_is_a_function_of_its_arguments(current, step):
-    before = loop.initial_state(current)
+    before = setup.initial_state(current)
     kept = jax.tree.map(np.asarray, before.params)
     one, _ = step(before, batch_of(current, 3))
-    two, _ = step(loop.initial_state(current), batch_of(current, 3))
+    two, _ = step(setup.initial_state(current), batch_of(current, 3))
     assert_trees_equal(one, two)
     moved = [
         name
@@ -110,7 +110,7 @@ def test_the_step_moves_parameters_and_is_a_function_of_its_arguments(current, s
 
 
 def test_embedding_depends_on_the_picture_alone(current):
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     embed = jax.jit(functools.partial(current.task.embed, state.params, state.extra))
     batch = batch_of(current, 4)
     features = np.asarray(embed(batch))
@@ -124,5 +124,5 @@ def test_embedding_depends_on_the_picture_alone(current):
 
 
 def test_state_survives_the_way_to_a_checkpoint_and_back(current):
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     assert_trees_equal(states.from_tree(states.to_tree(state), state), state)

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -23,10 +25,19 @@ def uneven_table():
 PK = [samplers.pk, samplers.pk_camera]
 
 
+def published(sampler, table, batch_size, *rest, **named):
+    """As many steps as published recipes have in an epoch."""
+    known = len(table) if sampler is samplers.shuffled else np.sum(table.pid >= 0)
+    return sampler(table, batch_size, *rest, **named, num_steps=known // batch_size)
+
+
+shuffled, pk, pk_camera = (functools.partial(published, one) for one in (samplers.shuffled, *PK))
+
+
 def draw(sampler, table, seed=0, epoch=0):
     if sampler is samplers.shuffled:
-        return sampler(table, 8, seed, epoch)
-    return sampler(table, 8, 4, seed, epoch)
+        return shuffled(table, 8, seed, epoch)
+    return published(sampler, table, 8, 4, seed, epoch)
 
 
 @pytest.mark.parametrize("sampler", [*PK, samplers.shuffled])
@@ -41,7 +52,7 @@ def test_pure_function_of_seed_and_epoch(sampler):
 
 
 def test_shuffled_draws_each_row_at_most_once():
-    rows = samplers.shuffled(table_of(np.full(23, -1)), 5, 0, 0)
+    rows = shuffled(table_of(np.full(23, -1)), 5, 0, 0)
     assert rows.shape == (4, 5)
     assert len(np.unique(rows)) == 20
     assert rows.min() >= 0
@@ -50,9 +61,7 @@ def test_shuffled_draws_each_row_at_most_once():
 
 def test_shuffled_leaves_out_other_rows_each_epoch():
     table = table_of(np.full(7, -1))
-    left_out = {
-        (set(range(7)) - set(samplers.shuffled(table, 6, 0, e).flat)).pop() for e in range(60)
-    }
+    left_out = {(set(range(7)) - set(shuffled(table, 6, 0, e).flat)).pop() for e in range(60)}
     assert left_out == set(range(7))
 
 
@@ -89,11 +98,11 @@ def test_images_repeat_in_a_group_only_where_the_identity_has_too_few(sampler):
 def test_pk_pass_uses_each_image_once_and_drops_incomplete_groups():
     # 4 identities of 9 images and K = 4: a pass has 2 groups of each, P = 4 takes all of them.
     table = table_of(np.repeat(np.arange(4), 9))
-    rows = samplers.pk(table, 16, 4, seed=0, epoch=0)
+    rows = pk(table, 16, 4, seed=0, epoch=0)
     assert rows.shape == (2, 16)
     assert len(np.unique(rows)) == 32
     assert np.bincount(table.pid[rows.ravel()]).tolist() == [8, 8, 8, 8]
-    drawn = [samplers.pk(table, 16, 4, seed=0, epoch=epoch) for epoch in range(40)]
+    drawn = [pk(table, 16, 4, seed=0, epoch=epoch) for epoch in range(40)]
     assert len(np.unique(drawn)) == 36
 
 
@@ -103,7 +112,7 @@ def test_pk_draws_identities_by_their_images_and_pk_camera_alike():
     table = table_of(np.concatenate([np.zeros(36, int), np.repeat(np.arange(1, 9), 4)]))
 
     def share(sampler):
-        rows = np.concatenate([sampler(table, 8, 4, 0, epoch) for epoch in range(60)])
+        rows = np.concatenate([published(sampler, table, 8, 4, 0, epoch) for epoch in range(60)])
         return (table.pid[rows] == 0).any(1).mean()
 
     # A pass of pk_camera: 4 batches with 8 of the 9 identities, each identity in 2/9 of them.
@@ -113,7 +122,7 @@ def test_pk_draws_identities_by_their_images_and_pk_camera_alike():
 
 def test_pk_resamples_with_replacement():
     table = table_of(np.repeat(np.arange(4), 2))
-    groups = np.concatenate([samplers.pk(table, 8, 4, 0, e) for e in range(200)]).reshape(-1, 4)
+    groups = np.concatenate([pk(table, 8, 4, 0, e) for e in range(200)]).reshape(-1, 4)
     distinct = np.array([len(set(group)) for group in groups])
     # Four draws from two images are all alike with probability 2 / 2**4.
     assert np.mean(distinct == 1) == pytest.approx(1 / 8, abs=0.06)
@@ -122,7 +131,9 @@ def test_pk_resamples_with_replacement():
 @pytest.mark.parametrize("sampler", PK)
 def test_an_identity_of_one_image_gives_copies_of_it(sampler):
     table = table_of([0, 1, 2, 2, 2, 2, 2, 2], [0, 1, 0, 1, 2, 0, 1, 2])
-    groups = np.concatenate([sampler(table, 8, 4, 0, e) for e in range(30)]).reshape(-1, 4)
+    groups = np.concatenate([published(sampler, table, 8, 4, 0, e) for e in range(30)]).reshape(
+        -1, 4
+    )
     for pid in (0, 1):
         mine = groups[table.pid[groups[:, 0]] == pid]
         assert len(mine) > 5
@@ -134,7 +145,7 @@ def test_pk_camera_pass_takes_each_identity_once():
     # A pass is 3 batches of 2 of the 6 identities; the 24 images make an epoch of 3 batches.
     table = table_of(np.repeat(np.arange(6), 4))
     for epoch in range(20):
-        pid = table.pid[samplers.pk_camera(table, 8, 4, 0, epoch)]
+        pid = table.pid[pk_camera(table, 8, 4, 0, epoch)]
         assert sorted(pid[:, ::4].ravel()) == list(range(6))
 
 
@@ -143,7 +154,7 @@ def test_pk_camera_shares_a_group_equally_among_cameras(num_instances):
     # 16 images in each of 3 cameras, so that no camera runs out.
     table = table_of(np.repeat(np.arange(4), 48), np.tile(np.arange(3), 64))
     rows = np.concatenate(
-        [samplers.pk_camera(table, 2 * num_instances, num_instances, 0, e) for e in range(5)]
+        [pk_camera(table, 2 * num_instances, num_instances, 0, e) for e in range(5)]
     )
     for group in rows.reshape(-1, num_instances):
         counts = np.bincount(table.camera[group], minlength=3)
@@ -153,9 +164,7 @@ def test_pk_camera_shares_a_group_equally_among_cameras(num_instances):
 
 def test_pk_camera_uses_as_many_cameras_as_it_can():
     table = uneven_table()
-    groups = np.concatenate([samplers.pk_camera(table, 8, 4, 0, e) for e in range(5)]).reshape(
-        -1, 4
-    )
+    groups = np.concatenate([pk_camera(table, 8, 4, 0, e) for e in range(5)]).reshape(-1, 4)
     for group in groups:
         offered = np.unique(table.camera[table.pid == table.pid[group[0]]])
         assert len(np.unique(table.camera[group])) == min(4, len(offered))
@@ -163,9 +172,7 @@ def test_pk_camera_uses_as_many_cameras_as_it_can():
 
 def test_pk_camera_with_fewer_instances_than_cameras_never_repeats_one():
     table = table_of(np.repeat(np.arange(6), 12), np.tile([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2], 6))
-    groups = np.concatenate([samplers.pk_camera(table, 4, 2, 0, e) for e in range(20)]).reshape(
-        -1, 2
-    )
+    groups = np.concatenate([pk_camera(table, 4, 2, 0, e) for e in range(20)]).reshape(-1, 2)
     assert (table.camera[groups[:, 0]] != table.camera[groups[:, 1]]).all()
     # The first image is drawn among all, so mostly from the camera with most images.
     assert np.mean(table.camera[groups[:, 0]] == 0) == pytest.approx(10 / 12, abs=0.06)
@@ -176,7 +183,7 @@ def test_pk_camera_with_fewer_instances_than_cameras_never_repeats_one():
 def test_epoch_is_filled_by_several_passes(sampler):
     # One pass has 2 batches (pk) or 1 (pk_camera), the epoch 4.
     table = table_of(np.concatenate([np.zeros(20, int), np.ones(4, int), np.full(8, 2)]))
-    assert sampler(table, 8, 4, 0, 0).shape == (4, 8)
+    assert published(sampler, table, 8, 4, 0, 0).shape == (4, 8)
 
 
 @pytest.mark.parametrize("sampler", PK)
@@ -185,25 +192,43 @@ def test_epoch_is_filled_by_several_passes(sampler):
     [
         ([0, 0, 1, 1], 6, 4, r"data\.num_instances 4"),
         ([0, 0, 1, 1], 4, 0, r"data\.num_instances 0"),
-        ([0, 0, 1, 1], 4, 1, "needs 4 identities in a batch, the table has 2"),
-        ([0, 0, 1, -1], 4, 2, r"data\.batch_size 4 is more than the 3 labelled rows"),
+        ([-1, -1], 4, 2, "none of the 2 rows of the table has an identity"),
         ([0, 0, 1, 1], 0, 2, r"data\.batch_size is 0"),
     ],
 )
 def test_impossible_batches_name_the_setting(sampler, pid, batch_size, num_instances, named):
     with pytest.raises(InputError, match=named):
-        sampler(table_of(pid), batch_size, num_instances, 0, 0)
+        sampler(table_of(pid), batch_size, num_instances, 0, 0, 1)
 
 
-def test_shuffled_with_fewer_rows_than_a_batch():
-    with pytest.raises(InputError, match=r"data\.batch_size 4 is more than the 3 rows"):
-        samplers.shuffled(table_of([1, 2, 3]), 4, 0, 0)
+@pytest.mark.parametrize("num_steps", [1, 3, 7])
+def test_any_number_of_steps_is_filled(num_steps):
+    rows = samplers.shuffled(table_of([1, 2, 3]), 4, 0, 0, num_steps)
+    assert rows.shape == (num_steps, 4)
+    times = np.bincount(rows.reshape(-1), minlength=3)
+    assert times.max() - times.min() <= 1
+    with pytest.raises(InputError, match="no rows"):
+        samplers.shuffled(table_of([]), 4, 0, 0, num_steps)
+
+
+@pytest.mark.parametrize("sampler", PK)
+@pytest.mark.parametrize("num_identities", [1, 2, 3])
+def test_fewer_identities_than_a_batch_asks_for_fill_it(sampler, num_identities):
+    table = table_of(np.repeat(np.arange(num_identities), 6))
+    rows = np.concatenate([sampler(table, 16, 4, 0, epoch, 3) for epoch in range(5)])
+    assert rows.shape == (15, 16)
+    groups = table.pid[rows].reshape(-1, 4)
+    assert (groups == groups[:, :1]).all()
+    times = np.bincount(groups[:, 0], minlength=num_identities)
+    assert times.max() - times.min() <= 1
+    # Epochs cut one stream, wherever their ends lie in it.
+    np.testing.assert_array_equal(sampler(table, 16, 4, 0, 0, 15), rows)
 
 
 @pytest.mark.parametrize("sampler", PK)
 def test_every_identity_meets_every_other(sampler):
     table = table_of(np.repeat(np.arange(5), 4))
-    rows = np.concatenate([sampler(table, 8, 4, 0, epoch) for epoch in range(60)])
+    rows = np.concatenate([published(sampler, table, 8, 4, 0, epoch) for epoch in range(60)])
     pairs = {tuple(sorted(set(batch))) for batch in table.pid[rows].tolist()}
     assert len(pairs) == 10
 
@@ -277,7 +302,7 @@ def test_identities_are_drawn_as_often_as_whole_passes_draw_them(sizes):
     # Steps of an epoch end inside of a pass: were it cut there, those with few images, which are
     # used up before the end of a pass, would be drawn too often.
     table = table_of(np.repeat(np.arange(len(sizes)), sizes))
-    drawn = np.concatenate([samplers.pk(table, 32, 4, 1, epoch) for epoch in range(60)])
+    drawn = np.concatenate([pk(table, 32, 4, 1, epoch) for epoch in range(60)])
     whole = slow_stream(table, 400, seed=99, num_identities=8)
     few = np.array(sizes) < max(sizes)
     shares = [few[table.pid[rows[:, ::4]]].mean() for rows in (drawn, whole)]

@@ -7,7 +7,7 @@ import pytest
 
 from luperson_jax import cli, config, tasks
 from luperson_jax.augment import recipes
-from luperson_jax.run import loop, states
+from luperson_jax.run import setup, states
 from luperson_jax.weights import files, translate
 from tests.helpers import assert_trees_equal, final, run, tiny
 from tests.luperson_jax.test_convert_families import BOT, MOCO, model_of
@@ -68,9 +68,9 @@ def test_a_run_starts_from_any_form(form, tmp_path, labelled_world, unlabelled_w
         origin = tmp_path / f"a.{form}"
         assert convert(tmp_path / "workdir", origin) == 0
     recipe = tiny("identify", labelled_world, train__init_from=str(origin))
-    current = loop.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
+    current = setup.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
     state, lines = states.take_backbone(
-        loop.initial_state(current), recipe, current.averaging, current.mesh
+        setup.initial_state(current), recipe, current.averaging, current.mesh
     )
     wanted = final(tmp_path / "workdir")[1]
     assert_trees_equal(state.params["backbone"], wanted["params"]["backbone"])
@@ -171,7 +171,7 @@ MISTAKES = [
     (["{moco}", "{tmp}/run"], "together with --config"),
     (["{moco}", "{moco}"], "exists; delete it"),
     (["{moco}", "{tmp}/run", "--config", "configs/none.py"], "does not exist"),
-    (["{moco}", "{tmp}/run", "--config", "{identify}"], "give it as loop.init_from instead"),
+    (["{moco}", "{tmp}/run", "--config", "{identify}"], "give it as train.init_from instead"),
     (["{moco}", "{tmp}/run", "--config", "{pretrain}"], "resnet18 of width 4"),
     (["{moco}", "{tmp}/a.safetensors", "--to", "fastreid"], "cannot hold the encoders of MoCo"),
     (["{moco}", "{tmp}/a.npz", "--to", "fastreid"], "--to is for .pth"),

@@ -60,16 +60,9 @@ def test_an_average_that_keeps_nothing_is_the_weights_and_their_statistics():
     )
 
 
-def test_gradients_in_parts_count_once():
-    history = follow(Averaging("ema", 0.9, period=3), 6)
-    assert [int(average["count"]) for average in history] == [0, 0, 0, 1, 1, 1, 2]
-    for still in (1, 2):
-        assert_trees_equal(history[still], history[0])
-
-
 def test_weight_averaging_is_the_mean_of_the_ends_of_late_epochs():
     train = config.TrainConfig(epochs=5, average="swa", swa_start_epoch=2)
-    history = follow(Averaging.build(train, STEPS, 1), 5 * STEPS)
+    history = follow(Averaging.build(train, STEPS), 5 * STEPS)
     assert [int(average["count"]) for average in history[::STEPS]] == [0, 0, 0, 1, 2, 3]
     assert_trees_equal(history[3 * STEPS - 1], history[0])
     ends = kernels(5 * STEPS)[[3 * STEPS, 4 * STEPS, 5 * STEPS]]
@@ -85,7 +78,7 @@ def test_weight_averaging_is_the_mean_of_the_ends_of_late_epochs():
 
 
 def test_nothing_is_kept_where_nothing_is_averaged():
-    off = Averaging.build(config.TrainConfig(), STEPS, 1)
+    off = Averaging.build(config.TrainConfig(), STEPS)
     assert follow(off, 2) == [{}, {}, {}]
 
 

@@ -14,8 +14,9 @@ import pytest
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import Loader
 from luperson_jax import sharding, tasks
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.run.reporter import Reporter
+from luperson_jax.tasks import base
 from tests.helpers import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def training_speed(benchmark_train):
 
 
 def build(name, root, folder, devices=None, **changes):
-    current = loop.build(tiny(name, root, **changes), str(folder), tasks.TASKS[name])
+    current = setup.build(tiny(name, root, **changes), str(folder), tasks.TASKS[name])
     mesh = sharding.make_mesh(devices)
     return dataclasses.replace(current, mesh=mesh)
 
@@ -59,7 +60,7 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(
         changes = {"data__batch_size": 8 * num_devices, "optim__optimizer": "sgd"}
         current = build("identify", labelled_world, tmp_path / str(num_devices), devices, **changes)
         batch = training_speed.noise_batch(current, current.recipe.data.canvas)
-        state = jax.eval_shape(functools.partial(loop.initial_state, current))
+        state = jax.eval_shape(functools.partial(setup.initial_state, current))
         counts.append(training_speed.analyse(current, state, batch)["flops_per_image"])
     for kind in ("as_written", "compiled"):
         assert counts[0][kind] > 1e6
@@ -69,7 +70,7 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(
 def test_turns_take_the_steps_they_time(training_speed, unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path)
     trainer = training_speed.Trainer(current)
-    step = loop.compile_step(current)
+    step = setup.compile_step(current)
     batch = training_speed.noise_batch(current, current.recipe.data.canvas)
     memory, looped = training_speed.Stopwatch(), training_speed.Stopwatch()
     assert trainer.turn(step, batch, memory, 3) > 0
@@ -85,8 +86,10 @@ def test_turns_take_the_steps_they_time(training_speed, unlabelled_world, tmp_pa
 
 def test_batches_under_way_come_after_those_read_ahead(training_speed, unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path, data__num_workers=1, data__prefetch=2)
-    order = np.concatenate([current.task.sampler(current.table, epoch) for epoch in range(2)])
-    wanted = list(Loader(current.table, order[3:5], loop.loader_options(current.recipe)))
+    order = np.concatenate(
+        [current.task.sampler(current.table, epoch, current.steps_per_epoch) for epoch in range(2)]
+    )
+    wanted = list(Loader(current.table, order[3:5], setup.loader_options(current.recipe)))
     with training_speed.open_batches(current, 2) as batches:
         for expected in wanted:
             np.testing.assert_array_equal(next(batches)["images"], expected["images"])
@@ -97,11 +100,11 @@ def test_the_plain_step_sees_its_pictures_as_they_are(training_speed, labelled_w
     plain = training_speed.without_views(current)
     batch = training_speed.noise_batch(current, current.recipe.data.size)
     keys = jax.random.split(jax.random.key(3), len(batch.mask))
-    views = plain.task.views.draw(keys, batch, jnp.zeros(()))
+    pictures = base.Pictures(batch.images, batch.size, keys)
+    views = plain.task.views.draw(pictures, jnp.zeros(()))
     np.testing.assert_array_equal(views, current.task.views.plain(batch))
-    assert (
-        np.abs(np.asarray(current.task.views.draw(keys, batch, jnp.zeros(()))) - views).max() > 0.1
-    )
+    drawn = current.task.views.draw(pictures, jnp.zeros(()))
+    assert np.abs(np.asarray(drawn) - views).max() > 0.1
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def test_figures_fit_each_other(outcome):
 
 def test_memory_holds_the_state_at_least(outcome, labelled_world, tmp_path):
     current = build("identify", labelled_world, tmp_path)
-    state = jax.eval_shape(functools.partial(loop.initial_state, current))
+    state = jax.eval_shape(functools.partial(setup.initial_state, current))
     network = {name: tree for name, tree in state.params.items() if name != "classifier"}
     leaves = jax.tree.leaves((network, state.extra))
     moments = 2

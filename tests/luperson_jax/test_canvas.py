@@ -6,7 +6,7 @@ from PIL import Image
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import make_table
 from luperson_jax import tasks
-from luperson_jax.run import canvas, loop
+from luperson_jax.run import canvas, setup
 from luperson_jax.workdir import recipe_file
 from tests.helpers import tiny
 
@@ -69,7 +69,7 @@ def test_half_a_canvas_is_named(tmp_path):
 def test_a_run_keeps_the_canvas_it_chose(tmp_path, unlabelled_world):
     workdir = tmp_path / "run"
     recipe = tiny("moco", unlabelled_world, data__canvas=(0, 0))
-    current = loop.build(recipe, str(workdir), tasks.TASKS["moco"])
+    current = setup.build(recipe, str(workdir), tasks.TASKS["moco"])
     assert current.recipe.data.canvas == (32, 32)
     assert current.written["data"]["canvas"] == [32, 32]
     assert "canvas 32x32" in current.about_canvas

@@ -1,7 +1,5 @@
 """Saving, keeping, falling back, and moving a backbone."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -20,6 +18,7 @@ def figures(share: float) -> dict[str, float]:
 
 
 def save(folder, values, metrics=None, **options) -> checkpoint.Checkpoints:
+    options = {"best": "mAP", **options}
     checkpoints = checkpoint.Checkpoints(folder, **options)
     for value in values:
         checkpoints.save(value, state(value))
@@ -63,25 +62,16 @@ def test_a_save_under_way_counts_for_the_best(tmp_path):
     assert checkpoints.best() == (2, figures(0.75))
 
 
+def test_figures_of_one_step_come_together_and_any_of_them_may_choose(tmp_path):
+    checkpoints = save(tmp_path, [1, 2], {1: 0.5, 2: 0.75}, best="clusters/silhouette")
+    assert checkpoints.best() is None
+    for step, value in ((1, 0.25), (2, -0.5)):
+        checkpoints.add_figures(step, {"clusters/silhouette": value})
+    assert checkpoints.best() == (1, figures(0.5) | {"clusters/silhouette": 0.25})
+
+
 def test_of_equally_good_ones_the_last_is_the_best(tmp_path):
     assert save(tmp_path, [1, 2, 3], {1: 0.5, 2: 0.5}, keep=1).best_step() == 2
-
-
-def test_figures_that_earlier_versions_saved_are_read(tmp_path):
-    save(tmp_path, [1, 2], {2: 0.25}).close()
-    former = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
-    former.parent.mkdir()
-    former.write_text(json.dumps(figures(0.75)))
-    assert checkpoint.Checkpoints(tmp_path).best() == (1, figures(0.75))
-
-
-def test_an_evaluated_checkpoint_of_an_earlier_version_is_whole_without_its_figures(tmp_path):
-    """Its digests name them."""
-    save(tmp_path, [1]).close()
-    manifest = tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST
-    sealed = json.loads(manifest.read_text()) | {"metrics/metrics": "0"}
-    manifest.write_text(json.dumps(sealed))
-    assert checkpoint.Checkpoints(tmp_path).restore(state(0))[0] == 1
 
 
 DAMAGES = {
@@ -101,7 +91,7 @@ def test_a_damaged_small_file_of_one_save_leaves_the_others(tmp_path, name, dama
     path = tmp_path / "checkpoints" / "2" / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     said = []
-    checkpoints = checkpoint.Checkpoints(tmp_path, say=said.append)
+    checkpoints = checkpoint.Checkpoints(tmp_path, best="mAP", say=said.append)
     step, tree = checkpoints.restore(state(0))
     # Orbax's own note is beside the point; without figures the tensors are as good as ever.
     assert step == (1 if name == "digests.json" else 2)

@@ -74,7 +74,9 @@ def test_defaults_fill_what_is_left_out():
         ),
         ({"optim": {"warmup_steps": 9}}, ["optim.warmup_steps=9", "cosine_per_epoch"]),
         ({"optim": {"freeze_backbone_epochs": 1}}, ["optim.freeze_backbone_epochs", "freeze"]),
-        ({"optim": {"accumulate_steps": 0}}, ["optim.accumulate_steps", "at least 1"]),
+        ({"optim": {"micro_batches": 0}}, ["optim.micro_batches", "at least 1"]),
+        ({"optim": {"micro_batches": 3}}, ["optim.micro_batches=3", "data.batch_size=64"]),
+        ({"optim": {"micro_batches": 2}}, ["whole groups of model.bn_group_size=0"]),
     ],
 )
 def test_mistakes_are_named_with_the_remedy(groups, words):

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline import datasets
 from luperson_jax import sharding
-from luperson_jax.measure import evaluate
+from luperson_jax.measure import embed, evaluate
 from luperson_jax.structs import TrainState
 from tests.helpers import tiny
 
@@ -30,7 +30,7 @@ def features_of(root, right, flip):
     table = datasets.load("market1501", str(root), "data.root", 0).query
     state = TrainState(jnp.int32(0), {"scale": jnp.float32(2.0)}, {}, {}, None)
     mesh = sharding.make_mesh()
-    return evaluate.embed_table(Half(right), state, table, recipe, mesh, flip=flip).features
+    return embed.embed_table(Half(right), state, table, recipe, mesh, flip=flip).features
 
 
 def test_a_flipped_feature_is_the_mean_over_picture_and_mirror_image(labelled_world):

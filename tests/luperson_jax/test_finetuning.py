@@ -186,8 +186,10 @@ def test_upstream_rates_are_those_of_fastreids_loop(method, steps):
 def test_strided_groups_hold_every_nth_image_of_a_batch():
     table = make_table([(f"{i:04d}.jpg", i // 8, i % 2, -1) for i in range(128)])
     sizes = {"data__batch_size": 16, "data__num_instances": 4, "model__bn_group_size": 4}
-    plain = base.make_sampler(tiny("identify", "", **sizes))(table, 3)
-    strided = base.make_sampler(tiny("identify", "", data__strided_groups=True, **sizes))(table, 3)
+    plain = base.make_sampler(tiny("identify", "", **sizes))(table, 3, 4)
+    strided = base.make_sampler(tiny("identify", "", data__strided_groups=True, **sizes))(
+        table, 3, 4
+    )
     groups = strided.reshape(len(strided), 4, 4)
     for i in range(4):
         np.testing.assert_array_equal(groups[:, i], plain[:, i::4])

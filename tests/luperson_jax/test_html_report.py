@@ -21,7 +21,7 @@ def page(tmp_path_factory) -> str:
     recipe["table"] = {"images": 12, "fingerprint": "abc123"}
     (workdir / recipe_file.RECIPE_FILE).write_text(json.dumps(recipe))
     (workdir / metrics_file.METRICS_FILE).write_text(
-        '{"step": 1, "eval/mAP": 0.5, "train/loss": 2.0}\n'
+        '{"step": 1, "market1501/mAP": 0.5, "train/loss": 2.0}\n'
     )
     generator = np.random.default_rng(0)
 
@@ -71,4 +71,4 @@ def test_the_run_and_its_data_are_named(page):
 
 def test_shares_are_in_percent_everywhere(page):
     assert "<th>mAP, %</th>" in page
-    assert "eval/mAP, %" in page
+    assert "market1501/mAP, %" in page

@@ -10,16 +10,16 @@ from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import make_table
 from luperson_jax import sharding, tasks
 from luperson_jax.losses import classification, metric
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.tasks import identify
 from tests.helpers import assert_trees_equal, tiny
 
 
 def build(tmp_path, root, **changes):
     recipe = tiny("identify", root, **changes)
-    current = loop.build(recipe, str(tmp_path), tasks.TASKS["identify"])
-    rows = current.task.sampler(current.table, 0)
-    loader = Loader(current.table, rows, loop.loader_options(recipe))
+    current = setup.build(recipe, str(tmp_path), tasks.TASKS["identify"])
+    rows = current.task.sampler(current.table, 0, current.steps_per_epoch)
+    loader = Loader(current.table, rows, setup.loader_options(recipe))
     return current, [sharding.put_batch(arrays, current.mesh) for arrays in loader]
 
 
@@ -27,7 +27,7 @@ def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_wo
     """Weights, moments and BatchNorm statistics alike; the head learns meanwhile."""
     freeze = {"optim__freeze_epochs": 1, "optim__warmup_epochs": 0}
     current, batches = build(tmp_path, labelled_world, **freeze)
-    step, state = loop.compile_step(current), loop.initial_state(current)
+    step, state = setup.compile_step(current), setup.initial_state(current)
     start = jax.tree.map(np.asarray, state)
     for batch in (*batches, batches[0]):
         state, _ = step(state, batch)
@@ -52,7 +52,7 @@ def test_a_frozen_backbone_stays_until_its_epochs_are_over(tmp_path, labelled_wo
 def test_statistics_of_a_frozen_backbone_may_go_on(tmp_path, labelled_world):
     freeze = {"optim__freeze_steps": 2, "optim__freeze_statistics": False}
     current, batches = build(tmp_path, labelled_world, **freeze)
-    step, state = loop.compile_step(current), loop.initial_state(current)
+    step, state = setup.compile_step(current), setup.initial_state(current)
     start = jax.tree.map(np.asarray, state)
     for batch in batches[:2]:
         state, _ = step(state, batch)
@@ -71,7 +71,7 @@ def test_statistics_of_a_frozen_backbone_may_go_on(tmp_path, labelled_world):
 def test_the_loss_is_the_weighted_sum_of_its_two_parts(tmp_path, labelled_world):
     weights = {"task__classification_weight": 0.5, "task__triplet_weight": 2.0}
     current, batches = build(tmp_path, labelled_world, **weights)
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     loss, (_, metrics) = current.task.loss(
         state.params, state.extra, batches[0], jax.random.key(0), state.step
     )
@@ -95,7 +95,7 @@ def test_the_triplet_sees_the_side_of_the_neck_it_is_told(
     monkeypatch.setattr(identify, "TRIPLETS", {"hard": spy})
     changes = {"task__triplet_feature": where, "task__extra_bn": False}
     current, batches = build(tmp_path, labelled_world, **changes)
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     current.task.loss(state.params, state.extra, batches[0], jax.random.key(0), state.step)
     centered = np.allclose(seen[0].mean(axis=0), 0, atol=1e-4)
     assert centered == (where == "after")
@@ -104,7 +104,7 @@ def test_the_triplet_sees_the_side_of_the_neck_it_is_told(
 def test_the_first_loss_is_near_the_logarithm_of_the_number_of_people(tmp_path, labelled_world):
     """The classifier starts near 0, so that all people are equally likely."""
     current, batches = build(tmp_path, labelled_world)
-    state = loop.initial_state(current)
+    state = setup.initial_state(current)
     assert state.params["classifier"]["kernel"].shape == (64, 6)
     _, (_, metrics) = current.task.loss(
         state.params, state.extra, batches[0], jax.random.key(0), state.step

@@ -8,7 +8,7 @@ import pytest
 from data_pipeline.errors import InputError
 from luperson_jax import sharding, tasks
 from luperson_jax.measure import evaluate
-from luperson_jax.run import loop, states, training_table
+from luperson_jax.run import setup, states, training_table
 from luperson_jax.workdir import recipe_file
 from tests.helpers import tiny
 
@@ -50,7 +50,7 @@ def test_every_digit_of_the_set_and_of_its_part_counts(other, job):
 
 
 def build(recipe, folder):
-    return lambda: loop.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
+    return lambda: setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
 
 
 def test_processes_on_different_parts_of_one_set_are_told(job, tmp_path, labelled_world):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import sharding, tasks
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from luperson_jax.structs import Batch
 from luperson_jax.tasks.base import Views
 from tests.helpers import SIZE, tiny
@@ -18,8 +18,8 @@ BATCH = 16
 
 def build(tmp_path, root, **changes):
     recipe = tiny("moco", root, **changes)
-    current = loop.build(recipe, str(tmp_path), tasks.TASKS["moco"])
-    return current, loop.initial_state(current)
+    current = setup.build(recipe, str(tmp_path), tasks.TASKS["moco"])
+    return current, setup.initial_state(current)
 
 
 def batch_of(seed: int = 0) -> Batch:
@@ -126,8 +126,8 @@ def test_shuffling_changes_the_company_of_a_key_and_not_its_place(
 class PlainViews(Views):
     """Views without chance: a query and its key see the same picture."""
 
-    def draw(self, keys, batch, step):
-        return self.plain(batch)
+    def draw(self, pictures, step):
+        return self.plain(pictures)
 
 
 def test_loss_is_infonce_against_the_queue_before_the_batch(tmp_path, unlabelled_world):

@@ -1,7 +1,6 @@
 """What the settings of the group `optim` come to."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -87,13 +86,9 @@ def test_bot_falls_at_its_milestones():
         np.testing.assert_allclose(rate(epoch), value, rtol=1e-4, err_msg=str(epoch))
 
 
-def test_what_stands_still_is_one_step_longer_than_its_epochs_and_whole_updates():
-    def frozen(epochs, every):
-        options = OptimConfig(freeze_epochs=epochs, accumulate_steps=every)
-        return optim.num_frozen_steps(options, MARKET)
-
-    assert (frozen(0, 1), frozen(10, 1), frozen(10, 4)) == (0, 2021, 2024)
-    assert frozen(0, 4) == 0
+def test_what_stands_still_is_one_step_longer_than_its_epochs():
+    assert optim.num_frozen_steps(OptimConfig(freeze_epochs=0), MARKET) == 0
+    assert optim.num_frozen_steps(OptimConfig(freeze_epochs=10), MARKET) == 2021
     assert optim.num_frozen_steps(OptimConfig(freeze_steps=1000), MARKET) == 1000
 
 
@@ -163,98 +158,3 @@ def test_lars_leaves_normalization_and_exponents_to_plain_sgd():
         assert np.allclose(move, gradient, rtol=1e-4) == is_plain, path
     with pytest.raises(InputError, match="'nothing'"):
         build(OptimConfig("lars", lars_excluded="nothing"))
-
-
-# Accumulation: an update is the mean gradient of several steps
-
-
-def test_accumulated_updates_are_those_of_the_mean_gradients():
-    options = OptimConfig(
-        "adam",
-        lr=1e-2,
-        weight_decay=0.1,
-        schedule="step_per_epoch",
-        clip_norm=1.0,
-        bias_lr_multiplier=2.0,
-    )
-    history = run(dataclasses.replace(options, accumulate_steps=3), 9)
-    optimizer, _ = build(options)
-    params, state = PARAMS, optimizer.init(PARAMS)
-    for update in range(3):
-        three = [gradients(3 * update + i) for i in range(3)]
-        mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *three)
-        moves, state = optimizer.update(mean, state, params)
-        for still in (1, 2):
-            assert_trees_equal(history[3 * update + still], history[3 * update])
-        params = optax.apply_updates(params, moves)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
-            history[3 * update + 3],
-            params,
-        )
-
-
-def test_accumulation_does_not_stretch_the_schedule():
-    """An update has the rate of the first of its steps; epochs that are no multiple stay epochs."""
-    options = dataclasses.replace(BOT, warmup_epochs=1, milestones=(2,))
-    _, plain = build(options)
-    _, schedule = build(dataclasses.replace(options, accumulate_steps=3))
-    for step in range(4 * STEPS):
-        assert float(schedule(step)) == float(plain(step - step % 3))
-        assert float(jax.jit(schedule)(jnp.int32(step))) == pytest.approx(float(schedule(step)))
-    # The counter inside of the optimizer: the first step of Adam without decay is the rate itself.
-    once = OptimConfig(
-        "adam", 1.0, weight_decay=0.0, schedule="step_per_epoch", milestones=(1, 2), gamma=0.5
-    )
-    history = run(dataclasses.replace(once, accumulate_steps=4), 12)
-    constant = run(dataclasses.replace(once, milestones=(), accumulate_steps=4), 12)
-    shares = [
-        np.abs(history[n]["b1"]["kernel"] - history[n - 4]["b1"]["kernel"])
-        / np.abs(constant[n]["b1"]["kernel"] - constant[n - 4]["b1"]["kernel"])
-        for n in (4, 8, 12)
-    ]
-    # Updates begin at steps 0, 4 and 8, in epochs 0, 0 and 1.
-    np.testing.assert_allclose(shares, [[1, 1], [1, 1], [0.5, 0.5]], rtol=1e-4)
-
-
-def test_parts_thaw_with_the_first_update_behind_their_steps():
-    options = OptimConfig("adam", lr=1e-2, freeze_epochs=1, accumulate_steps=4)
-    assert optim.num_frozen_steps(options, STEPS) == 8
-    history = run(options, 12)
-    for params in history[:12]:
-        assert_trees_equal(params["backbone"], PARAMS["backbone"])
-    kernel = history[12]["backbone"]["conv1"]["kernel"]
-    assert np.all(kernel != PARAMS["backbone"]["conv1"]["kernel"])
-
-
-# Clipping
-
-
-def test_a_long_gradient_is_shortened_and_a_short_one_is_not():
-    def move(norm):
-        options = OptimConfig("sgd", lr=1.0, momentum=0.0, weight_decay=0.0, clip_norm=norm)
-        moves = jax.tree.map(lambda old, new: old - new, PARAMS, run(options, 1)[1])
-        return np.concatenate([np.ravel(x) for x in jax.tree.leaves(moves)])
-
-    whole = np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradients(0))])
-    np.testing.assert_allclose(np.linalg.norm(move(0.25)), 0.25, rtol=1e-4)
-    np.testing.assert_allclose(move(0.25), 0.25 * whole / np.linalg.norm(whole), atol=1e-5)
-    np.testing.assert_allclose(move(100.0), whole, rtol=1e-4, atol=1e-6)
-
-
-def test_frozen_parts_have_no_share_in_the_norm():
-    options = OptimConfig(
-        "sgd",
-        lr=1.0,
-        momentum=0.0,
-        weight_decay=0.0,
-        schedule="step_per_epoch",
-        clip_norm=0.25,
-        freeze_epochs=1,
-    )
-    history = run(options, STEPS + 2)
-    moves = [
-        np.sqrt(sum(np.sum((x - y) ** 2) for x, y in zip(*map(jax.tree.leaves, pair), strict=True)))
-        for pair in itertools.pairwise(history)
-    ]
-    np.testing.assert_allclose(moves, 0.25, rtol=1e-4)

@@ -33,7 +33,7 @@ def table(scripts, monkeypatch):
         pathlib.Path(workdir).mkdir(parents=True)
         module.ran.append(recipe)
 
-    monkeypatch.setattr(module.train, "run", run)
+    monkeypatch.setattr(module.loop, "run", run)
     monkeypatch.setattr(module, "measure", measured)
     return module
 

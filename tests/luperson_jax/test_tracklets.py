@@ -11,7 +11,7 @@ from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Splits, empty_table, make_table
 from luperson_jax import sharding
-from luperson_jax.measure import evaluate, tracklet_pooling
+from luperson_jax.measure import embed, evaluate, tracklet_pooling
 from luperson_jax.retrieval import protocols
 from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import TrainState
@@ -48,7 +48,7 @@ def features_by_hand(splits, recipe, how):
     """(features, pid, camera) of the tracklets of query and gallery, from all frames at once."""
     sides = []
     for table in (splits.query, splits.gallery):
-        frames = evaluate.embed_table(Colors(), STATE, table, recipe, sharding.make_mesh())
+        frames = embed.embed_table(Colors(), STATE, table, recipe, sharding.make_mesh())
         found = {}
         for row, track in enumerate(table.track.tolist()):
             found.setdefault(track, []).append(row)

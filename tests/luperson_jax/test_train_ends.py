@@ -10,8 +10,8 @@ import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
-from luperson_jax.measure import evaluate
-from luperson_jax.run import loop
+from luperson_jax.measure import embed
+from luperson_jax.run import setup
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import lock
 from tests.helpers import final, run, tiny
@@ -19,7 +19,7 @@ from tests.helpers import final, run, tiny
 
 def before_step(monkeypatch, number, act):
     """Lets a function change the state that a step begins with."""
-    original = loop.compile_step
+    original = setup.compile_step
 
     def compile_step(current):
         step = original(current)
@@ -31,11 +31,11 @@ def before_step(monkeypatch, number, act):
 
         return changed
 
-    monkeypatch.setattr(loop, "compile_step", compile_step)
+    monkeypatch.setattr(setup, "compile_step", compile_step)
 
 
 def poison_after(monkeypatch, number):
-    original = loop.compile_step
+    original = setup.compile_step
 
     def compile_step(current):
         step = original(current)
@@ -49,7 +49,7 @@ def poison_after(monkeypatch, number):
 
         return poisoned
 
-    monkeypatch.setattr(loop, "compile_step", compile_step)
+    monkeypatch.setattr(setup, "compile_step", compile_step)
 
 
 def all_finite(tree):
@@ -104,7 +104,7 @@ def test_a_signal_ends_a_run_behind_the_step_under_way(
 def test_a_signal_ends_an_evaluation_at_once(tmp_path, monkeypatch, labelled_world):
     changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
     embed_table = lambda *_, **__: signal.raise_signal(signal.SIGINT)  # noqa: E731
-    monkeypatch.setattr(evaluate, "embed_table", embed_table)
+    monkeypatch.setattr(embed, "embed_table", embed_table)
     with pytest.raises(Interrupted, match="SIGINT; step 2 of 2 is saved in"):
         run(tiny("identify", labelled_world, train__epochs=1, **changes), tmp_path)
 

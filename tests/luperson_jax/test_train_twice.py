@@ -1,14 +1,12 @@
 """One run, twice: interrupted or not, on one device or several; the result is the same."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
 from data_pipeline.read.loader import Loader
 from luperson_jax import sharding, tasks
-from luperson_jax.run import loop, states
+from luperson_jax.run import setup, states
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
 
 
@@ -17,7 +15,7 @@ class Interruption(Exception):
 
 
 def interrupt_after(monkeypatch, steps):
-    original = loop.compile_step
+    original = setup.compile_step
 
     def compile_step(current):
         step, done = original(current), [0]
@@ -30,7 +28,7 @@ def interrupt_after(monkeypatch, steps):
 
         return limited
 
-    monkeypatch.setattr(loop, "compile_step", compile_step)
+    monkeypatch.setattr(setup, "compile_step", compile_step)
 
 
 RESUMED = {
@@ -38,12 +36,12 @@ RESUMED = {
     "identify": {
         "train__average": "ema",
         "train__ema_decay": 0.9,
-        "optim__accumulate_steps": 3,
+        "optim__micro_batches": 2,
         "optim__freeze_epochs": 1,
         "optim__clip_norm": 1.0,
     },
 }
-"""A run is interrupted inside of an epoch, and of the steps of an update."""
+"""A run is interrupted inside of an epoch."""
 
 
 @pytest.mark.parametrize("name", RESUMED)
@@ -66,8 +64,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
 
 def test_a_checkpoint_without_the_average_is_a_state_without_one(tmp_path, labelled_world):
-    current = loop.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
-    state = loop.initial_state(current)
+    current = setup.build(tiny("identify", labelled_world), str(tmp_path), tasks.TASKS["identify"])
+    state = setup.initial_state(current)
     tree = states.to_tree(state)
     assert "average" not in tree
     assert states.from_tree(tree, state).average == {}
@@ -84,12 +82,12 @@ def test_the_number_of_devices_does_not_change_the_result(
     recipe = tiny(name, world, optim__lr=rate, model__bn_group_size=16)
     ends, losses = [], []
     for devices in (jax.devices()[:1], jax.devices()):
-        current = loop.build(recipe, str(tmp_path), tasks.TASKS[name])
-        current = dataclasses.replace(current, mesh=sharding.make_mesh(devices))
-        state, step = loop.initial_state(current), loop.compile_step(current)
+        mesh = sharding.make_mesh(devices)
+        current = setup.build(recipe, str(tmp_path), tasks.TASKS[name], mesh)
+        state, step = setup.initial_state(current), setup.compile_step(current)
         losses.append([])
-        rows = current.task.sampler(current.table, 0)
-        for arrays in Loader(current.table, rows, loop.loader_options(recipe)):
+        rows = current.task.sampler(current.table, 0, current.steps_per_epoch)
+        for arrays in Loader(current.table, rows, setup.loader_options(recipe)):
             state, metrics = step(state, sharding.put_batch(arrays, current.mesh))
             losses[-1].append(float(metrics["loss"]))
         ends.append(states.to_tree(state))

@@ -5,7 +5,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax import tasks
-from luperson_jax.run import loop
+from luperson_jax.run import loop, setup
 from tests.helpers import tiny
 
 
@@ -18,9 +18,9 @@ def test_pictures_without_an_identity_are_no_class_of_their_own(
     tmp_path, capsys, labelled_world, unlabelled_world
 ):
     recipe = of_both(labelled_world, unlabelled_world)
-    current = loop.build(recipe, str(tmp_path), tasks.TASKS["identify"])
+    current = setup.build(recipe, str(tmp_path), tasks.TASKS["identify"])
     alone = tiny("identify", labelled_world)
-    expected = loop.build(alone, str(tmp_path), tasks.TASKS["identify"])
+    expected = setup.build(alone, str(tmp_path), tasks.TASKS["identify"])
     np.testing.assert_array_equal(current.table.pid, expected.table.pid)
     assert current.steps_per_epoch == expected.steps_per_epoch
     reporter = loop.Reporter(tmp_path, 1, 1)
@@ -32,7 +32,7 @@ def test_pictures_without_an_identity_are_no_class_of_their_own(
 def test_a_method_without_labels_keeps_them(tmp_path, labelled_world, unlabelled_world):
     root = of_both(labelled_world, unlabelled_world).data.root
     recipe = tiny("moco", root, data__dataset="several")
-    table = loop.build(recipe, str(tmp_path), tasks.TASKS["moco"]).table
+    table = setup.build(recipe, str(tmp_path), tasks.TASKS["moco"]).table
     assert (table.pid == -1).sum() == 64
     assert (table.pid >= 0).any()
 
@@ -40,4 +40,4 @@ def test_a_method_without_labels_keeps_them(tmp_path, labelled_world, unlabelled
 def test_a_folder_without_identities_cannot_teach_them(tmp_path, unlabelled_world):
     recipe = tiny("identify", unlabelled_world, data__dataset="image_folder")
     with pytest.raises(InputError, match=r"none of the 64 training images .* has an identity"):
-        loop.build(recipe, str(tmp_path), tasks.TASKS["identify"])
+        setup.build(recipe, str(tmp_path), tasks.TASKS["identify"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.run import loop
+from luperson_jax.run import setup
 from tests.fuzzing import mutate
 from tests.helpers import assert_trees_equal, final, run, tiny
 
@@ -56,7 +56,7 @@ def half(tmp_path_factory, labelled_world):
 
 def compile_once(patch: pytest.MonkeyPatch) -> None:
     """All runs of one recipe are the same program, and begin alike."""
-    compile_step, initial_state = loop.compile_step, loop.initial_state
+    compile_step, initial_state = setup.compile_step, setup.initial_state
     step, state = [], []
 
     def step_once(current):
@@ -68,8 +68,8 @@ def compile_once(patch: pytest.MonkeyPatch) -> None:
         # The step takes over the memory of the state that it is given.
         return jax.tree.map(lambda leaf: leaf.copy(), state[0])
 
-    patch.setattr(loop, "compile_step", step_once)
-    patch.setattr(loop, "initial_state", state_once)
+    patch.setattr(setup, "compile_step", step_once)
+    patch.setattr(setup, "initial_state", state_once)
 
 
 def expire(*_):

@@ -41,8 +41,6 @@ SBS = OptimConfig(
 RECIPES = {
     "frozen": SBS,
     "clipped": dataclasses.replace(SBS, clip_norm=2.0),
-    "accumulated": dataclasses.replace(SBS, accumulate_steps=2, freeze_epochs=0),
-    "all": dataclasses.replace(SBS, accumulate_steps=2, clip_norm=1.5),
     "sgd": dataclasses.replace(SBS, optimizer="sgd", clip_norm=2.0),
 }
 
@@ -68,23 +66,19 @@ def torch_run(options):
         optimizer = torch.optim.Adam(groups, lr=1.0, weight_decay=options.weight_decay)
     else:
         optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9, weight_decay=options.weight_decay)
-    freeze_iters, every = options.freeze_epochs * STEPS, options.accumulate_steps
+    freeze_iters = options.freeze_epochs * STEPS
     history = []
     for iteration in range(STEPS * EPOCHS):
-        if iteration % every == 0:
-            rate = rate_of(iteration, options)
-            frozen = options.freeze if options.freeze_epochs and iteration <= freeze_iters else ()
-            optimizer.zero_grad(set_to_none=True)
+        frozen = options.freeze if options.freeze_epochs and iteration <= freeze_iters else ()
+        optimizer.zero_grad(set_to_none=True)
         for path, weight in weights.items():
             if path.split("/")[0] not in frozen:
-                share = torch.tensor(gradients(iteration)[path], dtype=torch.float64) / every
-                weight.grad = share if weight.grad is None else weight.grad + share
-        if iteration % every == every - 1:
-            for group, factor in zip(optimizer.param_groups, factors, strict=True):
-                group["lr"] = rate * factor
-            if options.clip_norm:
-                torch.nn.utils.clip_grad_norm_(list(weights.values()), options.clip_norm)
-            optimizer.step()
+                weight.grad = torch.tensor(gradients(iteration)[path], dtype=torch.float64)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] = rate_of(iteration, options) * factor
+        if options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(list(weights.values()), options.clip_norm)
+        optimizer.step()
         history.append({path: weight.detach().numpy().copy() for path, weight in weights.items()})
     return history
 
@@ -104,11 +98,7 @@ def test_every_step_of_a_recipe(name):
     optimizer, schedule = optim.build(options, params, epochs=EPOCHS, steps_per_epoch=STEPS)
     state, update = optimizer.init(params), jax.jit(optimizer.update)
     for step, expected in enumerate(torch_run(options)):
-        np.testing.assert_allclose(
-            schedule(step),
-            rate_of(step - step % options.accumulate_steps, options),
-            rtol=1e-5,
-        )
+        np.testing.assert_allclose(schedule(step), rate_of(step, options), rtol=1e-5)
         updates, state = update(trees.nest(gradients(step)), state, params)
         params = optax.apply_updates(params, updates)
         for path, weight in trees.by_name(params).items():

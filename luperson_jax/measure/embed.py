@@ -1,0 +1,99 @@
+"""Features of the rows of a table, as a stream: no more than a batch of them is on a device."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float
+
+from data_pipeline.read.loader import Loader, LoaderOptions
+from data_pipeline.table import samplers
+from data_pipeline.table.records import Table
+from luperson_jax import config, sharding
+from luperson_jax.measure import tracklet_pooling
+from luperson_jax.structs import Batch, EmbeddingSet, TrainState, Tree
+from luperson_jax.tasks.base import Embedder
+
+
+def stream(
+    task: Embedder,
+    state: TrainState,
+    table: Table,
+    recipe: config.Recipe,
+    mesh: Mesh,
+    *,
+    flip: bool = False,
+) -> Iterator[Float[np.ndarray, "b d"]]:
+    """Features of every row of a table, in its order, on every process, batch by batch.
+
+    Pictures are brought straight to the size that the network sees, by the filter that the
+    published evaluations use. With `flip` a feature is the mean of those of the picture and of its
+    mirror image, before the metric normalizes it. A batch is fetched while the device works on the
+    one after it.
+
+    Yields:
+        [b, D] float32, `eval.batch_size` rows and in the end what is left.
+    """
+    options = LoaderOptions(
+        canvas=recipe.data.size,
+        resize="bicubic",
+        num_workers=recipe.data.num_workers,
+        worker_kind=recipe.data.worker_kind,
+        prefetch=recipe.data.prefetch,
+    )
+    indices = samplers.sequential(len(table), recipe.eval.batch_size)
+    left = len(table)
+    with (
+        Loader(
+            table,
+            indices,
+            options,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ) as loader,
+        jax.set_mesh(mesh),
+    ):
+        last = None
+        for arrays in loader:
+            batch = sharding.put_batch(arrays, mesh)
+            following = _embed(task, flip, state.params, state.extra, batch)
+            if last is not None:
+                yield np.asarray(last)
+                left -= len(last)
+            last = following
+        if last is not None:
+            yield np.asarray(last)[:left]
+
+
+def embed_table(
+    task: Embedder,
+    state: TrainState,
+    table: Table,
+    recipe: config.Recipe,
+    mesh: Mesh,
+    *,
+    flip: bool = False,
+    pool: str = tracklet_pooling.FRAMES,
+) -> EmbeddingSet:
+    """The features of `stream` in one array; or with `pool` "mean" or "max" those of every
+    tracklet, named after its first row, without keeping those of the frames."""
+    parts = stream(task, state, table, recipe, mesh, flip=flip)
+    if pool == tracklet_pooling.FRAMES:
+        features = np.concatenate(list(parts))
+    else:
+        table, number = tracklet_pooling.table_of(table)
+        features = tracklet_pooling.pooled(parts, number, pool)
+    return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+    features = task.embed(params, extra, batch)
+    if flip:
+        mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=3))
+        features = (features + task.embed(params, extra, mirrored)) / 2
+    return jax.lax.with_sharding_constraint(features, PartitionSpec())

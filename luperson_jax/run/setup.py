@@ -1,0 +1,163 @@
+"""What a run is made of: built and checked before anything is written or computed."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from data_pipeline.errors import InputError
+from data_pipeline.read.loader import LoaderOptions
+from data_pipeline.table.records import Table
+from luperson_jax import config, optim, sharding
+from luperson_jax.measure import evaluate
+from luperson_jax.optim.averaging import Averaging
+from luperson_jax.run import canvas, states, training_table
+from luperson_jax.run.step import train_step
+from luperson_jax.structs import Batch, TrainState
+from luperson_jax.tasks.base import Task
+from luperson_jax.workdir import recipe_file
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run is made of; none of it changes while it runs. `num_left_out` counts the pictures
+    without an identity that a method with labels does not train on. `shapes` is the state at step
+    0 without its arrays: `jax.ShapeDtypeStruct` with the sharding of each."""
+
+    recipe: config.Recipe
+    workdir: pathlib.Path
+    mesh: Mesh
+    table: Table
+    fingerprint: str
+    task: Task
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    averaging: Averaging
+    steps_per_epoch: int
+    shapes: TrainState
+    evaluation: evaluate.Evaluation | None
+    num_left_out: int = 0
+    about_canvas: str = ""
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """What the workdir's recipe file holds: all settings, and which pictures these are."""
+        table = {"images": len(self.table), "fingerprint": self.fingerprint}
+        table["steps_per_epoch"] = self.steps_per_epoch
+        return {**config.to_dict(self.recipe), "table": table}
+
+    @property
+    def shardings(self) -> TrainState:
+        """Where each array of the state lies."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.shapes)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.epochs * self.steps_per_epoch
+
+
+def compile_step(current: Run) -> Step:
+    """`train_step` jitted: the batch cut over the mesh, the state given back in the memory that it
+    came in."""
+    whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
+    placed = current.shardings
+    jitted = jax.jit(
+        functools.partial(
+            train_step,
+            current.task,
+            current.optimizer,
+            current.schedule,
+            averaging=current.averaging,
+            micro_batches=current.recipe.optim.micro_batches,
+        ),
+        in_shardings=(placed, cut),
+        out_shardings=(placed, whole),
+        donate_argnums=0,
+    )
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        with jax.set_mesh(current.mesh):
+            return jitted(state, batch)
+
+    return step
+
+
+def build(
+    recipe: config.Recipe, workdir: str, task_class: type[Task], mesh: Mesh | None = None
+) -> Run:
+    """Everything a run needs, checked. Writes nothing. All devices of the job by default."""
+    recipe_file.check_alike(recipe)
+    mesh = mesh or sharding.make_mesh()
+    part = recipe.data.batch_size // recipe.optim.micro_batches
+    divided = " / optim.micro_batches" if part < recipe.data.batch_size else ""
+    sharding.check_batch_size(part, mesh, f"data.batch_size{divided}")
+    table, fingerprint = training_table.load(recipe.data)
+    num_left_out = 0
+    if task_class.labelled:
+        table, num_left_out = training_table.with_identities(table, recipe.data)
+    steps_per_epoch = training_table.steps_per_epoch(recipe, table)
+    recipe, about_canvas = canvas.resolve(recipe, table, pathlib.Path(workdir))
+    task = task_class.build(recipe, table, steps_per_epoch)
+    best = config.best_figure(recipe)
+    recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, best=best))
+    if recipe.eval.weights == "average" and not recipe.train.average:
+        raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
+    evaluation = evaluate.Evaluation.build(recipe, task, mesh)
+    params, _ = states.shapes(task, recipe, table, mesh)
+    optimizer, schedule = optim.build(
+        recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch
+    )
+    averaging = Averaging.build(recipe.train, steps_per_epoch)
+    begin = functools.partial(states.begin, task, recipe, table, optimizer, averaging)
+    current = Run(
+        recipe,
+        pathlib.Path(workdir),
+        mesh,
+        table,
+        fingerprint,
+        task,
+        optimizer,
+        schedule,
+        averaging,
+        steps_per_epoch,
+        sharding.placed(jax.eval_shape(begin), task.sharded, mesh),
+        evaluation,
+        num_left_out,
+        about_canvas,
+    )
+    recipe_file.check_workdir(recipe, current.written, current.workdir)
+    return current
+
+
+def initial_state(current: Run) -> TrainState:
+    """The state at step 0, on the mesh."""
+    begin = functools.partial(
+        states.begin,
+        current.task,
+        current.recipe,
+        current.table,
+        current.optimizer,
+        current.averaging,
+    )
+    return jax.jit(begin, out_shardings=current.shardings)()
+
+
+def loader_options(recipe: config.Recipe) -> LoaderOptions:
+    """How the group `data` says that pictures are read."""
+    data = recipe.data
+    return LoaderOptions(
+        canvas=data.canvas,
+        resize=data.resize,
+        unreadable=data.unreadable,
+        num_workers=data.num_workers,
+        worker_kind=data.worker_kind,
+        prefetch=data.prefetch,
+    )
