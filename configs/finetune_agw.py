@@ -31,7 +31,7 @@ UPSTREAM = {
     "optim.warmup_epochs": 0,
     "optim.warmup_steps": 2000,
     "optim.warmup_factor": 0.1,
-    "optim.bias_lr_multiplier": 1.0,
+    "optim.lr_factors": (),
 }
 """Where FastReID's own file differs."""
 
@@ -76,7 +76,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optim.warmup_factor = 0.01
     config.optim.milestones = (40, 90)  # epochs
     config.optim.gamma = 0.1
-    config.optim.bias_lr_multiplier = 2.0
+    config.optim.lr_factors = (("bias$", 2.0),)
 
     config.train = ConfigDict()
     config.train.epochs = 120

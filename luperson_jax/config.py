@@ -92,8 +92,9 @@ class OptimConfig:
     gamma: float = 0.1
     flat_epochs: int = 0  # of flat_cosine: where the cosine begins, from the start of the run
     final_lr: float = 0.0  # of flat_cosine
-    bias_lr_multiplier: float = 1.0
-    head_lr_multiplier: float = 1.0  # all that follows the feature map, and the classifiers
+    # Of the parameters whose path a regular expression is found in; factors of several multiply.
+    lr_factors: tuple[tuple[str, float], ...] = ()
+    decay_factors: tuple[tuple[str, float], ...] = ()  # of weight_decay; not of lars
     lars_excluded: str = "(^|/)(scale|bias|p)$"  # neither decayed nor adapted: normalization, GeM
     freeze: tuple[str, ...] = ("backbone",)  # top-level parts of the parameters
     freeze_epochs: int = 0  # how long they stand still at the start

@@ -22,8 +22,6 @@ AT_LEAST = {
     "optim.warmup_steps": 0,
     "optim.flat_epochs": 0,
     "optim.final_lr": 0,
-    "optim.bias_lr_multiplier": 0,
-    "optim.head_lr_multiplier": 0,
     "optim.freeze_epochs": 0,
     "optim.freeze_steps": 0,
     "optim.micro_batches": 1,
@@ -66,8 +64,21 @@ def check(recipe: Any) -> None:
             "change one of the two (0 makes the whole batch one group)"
         )
     _check_micro_batches(recipe)
+    _check_rules(recipe.optim)
     _check_schedule(recipe.optim, recipe.train.epochs)
     _check_average(recipe.train)
+
+
+def _check_rules(optim: Any) -> None:
+    for name in ("lr_factors", "decay_factors"):
+        for pattern, factor in getattr(optim, name):
+            if factor < 0:
+                raise InputError(f"optim.{name}: the factor of {pattern!r} is {factor}, below 0")
+    if optim.optimizer == "lars" and optim.decay_factors:
+        raise InputError(
+            "optim.decay_factors with optim.optimizer=lars, whose optim.lars_excluded says what is "
+            "not decayed; leave optim.decay_factors empty"
+        )
 
 
 def _check_micro_batches(recipe: Any) -> None:

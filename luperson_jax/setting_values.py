@@ -43,8 +43,7 @@ SYNONYMS = {
     "optim.schedule": "scheduler lr_scheduler sched lr_schedule cos",
     "optim.milestones": "steps step_size lr_steps",
     "optim.warmup_epochs": "warmup warmup_iters warmup_steps",
-    "optim.bias_lr_multiplier": "bias_lr_factor",
-    "optim.head_lr_multiplier": "heads_lr_factor",
+    "optim.lr_factors": "bias_lr_factor heads_lr_factor bias_lr_multiplier head_lr_multiplier",
     "optim.freeze_epochs": "freeze_iters freeze_backbone_epochs",
     "optim.micro_batches": "accumulate_steps gradient_accumulation_steps grad_accum iter_size",
     "optim.clip_norm": "clip_grad grad_clip max_norm clip_gradients max_grad_norm",
@@ -60,6 +59,9 @@ SYNONYMS = {
 }
 """What other programs call a setting."""
 _MEANT = {word: setting for setting, words in SYNONYMS.items() for word in words.split()}
+
+RULES = tuple[tuple[str, float], ...]
+"""Patterns for paths of parameters, each with a factor; as text `bias$:2,classifier:10`."""
 
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -111,6 +113,8 @@ def typed(text: str, hint: Any, setting: str) -> Any:
     """
     if hint is str or typing.get_origin(hint) is Literal:
         return _unquoted(text)
+    if hint == RULES:
+        return _rules(text, setting)
     if typing.get_origin(hint) is tuple:
         return _several(text, typing.get_args(hint), setting)
     try:
@@ -118,6 +122,16 @@ def typed(text: str, hint: Any, setting: str) -> Any:
     except (KeyError, ValueError) as error:
         kinds = {bool: "True or False", int: "a whole number", float: "a number"}
         raise InputError(f"{setting}={text}: expected {kinds[hint]}") from error
+
+
+def _rules(text: str, setting: str) -> tuple[tuple[str, float], ...]:
+    rules = []
+    for part in filter(None, (part.strip() for part in text.strip("()[]").split(","))):
+        pattern, colon, factor = part.rpartition(":")
+        if not colon:
+            raise InputError(f"{setting}={text}: expected PATTERN:FACTOR, such as bias$:2")
+        rules.append((pattern, typed(factor, float, setting)))
+    return tuple(rules)
 
 
 def _several(text: str, arguments: tuple[Any, ...], setting: str) -> tuple[Any, ...]:

@@ -54,9 +54,9 @@ def settings_of(recipe: config.Recipe) -> Settings:
     needed = {
         "task.name": (task.name, ("moco",)),
         "optim.optimizer": (optim.optimizer, ("sgd",)),
-        "optim.bias_lr_multiplier": (optim.bias_lr_multiplier, (1.0,)),
-        "optim.head_lr_multiplier": (optim.head_lr_multiplier, (1.0,)),
-        "optim.accumulate_steps": (optim.accumulate_steps, (1,)),
+        "optim.lr_factors": (optim.lr_factors, ((),)),
+        "optim.decay_factors": (optim.decay_factors, ((),)),
+        "optim.micro_batches": (optim.micro_batches, (1,)),
         "optim.clip_norm": (optim.clip_norm, (0.0,)),
         "model.stem": (model.stem, ("imagenet",)),
         "model.ibn": (model.ibn, (False,)),

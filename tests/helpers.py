@@ -35,7 +35,7 @@ TINY = {
             **SUPERVISED["optim"],
             "schedule": "warmup_multistep",
             "milestones": (1,),
-            "bias_lr_multiplier": 2.0,
+            "lr_factors": (("bias$", 2.0),),
         },
     },
     "sbs": {

@@ -39,24 +39,22 @@ def build(
         pattern = parts.part_pattern(params, options.freeze)
         frozen = match_paths(params, pattern)
         optimizer = parts.frozen_until(make, schedule, params, pattern, frozen_steps)
-    factors = (("bias$", options.bias_lr_multiplier), (parts.HEADS, options.head_lr_multiplier))
-    rules = [(pattern, factor) for pattern, factor in factors if factor != 1.0]
-    if rules:
-        optimizer = optax.chain(optimizer, parts.per_path_multiplier(params, rules))
-    if options.clip_norm:
-        clipped = gradients.clipped(options.clip_norm, frozen, frozen_steps)
-        optimizer = optax.chain(clipped, optimizer)
-    return optimizer, schedule
+    # Each always, so that the state has one form: a run may go on with other rules.
+    clipped = gradients.clipped(options.clip_norm, frozen, frozen_steps)
+    scaled = parts.per_path_multiplier(params, options.lr_factors)
+    return optax.chain(clipped, optimizer, scaled), schedule
 
 
 def _make_optimizer(
     options: OptimConfig, params: Tree
 ) -> Callable[[optax.Schedule], optax.GradientTransformation]:
     decay = options.weight_decay
+    factors = parts.factors(params, options.decay_factors)
+    decays = {path: decay * factor for path, factor in factors.items()}
     if options.optimizer == "adam":
-        return functools.partial(optimizers.adam, weight_decay=decay)
+        return functools.partial(optimizers.adam, weight_decay=decays)
     if options.optimizer == "sgd":
-        return functools.partial(optimizers.sgd, momentum=options.momentum, weight_decay=decay)
+        return functools.partial(optimizers.sgd, momentum=options.momentum, weight_decay=decays)
     match_paths(params, options.lars_excluded)  # an error here and not in the first step
     return functools.partial(
         optimizers.lars,

@@ -26,7 +26,7 @@ def clipped(max_norm: float, frozen: Tree, frozen_steps: int) -> optax.GradientT
     `clip_grad_norm_` computes it. A frozen leaf has no gradient there, so it is not in the norm.
 
     Args:
-        max_norm: Euclidean norm over all leaves.
+        max_norm: Euclidean norm over all leaves; 0 = as they are.
         frozen: tree of bools, True for the leaves that are frozen at first.
         frozen_steps: how many steps they are.
     """
@@ -40,6 +40,9 @@ def clipped(max_norm: float, frozen: Tree, frozen_steps: int) -> optax.GradientT
     ) -> tuple[Tree, ClippedState]:
         del params
         assert isinstance(state, ClippedState)
+        following = ClippedState(jnp.asarray(optax.safe_increment(state.count)))
+        if not max_norm:
+            return updates, following
         is_frozen = state.count < frozen_steps
 
         def square(gradient: Array, is_first_frozen: bool) -> Array:
@@ -50,6 +53,6 @@ def clipped(max_norm: float, frozen: Tree, frozen_steps: int) -> optax.GradientT
         norm = jnp.sqrt(jnp.sum(jnp.stack(squares)))
         factor = jnp.minimum(max_norm / (norm + NORM_MARGIN), 1.0)
         shrunk = jax.tree.map(lambda gradient: gradient * factor, updates)
-        return shrunk, ClippedState(jnp.asarray(optax.safe_increment(state.count)))
+        return shrunk, following
 
     return optax.GradientTransformation(init, update)

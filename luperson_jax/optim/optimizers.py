@@ -1,6 +1,7 @@
 """Optimizers, exactly as PyTorch and the published recipes step them."""
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +9,24 @@ import optax
 from jaxtyping import Array
 
 from luperson_jax.structs import Tree
-from luperson_jax.trees import match_paths
+from luperson_jax.trees import map_with_path, match_paths
 
 Rate = float | optax.Schedule
+Decay = float | Mapping[str, float]
+"""Of all leaves, or of each by its path."""
+
+
+def _decayed(decay: Decay) -> optax.GradientTransformation:
+    """Adds the decayed parameters to the gradient, as PyTorch does."""
+
+    def add(path: str, update: Array, parameter: Array) -> Array:
+        return update + (decay[path] if isinstance(decay, Mapping) else decay) * parameter
+
+    return optax.stateless(lambda updates, params: map_with_path(add, updates, params))
 
 
 def sgd(
-    rate: Rate, *, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False
+    rate: Rate, *, momentum: float = 0.9, weight_decay: Decay = 0.0, nesterov: bool = False
 ) -> optax.GradientTransformation:
     """SGD as in PyTorch.
 
@@ -22,7 +34,7 @@ def sgd(
     the momentum buffer instead of what enters it; the two differ when the rate changes.
     """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
+        _decayed(weight_decay),
         optax.trace(momentum, nesterov),
         optax.scale_by_learning_rate(rate),
     )
@@ -57,7 +69,7 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
 def adam(
     rate: Rate,
     *,
-    weight_decay: float = 0.0,
+    weight_decay: Decay = 0.0,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
@@ -68,7 +80,7 @@ def adam(
     what re-identification recipes were tuned with; AdamW (`optax.adamw`) is another algorithm.
     """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
+        _decayed(weight_decay),
         _scale_by_adam(b1, b2, eps),
         optax.scale_by_learning_rate(rate),
     )

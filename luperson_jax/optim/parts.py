@@ -43,26 +43,35 @@ def part_pattern(params: Tree, names: Collection[str]) -> str:
     return f"^({'|'.join(map(re.escape, names))})/"
 
 
-def per_path_multiplier(
-    tree: Tree, rules: Sequence[tuple[str, float]]
-) -> optax.GradientTransformation:
-    """Scales the learning rate of some leaves; stands after the optimizer in a chain.
+def factors(tree: Tree, rules: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """The factor of every leaf, by its path.
 
     Args:
-        tree: the parameters, to check the rules against.
+        tree: the parameters.
         rules: pairs of a regular expression for paths and a factor. A leaf takes the product of
             the factors of all rules that match it.
 
     Raises:
         InputError: a rule matches no leaf.
     """
-    factors = dict.fromkeys(path_names(tree), 1.0)
+    found = dict.fromkeys(path_names(tree), 1.0)
     for pattern, factor in rules:
-        for path, hit in zip(factors, jax.tree.leaves(match_paths(tree, pattern)), strict=True):
-            factors[path] *= factor if hit else 1.0
-    return optax.stateless(
-        lambda updates, _: map_with_path(lambda path, update: update * factors[path], updates)
-    )
+        for path, hit in zip(found, jax.tree.leaves(match_paths(tree, pattern)), strict=True):
+            found[path] *= factor if hit else 1.0
+    return found
+
+
+def per_path_multiplier(
+    tree: Tree, rules: Sequence[tuple[str, float]]
+) -> optax.GradientTransformation:
+    """Scales the learning rate of some leaves by `factors`; stands after the optimizer in a
+    chain."""
+    found = factors(tree, rules)
+
+    def scale(path: str, update: Array) -> Array:
+        return update if found[path] == 1.0 else update * found[path]
+
+    return optax.stateless(lambda updates, _: map_with_path(scale, updates))
 
 
 def frozen_until(

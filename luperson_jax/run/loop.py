@@ -103,16 +103,12 @@ def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
 
 def _restore_or_start(session: Session) -> TrainState:
     current, reporter = session.current, session.reporter
-    shapes, options = current.shapes, current.recipe.optim
-    found = session.checkpoints.restore(
-        states.to_tree(shapes),
-        others=states.in_other_forms(shapes, options),
-        problem_of=states.problem_of,
-    )
+    shapes = current.shapes
+    found = session.checkpoints.restore(states.to_tree(shapes), problem_of=states.problem_of)
     if found is not None:
-        reporter.say(f"resuming at step {found[0]} of {current.total_steps}")
-        tree = states.in_own_form(found[1], shapes, options)
+        step, tree = found
         del found
+        reporter.say(f"resuming at step {step} of {current.total_steps}")
         return states.from_tree(sharding.own(tree, states.to_tree(current.shardings)), shapes)
     state = setup.initial_state(current)
     if current.recipe.train.init_from:

@@ -104,7 +104,7 @@ class Reporter:
             self._report(*former)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends named values (`eval/mAP`, ...) to the JSON lines and to TensorBoard.
+        """Appends named values (`market1501/mAP`, ...) to the JSON lines and to TensorBoard.
 
         Where the disk is full this is said once, and the run goes on: its checkpoints matter more.
         """

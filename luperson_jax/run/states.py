@@ -15,7 +15,6 @@ from data_pipeline.errors import InputError, shorten
 from data_pipeline.table.records import Table
 from luperson_jax import config, finetuning, sharding, trees
 from luperson_jax.augment import recipes
-from luperson_jax.optim import forms
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Task
@@ -102,19 +101,6 @@ def to_tree(state: TrainState) -> Tree:
     fields = {name: getattr(state, name) for name in ("step", "params", "extra", "key")}
     average = {"average": state.average} if state.average else {}
     return {**fields, "opt_state": moments, **average}
-
-
-def in_other_forms(state: TrainState, options: config.OptimConfig) -> list[Tree]:
-    """`to_tree` as runs write it whose optimizer is wrapped otherwise, see `optim.forms`."""
-    tree = to_tree(state)
-    return [{**tree, "opt_state": one} for one in forms.others(tree["opt_state"], options)]
-
-
-def in_own_form(tree: Tree, like: TrainState, options: config.OptimConfig) -> Tree:
-    """The inverse of `in_other_forms`: the tree of a run with these options."""
-    wanted = to_tree(like)["opt_state"]
-    moments = forms.take_over(tree["opt_state"], wanted, options, int(tree["step"]))
-    return {**tree, "opt_state": moments}
 
 
 def from_tree(tree: Tree, like: TrainState) -> TrainState:

@@ -144,7 +144,6 @@ class Checkpoints:
         target: Tree,
         step: int | None = None,
         *,
-        others: Sequence[Tree] = (),
         problem_of: Callable[[Tree], str | None] = lambda _: None,
     ) -> tuple[int, Tree] | None:
         """The newest undamaged checkpoint (or the one of `step`), placed as `target` is.
@@ -152,7 +151,6 @@ class Checkpoints:
         Args:
             target: tree of arrays or `jax.ShapeDtypeStruct` with shardings.
             step: a certain one instead of the newest.
-            others: trees that serve as well, where the checkpoint holds their tensors.
             problem_of: says what is wrong with the tensors read; such a checkpoint is passed over.
 
         Returns:
@@ -161,16 +159,16 @@ class Checkpoints:
         Raises:
             InputError: checkpoints exist, but none is whole, or they hold other tensors.
         """
-        forms = [jax.tree.map(ocp.utils.to_shape_dtype_struct, one) for one in (target, *others)]
+        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         candidates = self.steps()[::-1] if step is None else [step]
         problems = []
         for candidate in candidates:
             problem = self._damage(candidate)
             if problem is None:
-                form = self._fitting(candidate, forms)
+                self._check_fits(candidate, wanted)
                 try:
                     tree = self._handler.restore(
-                        self.folder / str(candidate) / ITEM, args=ocp.args.StandardRestore(form)
+                        self.folder / str(candidate) / ITEM, args=ocp.args.StandardRestore(wanted)
                     )
                     problem = problem_of(tree)
                     if problem is None:
@@ -240,13 +238,11 @@ class Checkpoints:
         metadata = self._handler.metadata(self.folder / str(step) / ITEM)
         return metadata.tree
 
-    def _fitting(self, step: int, forms: Sequence[Tree]) -> Tree:
-        """The first form whose tensors the checkpoint holds; InputError where there is none."""
-        saved = _shapes_by_name(self._shapes(step))
-        for form in forms:
-            if _shapes_by_name(form) == saved:
-                return form
-        wanted = _shapes_by_name(forms[0])
+    def _check_fits(self, step: int, target: Tree) -> None:
+        """Raises InputError where the checkpoint holds other tensors."""
+        saved, wanted = (_shapes_by_name(tree) for tree in (self._shapes(step), target))
+        if saved == wanted:
+            return
         lines = [f"missing {name} {wanted[name]}" for name in sorted(wanted.keys() - saved.keys())]
         lines += [f"unknown {name} {saved[name]}" for name in sorted(saved.keys() - wanted.keys())]
         lines += [

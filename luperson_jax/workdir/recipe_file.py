@@ -14,7 +14,7 @@ from luperson_jax import sharding
 from luperson_jax.config import Recipe, to_dict
 
 CHANGEABLE_OF_OPTIM = (
-    *("lr", "momentum", "weight_decay", "clip_norm", "bias_lr_multiplier", "head_lr_multiplier"),
+    *("lr", "momentum", "weight_decay", "clip_norm", "lr_factors", "decay_factors"),
     *("schedule", "warmup_epochs", "warmup_factor", "milestones", "gamma", "flat_epochs"),
     *("final_lr", "lars_excluded"),
 )

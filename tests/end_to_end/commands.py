@@ -60,10 +60,12 @@ def environment(devices: int) -> dict[str, str]:
     }
 
 
-def start(*arguments: str, devices: int = 2) -> subprocess.Popen[str]:
-    """A process of its own: `python -m luperson_jax.main`."""
+def start(
+    *arguments: str, devices: int = 2, program: str = "luperson_jax.main"
+) -> subprocess.Popen[str]:
+    """A process of its own: `python -m luperson_jax.main`, or another program."""
     return subprocess.Popen(
-        [sys.executable, "-m", "luperson_jax.main", *arguments],
+        [sys.executable, "-m", program, *arguments],
         env=environment(devices),
         cwd=ROOT,
         stdout=subprocess.PIPE,

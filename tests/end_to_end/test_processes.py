@@ -22,10 +22,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def run_job(*arguments: str) -> list[tuple[str, str]]:
+def run_job(*arguments: str, program: str = "luperson_jax.main") -> list[tuple[str, str]]:
     """Two processes with one device each; their outputs, once both have ended well."""
     job = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
-    processes = [start(*arguments, *job, f"--process_id={i}", devices=1) for i in range(2)]
+    processes = [
+        start(*arguments, *job, f"--process_id={i}", devices=1, program=program) for i in range(2)
+    ]
     try:
         outputs = [process.communicate(timeout=300) for process in processes]
     finally:
@@ -78,3 +80,24 @@ def test_a_job_resumes_with_another_number_of_processes_and_devices(job, tmp_pat
     assert process.returncode == 0, err
     assert "resuming at step 2 of 4" in out
     assert_same_run(workdir, resumed)
+
+
+def test_labels_of_a_job_are_those_of_its_first_process(tmp_path, labelled_world):
+    """A method that clusters at every epoch, on two processes and on one device of one."""
+    settings = {
+        "task": {"name": "toy_cluster"},
+        "model": {"arch": "resnet18", "width": 8, "bn_group_size": 8},
+        "data": {"root": str(labelled_world), "canvas": (32, 16), "size": (32, 16)}
+        | {"batch_size": 8, "sampler": "pk", "num_instances": 2, "num_workers": 0},
+        "optim": {"lr": LR},
+        "train": {"epochs": 2, "steps_per_epoch": 2, "log_every_steps": 1},
+        "eval": {"batch_size": 8},
+    }
+    config = tmp_path / "toy.py"
+    lines = ["from ml_collections import ConfigDict", "def get_config():"]
+    config.write_text("\n".join([*lines, f"    return ConfigDict({settings!r})"]))
+    two, one = tmp_path / "two", tmp_path / "one"
+    run_job(f"--config={config}", f"--workdir={two}", program="tests.toy_cluster")
+    alone = start(f"--config={config}", f"--workdir={one}", devices=1, program="tests.toy_cluster")
+    assert "clusters/silhouette" in alone.communicate(timeout=300)[0]
+    assert_same_run(two, one)

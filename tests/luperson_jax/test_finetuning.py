@@ -87,7 +87,7 @@ def test_recipes_are_those_of_the_reference(method):
     )
     assert (optim.optimizer, optim.lr, optim.weight_decay) == ("adam", 3.5e-4, 5e-4)
     assert (optim.warmup_epochs, optim.warmup_factor) == (10, 0.01)
-    assert optim.bias_lr_multiplier == (1.0 if strong else 2.0)
+    assert optim.lr_factors == (() if strong else (("bias$", 2.0),))
     assert optim.freeze_epochs == (10 if strong else 0)
     assert (optim.freeze_steps, optim.freeze_statistics) == (0, True)
     assert recipe.augment.recipe == "finetune"  # in all of their files for unsupervised weights
@@ -121,7 +121,7 @@ def test_upstream_recipes_are_those_of_fastreid(method, init):
     assert upstream.augment.statistics == finetuning.WEIGHTS[init].statistics
     assert upstream.augment.recipe == "finetune-fastreid" + ("-auto" if strong else "")
     assert (optim.warmup_epochs, optim.warmup_steps, optim.warmup_factor) == (0, 2000, 0.1)
-    assert optim.bias_lr_multiplier == 1.0
+    assert optim.lr_factors == ()
     assert (optim.freeze_epochs, optim.freeze_steps) == (0, 1000 if strong else 0)
     assert optim.freeze_statistics != strong
     assert optim.final_lr == (7e-7 if strong else 0.0)

@@ -120,7 +120,7 @@ def test_a_part_that_does_not_exist_is_named():
 
 def test_the_rate_of_heads_reaches_every_head_and_nothing_else():
     plain = run(OptimConfig("adam", lr=1e-2), 1)[1]
-    scaled = run(OptimConfig("adam", lr=1e-2, head_lr_multiplier=4.0), 1)[1]
+    scaled = run(OptimConfig("adam", lr=1e-2, lr_factors=((optim.HEADS, 4.0),)), 1)[1]
     for path, start, one, four in zip(
         trees.path_names(PARAMS), *map(jax.tree.leaves, (PARAMS, plain, scaled)), strict=True
     ):

@@ -8,28 +8,7 @@ from data_pipeline.read.loader import Loader
 from luperson_jax import sharding, tasks
 from luperson_jax.run import setup, states
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
-
-
-class Interruption(Exception):
-    """Stands for whatever ends a run early."""
-
-
-def interrupt_after(monkeypatch, steps):
-    original = setup.compile_step
-
-    def compile_step(current):
-        step, done = original(current), [0]
-
-        def limited(state, batch):
-            if done[0] == steps:
-                raise Interruption
-            done[0] += 1
-            return step(state, batch)
-
-        return limited
-
-    monkeypatch.setattr(setup, "compile_step", compile_step)
-
+from tests.interruptions import Interruption, interrupt_after
 
 RESUMED = {
     "moco": {"train__average": "swa", "optim__clip_norm": 1.0},

@@ -254,7 +254,7 @@ def _optimizer(
     groups = [
         {
             "params": [value for name, value in trained.items() if name.endswith("bias") == biases],
-            "lr": options.lr * (options.bias_lr_multiplier if biases else 1),
+            "lr": options.lr * (dict(options.lr_factors).get("bias$", 1.0) if biases else 1),
         }
         for biases in (False, True)
     ]

@@ -32,8 +32,7 @@ SBS = OptimConfig(
     warmup_epochs=1,
     flat_epochs=2,
     final_lr=1e-3,
-    bias_lr_multiplier=2.0,
-    head_lr_multiplier=3.0,
+    lr_factors=(("bias$", 2.0), (optim.HEADS, 3.0)),
     freeze=("backbone", "b1"),
     freeze_epochs=1,
 )
