@@ -44,12 +44,6 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
-def platform(mesh: Mesh) -> str:
-    """What the programs of a mesh run on: "cpu", "gpu", "cuda" or "tpu". Not the machine's own
-    default: they may be compiled for devices that are not here."""
-    return mesh.devices.flat[0].platform
-
-
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

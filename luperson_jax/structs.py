@@ -22,7 +22,7 @@ class Batch:
     """One global batch.
 
     Attributes:
-        images: [B, F, H, W, 3] uint8, RGB on the canvas; F = 1, or the frames of a clip.
+        images: [B, H, W, 3] uint8, RGB on the canvas.
         size: [B, 2] int32 height and width of the picture before it was put on the canvas.
         label: [B] int32 identity: 0..C-1 in training, the data set's own number in evaluation.
         camera: [B] int32.

@@ -334,10 +334,10 @@ def shuffling(rows: int, rounds: int) -> list[dict[str, Any]]:
         turns = []
         for epoch in range(rounds):
             began = _now()
-            draw(0, epoch)
+            draw(0, epoch, rows // BATCH)
             turns.append(_now() - began)
         tracemalloc.start()
-        draw(0, 0)
+        draw(0, 0, rows // BATCH)
         costs = _seconds(np.min(turns, axis=0)) | {"peak_bytes": tracemalloc.get_traced_memory()[1]}
         tracemalloc.stop()
         figures.append({"sampler": sampler.__name__, "rows": rows, **costs})

@@ -151,7 +151,7 @@ def noise_batch(current: setup.Run, canvas: tuple[int, int]) -> Batch:
     """The first batch of a run with noise for pictures, on the device."""
     rows = current.task.sampler(current.table, 0, current.steps_per_epoch)[0]
     num = len(rows)
-    shape = (num, 1, *canvas, 3)
+    shape = (num, *canvas, 3)
     arrays = {
         "images": np.random.default_rng(0).integers(0, 256, shape, np.uint8),
         "size": np.tile(np.array(canvas, np.int32), (num, 1)),

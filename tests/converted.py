@@ -14,9 +14,11 @@ import optax
 
 from luperson_jax import config, optim, tasks, trees
 from luperson_jax.losses import contrastive
-from luperson_jax.run import setup
+from luperson_jax.models import NetworkSpec
+from luperson_jax.run.step import train_step
 from luperson_jax.structs import Batch, TrainState, Tree
-from luperson_jax.weights.model import Model, Network
+from luperson_jax.tasks.base import Pictures
+from luperson_jax.weights.model import Model
 from luperson_jax.weights.rules import NETWORK, Trees
 from tests.helpers import tiny
 
@@ -44,8 +46,9 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
     """
     params, stats = (_subtree(model, place) for place in (where.params, where.stats))
     classifier = params.pop("classifier", {})
-    kind, module = model.network.kind, model.network.module()
+    kind, module = model.network.kind, model.network.build()
     if kind == "backbone":
+        module = model.network.backbone()
         params, stats = params["backbone"], stats["backbone"]
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -115,10 +118,10 @@ class GivenViews:
         self.turns = itertools.cycle(range(num))
         self.num = num
 
-    def draw(self, keys: jax.Array, batch: Batch, step: jax.Array) -> jax.Array:
+    def draw(self, pictures: Pictures, step: jax.Array) -> jax.Array:
         """[B, h, w, 3] float32: the next view, of the pictures as they are."""
-        del keys, step
-        view = jnp.split(batch.images[:, 0], self.num, axis=2)[next(self.turns)]
+        del step
+        view = jnp.split(pictures.images, self.num, axis=2)[next(self.turns)]
         return view.astype(jnp.float32) / 64 - 2
 
 
@@ -142,7 +145,7 @@ def make_batch(views: np.ndarray, labels: np.ndarray | None = None) -> Batch:
     num, batch_size, height, width, _ = views.shape
     zeros = jnp.zeros(batch_size, jnp.int32)
     return Batch(
-        images=jnp.asarray(np.concatenate(list(views), axis=2))[:, None],
+        images=jnp.asarray(np.concatenate(list(views), axis=2)),
         size=jnp.tile(jnp.array([[height, num * width]], jnp.int32), (batch_size, 1)),
         label=zeros if labels is None else jnp.asarray(labels, jnp.int32),
         camera=zeros,
@@ -151,7 +154,7 @@ def make_batch(views: np.ndarray, labels: np.ndarray | None = None) -> Batch:
     )
 
 
-def recipe_of(network: Network, **changes: Any) -> config.Recipe:
+def recipe_of(network: NetworkSpec, **changes: Any) -> config.Recipe:
     """A small recipe that trains this network; BatchNorm is over the whole batch."""
     settings: dict[str, Any] = {
         f"model__{name}": getattr(network, name)
@@ -194,9 +197,7 @@ def first_step(model: Model, recipe: config.Recipe) -> Callable[[Batch], Stepped
     params = model.tree["params"]
     optimizer, schedule = optim.build(recipe.optim, params, epochs=2, steps_per_epoch=1)
     key = jax.random.key_data(jax.random.key(1))
-    step = jax.jit(
-        functools.partial(setup.train_step, task, optimizer, schedule), compiler_options=QUICK
-    )
+    step = jax.jit(functools.partial(train_step, task, optimizer, schedule), compiler_options=QUICK)
 
     def run(batch: Batch) -> Stepped:
         extra, moments = model.tree["extra"], optimizer.init(params)

@@ -37,9 +37,10 @@ class ToyCluster(base.Task):
     @classmethod
     def build(cls, recipe, table=None, steps_per_epoch=0):
         del table
-        network = models.PooledBackbone(base.make_backbone(recipe), recipe.model.pooling)
+        spec = base.describe_network(recipe, "backbone")
+        network = base.build_network(recipe, spec)
         views = base.Views.build(recipe, steps_per_epoch)
-        return cls(recipe.task, network, views, base.make_sampler(recipe))
+        return cls(recipe.task, spec, network, views, base.make_sampler(recipe))
 
     def init(self, key, example, table):
         params, stats = models.init(self.network, key, self.views.plain(example))

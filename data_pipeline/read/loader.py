@@ -110,21 +110,15 @@ class _StepReader:
 
     def _read_step(self, step: int) -> dict[str, Any]:
         wanted = self.rows[step]
-        clips = wanted if wanted.ndim == 2 else wanted[:, None]
         height, width = self.options.canvas
-        images = np.zeros((*clips.shape, height, width, 3), np.uint8)
-        size = np.zeros((len(clips), 2), np.int32)
-        index = np.full(len(clips), PADDING, np.int32)
+        images = np.zeros((len(wanted), height, width, 3), np.uint8)
+        size = np.zeros((len(wanted), 2), np.int32)
+        index = np.full(len(wanted), PADDING, np.int32)
         skipped: dict[str, str] = {}
-        for place, frame in np.argwhere(clips != PADDING).tolist():
-            row = int(clips[place, frame])
-            if frame and self._is_other_tracklet(clips[place, 0], index[place]):
-                row = int(index[place])
-            row, picture = self._read_or_replace(row, skipped)
-            images[place, frame] = to_canvas(picture, (height, width), self.options.resize)
-            if not frame:
-                size[place] = picture.shape[:2]
-                index[place] = row
+        for place in np.flatnonzero(wanted != PADDING).tolist():
+            row, picture = self._read_or_replace(int(wanted[place]), skipped)
+            images[place] = to_canvas(picture, (height, width), self.options.resize)
+            size[place], index[place] = picture.shape[:2], row
         mask = index != PADDING
         batch = {
             "images": images,
@@ -134,14 +128,7 @@ class _StepReader:
             "index": index,
             "mask": mask,
         }
-        if wanted.ndim == 2:
-            batch["frame_mask"] = clips != PADDING
         return {"batch": batch, "skipped": skipped}
-
-    def _is_other_tracklet(self, wanted: int, found: int) -> bool:
-        """Whether the first frame of a clip was replaced by one of another tracklet, so that its
-        other frames would show somebody else."""
-        return self.table.track[wanted] != self.table.track[found]
 
     def _read_or_replace(self, row: int, skipped: dict[str, str]) -> tuple[int, np.ndarray]:
         """The row, or the first readable one after it, and its picture."""
@@ -235,22 +222,15 @@ class Loader:
     """The batches of a run of steps, decoded ahead by threads or processes.
 
     Iterating yields one dict of numpy arrays a step, with the fields of a batch: `images`
-    [b, F, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
+    [b, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
     int32, `mask` [b] bool; b = B / process_count. Padding is black, with mask False and the
     numbers -1 (size 0). The batches depend on the table, the indices and the files alone, never on
     the workers, so that `start=s` continues exactly what an earlier loader left at step s, also
     with another number of workers or processes.
 
-    Indices [steps, B] are pictures, F = 1. Indices [steps, B, F] are clips of F frames: `size`,
-    `label`, `camera` and `index` are those of the first one, and a batch also has `frame_mask`
-    [b, F] bool, False where the index is -1. Such a frame is black and repeats nothing; `mask`
-    [b] stays True as long as the clip has its first frame. Under "skip" a frame is replaced out of
-    its tracklet; where nothing of that can be read, the whole clip shows the row that replaces its
-    first frame.
-
     Args:
         table: the pictures.
-        indices: [steps, B] or [steps, B, F] rows of it, -1 for padding.
+        indices: [steps, B] rows of it, -1 for padding.
         options: how they are read.
         start: step to begin at.
         process_index, process_count: which share of each batch this process reads.
@@ -278,13 +258,10 @@ class Loader:
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
-        assert indices.ndim in (2, 3), f"indices: {indices.shape}, expected [steps, B] (or F more)"
-        if indices.ndim == 3:
-            without_first = indices[indices[..., 0] == PADDING]
-            assert (without_first == PADDING).all(), "a clip lacks its first frame alone"
+        assert indices.ndim == 2, f"indices: {indices.shape}, expected [steps, B]"
         assert indices.max(initial=-1) < len(table), f"row {indices.max()} of {len(table)}"
         assert 0 <= process_index < process_count, f"process {process_index} of {process_count}"
-        steps, batch_size = indices.shape[:2]
+        steps, batch_size = indices.shape
         if batch_size % process_count:
             raise InputError(
                 f"data.batch_size {batch_size} cannot be shared by {process_count} processes "

@@ -1,15 +1,8 @@
-"""Tracklets of a table of frames, and which of their frames make a clip.
+"""Tracklets of a table of frames.
 
 A sampler of `data_pipeline.table.samplers` draws tracklets as it draws images, from
-`Tracklets.heads`; a function of this file puts frames in their place:
-
-    tracklets = Tracklets.of(table)
-    chosen = samplers.pk(tracklets.heads, 32, 4, seed, epoch)           # [steps, B]
-    rows = frames.restricted_random(tracklets, chosen, 8, seed, epoch)  # [steps, B, 8]
-    batches = Loader(table, rows, options)                              # images [B, 8, H, W, 3]
-
-Frames may also be drawn singly, from the table itself; `numbers_in_camera` then gives the labels of
-training without identities and `Tracklets.of_row` the tracklet of each frame.
+`Tracklets.heads`. Frames are drawn singly, from the table itself; `numbers_in_camera` gives the
+labels of training without identities and `Tracklets.of_row` the tracklet of each frame.
 """
 
 import dataclasses
@@ -20,11 +13,6 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
-
-PADDING = -1
-
-# Keeps the draws apart from those of `samplers`, which start from the same seed and epoch.
-STREAM = 1
 
 DIGITS = re.compile(r"(\d+)")
 
@@ -108,92 +96,6 @@ def numbers_in_camera(table: Table) -> tuple[np.ndarray, np.ndarray]:
     return number[row_track], counts.astype(np.int64)
 
 
-def evenly(tracklets: Tracklets, chosen: np.ndarray, num_frames: int) -> np.ndarray:
-    """Frames at equal strides from the first on, the stride being floor(length / num_frames).
-
-    Of a tracklet shorter than that every frame, then the last one again.
-
-    Args:
-        tracklets: T tracklets.
-        chosen: [steps, B] numbers below T, or -1 for padding.
-        num_frames: F, frames of a clip.
-
-    Returns:
-        [steps, B, F] rows of the table; -1 where there is padding.
-
-    Source:
-        the choice "evenly" of Torchreid (Zhou, Xiang: Torchreid: A Library for Deep Learning
-        Person Re-Identification in Pytorch. 2019, arXiv:1910.10093).
-    """
-    length = _lengths(tracklets, chosen, num_frames)
-    stride = np.maximum(length // num_frames, 1)
-    return _rows_at(tracklets, chosen, np.minimum(stride * np.arange(num_frames), length - 1))
-
-
-def random(
-    tracklets: Tracklets, chosen: np.ndarray, num_frames: int, seed: int, epoch: int
-) -> np.ndarray:
-    """Random frames in their order; each at most once, but drawn with replacement from a tracklet
-    that has fewer. Args and Returns as in `evenly`, and a draw for every seed and epoch.
-
-    Source:
-        the choice "random" of Torchreid, see `evenly`.
-    """
-    length = _lengths(tracklets, chosen, num_frames)
-    generator = _generator(seed, epoch)
-    place = [
-        np.sort(generator.choice(one, num_frames, replace=one < num_frames))
-        for one in length.ravel().tolist()
-    ]
-    return _rows_at(tracklets, chosen, np.reshape(place, (*chosen.shape, num_frames)))
-
-
-def restricted_random(
-    tracklets: Tracklets, chosen: np.ndarray, num_frames: int, seed: int, epoch: int
-) -> np.ndarray:
-    """One random frame out of each of `num_frames` equal chunks, which differ by one frame where
-    the length is no multiple. Of a shorter tracklet every frame, then the last one again. Args and
-    Returns as in `evenly`, and a draw for every seed and epoch.
-
-    Source:
-        Li, Bak, Carr, Wang: Diversity Regularized Spatiotemporal Attention for Video-based Person
-        Re-identification. 2018, arXiv:1803.09882.
-    """
-    length = _lengths(tracklets, chosen, num_frames)
-    chunk = np.arange(num_frames)
-    first, end = chunk * length // num_frames, (chunk + 1) * length // num_frames
-    is_short = length < num_frames
-    first = np.where(is_short, np.minimum(chunk, length - 1), first)
-    end = np.where(is_short, first + 1, end)
-    return _rows_at(tracklets, chosen, _generator(seed, epoch).integers(first, end))
-
-
-def all_clips(
-    tracklets: Tracklets, num_frames: int, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every frame of every tracklet once, in order, as clips of at most F = `num_frames`
-    consecutive frames; the last clip of a tracklet is filled up with -1. For evaluation.
-
-    With F = 1 a batch is single frames: `rows[..., 0]` is [steps, B], as the loader takes images.
-
-    Returns:
-        rows: [steps, B, F] rows of the table; the last batch is filled up with clips of -1.
-        owner: [steps, B] tracklet of each clip, -1 for padding. A tracklet's clips are side by
-            side; `np.bincount(owner[owner >= 0])` counts them.
-    """
-    _check_positive(num_frames, batch_size)
-    count = -(-tracklets.length // num_frames)
-    steps = -(-int(count.sum()) // batch_size)
-    owner = np.full(steps * batch_size, PADDING, np.int64)
-    owner[: count.sum()] = np.repeat(np.arange(len(tracklets)), count)
-    clip = np.arange(len(owner)) - _starts(count)[owner]
-    place = clip[:, None] * num_frames + np.arange(num_frames)
-    length = tracklets.length[owner][:, None]
-    rows = _rows_at(tracklets, owner, np.minimum(place, length - 1))
-    rows[place >= length] = PADDING
-    return rows.reshape(steps, batch_size, num_frames), owner.reshape(steps, batch_size)
-
-
 def _tracked(table: Table) -> np.ndarray:
     tracked = np.flatnonzero(table.track >= 0)
     if not len(tracked):
@@ -223,24 +125,3 @@ def _scatter(*numbers: int) -> int:
 
 def _starts(length: np.ndarray) -> np.ndarray:
     return np.cumsum(length) - length
-
-
-def _lengths(tracklets: Tracklets, chosen: np.ndarray, num_frames: int) -> np.ndarray:
-    """Length of each chosen tracklet, with an axis for its frames. That of padding is anything."""
-    _check_positive(num_frames)
-    assert chosen.max(initial=-1) < len(tracklets), f"tracklet {chosen.max()} of {len(tracklets)}"
-    return tracklets.length[chosen][..., None]
-
-
-def _rows_at(tracklets: Tracklets, chosen: np.ndarray, place: np.ndarray) -> np.ndarray:
-    rows = tracklets.rows[tracklets.start[chosen][..., None] + place]
-    return np.where(chosen[..., None] == PADDING, PADDING, rows)
-
-
-def _check_positive(*numbers: int) -> None:
-    if min(numbers) < 1:
-        raise InputError(f"{min(numbers)} frames in a clip, or clips in a batch; give 1 or more")
-
-
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, epoch, STREAM]))

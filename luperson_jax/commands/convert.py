@@ -8,17 +8,17 @@ import numpy as np
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, tasks
+from luperson_jax import config, tasks, weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import new_workdir
-from luperson_jax.weights import files, momentum, sources, translate
+from luperson_jax.weights import files, momentum, opener, translate
 from luperson_jax.weights import model as model_file
 from luperson_jax.weights.model import Model
 from luperson_jax.weights.report import pixel_lines
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 MODEL_SUFFIX = ".npz"
-SHOWN = ("step", *sources.FACTS)
+SHOWN = ("step", *opener.FACTS)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -63,7 +63,8 @@ def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[
         "skip_classifier": options.skip_classifier,
         "allow_partial": options.allow_partial,
     }
-    opened, model, report = sources.open_model(path, **chosen)
+    model = weights.load(path, **chosen)
+    opened, report = model.source, model.report
     if opened is None:
         if options.family != translate.AUTO:
             raise InputError(f"--from is for files of others, and {path} is one of this program's")
@@ -92,7 +93,7 @@ def _round_trip(opened: files.Source, model: Model) -> str:
 
 def _export(model: Model, target: pathlib.Path, name: str) -> list[str]:
     family, tensors = translate.to_torch(model, name)
-    beside = {key: value for key, value in model.facts.items() if key in sources.FACTS}
+    beside = {key: value for key, value in model.facts.items() if key in opener.FACTS}
     if model.momentum and family.network == model.network.kind:
         beside["optimizer"] = momentum.write(family, tensors, model.momentum, model.sgd)
     files.write(

@@ -11,7 +11,6 @@ from luperson_jax.run import setup, states
 from luperson_jax.structs import Tree
 from luperson_jax.weights import momentum
 from luperson_jax.weights.model import Model
-from luperson_jax.weights.sources import kind_of
 from luperson_jax.weights.transfer import take_all
 from luperson_jax.weights.translate import KINDS
 from luperson_jax.workdir import checkpoint, recipe_file
@@ -36,7 +35,8 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     """
     if any(folder.glob("checkpoints/[0-9]*")):
         raise InputError(f"{folder} holds checkpoints already; give another folder")
-    if kind_of(config.to_dict(recipe)["task"]) != model.network.kind:
+    current = setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
+    if current.task.spec.kind != model.network.kind:
         raise InputError(
             f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
             f"{recipe.task.name!r}; expected a configuration of the same method. To train from "
@@ -45,7 +45,6 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     other = model.other_pixels(recipes.statistics(recipe.augment.statistics))
     if other:
         raise InputError(other)
-    current = setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
     tree = states.to_tree(setup.initial_state(current))
     filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)
     step = 0

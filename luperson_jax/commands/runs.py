@@ -14,7 +14,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import config, models, sharding, tasks
-from luperson_jax.commands import weights
+from luperson_jax.commands import weight_file
 from luperson_jax.measure import embed, tracklet_pooling
 from luperson_jax.run import evaluation
 from luperson_jax.structs import EmbeddingSet, TrainState
@@ -65,7 +65,7 @@ def read_recipe(workdir: pathlib.Path, changes: Mapping[str, Any]) -> config.Rec
         InputError: no workdir, or a recipe that this version does not read.
     """
     settings = recipe_file.read(workdir)
-    settings.pop("table", None)  # which pictures it was trained on
+    settings = {name: one for name, one in settings.items() if name not in recipe_file.FACTS}
     settings["eval"] = {**settings.get("eval", {}), **changes}
     return config.resolve(settings, tasks.OPTIONS)
 
@@ -97,12 +97,12 @@ def open_weights(path: str, changes: Mapping[str, Any], **given: str | None) -> 
     Args:
         path: the file.
         changes: to the group `eval` of its recipe.
-        given: what the file may not tell; see `weights.read`.
+        given: what the file may not tell; see `weight_file.read`.
 
     Raises:
-        InputError: as `weights.read`, or devices that cannot share `eval.batch_size`.
+        InputError: as `weight_file.read`, or devices that cannot share `eval.batch_size`.
     """
-    found = weights.read(pathlib.Path(path), changes, **given)
+    found = weight_file.read(pathlib.Path(path), changes, **given)
     mesh = _mesh(found.recipe)
     placed = sharding.put_replicated({"params": found.params, "extra": found.extra}, mesh)
     state = TrainState(np.int32(0), placed["params"], placed["extra"], {}, ())

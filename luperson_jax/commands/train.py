@@ -34,7 +34,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
             f"--config, one of {', '.join(shipped.names())}, or a file"
         )
     settings = recipe_file.read(folder)
-    settings.pop("table", None)  # which pictures it was trained on; they are looked at again
+    settings = {name: one for name, one in settings.items() if name not in recipe_file.FACTS}
     for change in options.changes:
         settings = config.override(settings, change, tasks.OPTIONS)
     return settings

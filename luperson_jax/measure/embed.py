@@ -94,6 +94,6 @@ def embed_table(
 def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     features = task.embed(params, extra, batch)
     if flip:
-        mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=3))
+        mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=2))
         features = (features + task.embed(params, extra, mirrored)) / 2
     return jax.lax.with_sharding_constraint(features, PartitionSpec())

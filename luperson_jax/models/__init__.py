@@ -12,32 +12,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from luperson_jax.models import mgn
 from luperson_jax.models.baseline import MocoEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import BNNeck, ProjectionHead
 from luperson_jax.models.mgn import MGN
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
-from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet, smallest_architecture
+from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet
+from luperson_jax.models.spec import KINDS, Kind, NetworkSpec, describe
 from luperson_jax.structs import Tree
 
 __all__ = [
     "ARCHITECTURES",
+    "KINDS",
     "MGN",
     "MISFIT",
     "POOLING_KINDS",
     "BNNeck",
     "GroupedBatchNorm",
+    "Kind",
     "MocoEncoder",
+    "NetworkSpec",
     "PooledBackbone",
     "Pooling",
     "ProjectionHead",
     "ReidNet",
     "ResNet",
     "apply",
+    "describe",
     "init",
     "resnet",
-    "smallest_architecture",
 ]
 
 MISFIT = (
@@ -55,19 +58,19 @@ def init(
     """Draws the parameters of a network.
 
     Args:
-        module: ResNet, MocoEncoder, ReidNet or MGN.
+        module: any; where it has `alike`, these subtrees start equal: [name] -> whose values.
         key: random key; equal keys give equal parameters.
         images: [B, H, W, 3] float32. Only its shape matters, and B may be 1.
 
     Returns:
         params and stats (running statistics), nested dicts of float32 arrays. The forward pass
-        that finds the shapes is traced and never executed. The branches of an MGN are equal.
+        that finds the shapes is traced and never executed.
     """
     shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
     variables = module.lazy_init(key, shape, train=False)
     params, stats = variables["params"], variables.get("batch_stats", {})
-    if isinstance(module, MGN):
-        params = mgn.copy_branches(params)
+    for name, source in getattr(module, "alike", {}).items():
+        params = {**params, name: jax.tree.map(jnp.copy, params[source])}
     return params, stats
 
 

@@ -11,6 +11,8 @@ from flax.typing import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from luperson_jax import platforms
+
 Form = Literal["auto", "matmul", "convolution"]
 SMALL_MAP = 32
 """Pixels. On maps of this size a product of patches beats XLA's convolution on a CPU, gradients
@@ -39,7 +41,8 @@ class Conv(nn.Module):
         features: output channels.
         kernel_size: height and width of the kernel, odd.
         stride: step in both directions.
-        compute_dtype: input and kernel are cast to it; the kernel is stored as float32.
+        compute_dtype: input and kernel are cast to it, see `compute_type`; the kernel is stored as
+            float32.
         form: how the kernel is applied; see `ResNet`.
         use_bias: add `bias` [features], and draw it and the kernel by `torch_uniform`. The
             convolutions of a ResNet have none, and Kaiming-normal kernels.
@@ -59,8 +62,8 @@ class Conv(nn.Module):
         shape = (size, size, x.shape[-1], self.features)
         start = torch_uniform(math.prod(shape[:-1])) if self.use_bias else kaiming_normal
         kernel = self.param("kernel", start, shape, jnp.float32)
-        kernel = kernel.astype(self.compute_dtype)
-        x = x.astype(self.compute_dtype)
+        dtype = compute_type(self.compute_dtype)
+        kernel, x = kernel.astype(dtype), x.astype(dtype)
         small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
         if small and _as_matmul(self.form):
             y = _patches(x, size, stride) @ kernel.reshape(-1, self.features)
@@ -75,7 +78,14 @@ class Conv(nn.Module):
         if not self.use_bias:
             return y
         bias = self.param("bias", start, (self.features,), jnp.float32)
-        return y + bias.astype(self.compute_dtype).reshape(1, 1, 1, self.features)
+        return y + bias.astype(dtype).reshape(1, 1, 1, self.features)
+
+
+def compute_type(name: DTypeLike) -> DTypeLike:
+    """The type that "auto" stands for: bfloat16, but float32 on a CPU; others are themselves."""
+    if name != "auto":
+        return name
+    return jnp.float32 if platforms.current() == "cpu" else jnp.bfloat16
 
 
 def _patches(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b h2 w2 patch"]:
@@ -94,5 +104,5 @@ def _patches(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array,
 def _as_matmul(form: Form) -> bool:
     assert form in ("auto", "matmul", "convolution"), form
     if form == "auto":
-        return jax.default_backend() == "cpu"
+        return platforms.current() == "cpu"
     return form == "matmul"

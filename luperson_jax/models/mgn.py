@@ -6,10 +6,11 @@ and every head pools, reduces to 256 and has a BNNeck (L. He et al., 2020, arXiv
 extra normalization is LUPerson's: D. Fu et al., 2021, arXiv 2012.03753.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -20,7 +21,6 @@ from luperson_jax.models.heads import EmbeddingHead
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import PoolingKind
 from luperson_jax.models.resnet import ResNet
-from luperson_jax.structs import Tree
 
 TRUNK_END, BRANCH_START = "layer3_0", "layer3_1"
 NUM_PARTS = {"b1": 1, "b2": 2, "b3": 3}
@@ -51,6 +51,9 @@ class MGN(nn.Module):
         ("b31", "b32", "b33"),
     )
     """Heads that have a triplet loss together, their features side by side."""
+    alike: ClassVar[Mapping[str, str]] = MappingProxyType({"b2": "b1", "b3": "b1"})
+    """Branches that start equal. Their arrays are copies: a step gives up the memory of its
+    state."""
 
     backbone: ResNet
     pooling: PoolingKind = "gem_learned"
@@ -132,11 +135,3 @@ def part_sizes(height: int, num_parts: int) -> list[int]:
     """
     size = -(-height // num_parts)
     return [min(size, height - top) for top in range(0, height, size)]
-
-
-def copy_branches(tree: Tree) -> Tree:
-    """Parameters or statistics of an MGN with those of `b1` in all three branches.
-
-    The copies are arrays of their own: a training step gives up the memory of its state.
-    """
-    return {**tree, **{branch: jax.tree.map(jnp.copy, tree["b1"]) for branch in ("b2", "b3")}}

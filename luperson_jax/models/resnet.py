@@ -123,8 +123,8 @@ class ResNet(nn.Module):
             twice the height and width).
         ibn: IBN-a normalization at the first `bn1` of each block of `layer1` to `layer3`.
         bn_group_size: images that share batch statistics; 0 = the whole batch.
-        compute_dtype: type of the convolutions and of the feature maps. Parameters and the
-            arithmetic of normalizations are float32.
+        compute_dtype: type of the convolutions and of the feature maps; "auto" is bfloat16, but
+            float32 on a CPU. Parameters and the arithmetic of normalizations are float32.
         stem: "imagenet" = 7x7 at stride 2 and 3x3 max-pooling at stride 2; "small" = 3x3 at
             stride 1 without pooling, for pictures of about 64x32 pixels.
         form: how convolutions with 1x1 kernels, and all on maps of at most `SMALL_MAP` pixels,

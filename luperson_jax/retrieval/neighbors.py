@@ -19,6 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
+from luperson_jax import platforms
 from luperson_jax.losses.metric import METRICS, pairwise_distances
 from luperson_jax.retrieval import inputs, merging
 from luperson_jax.retrieval.merging import Neighbors
@@ -179,7 +180,7 @@ def distances_to_all(
 
 
 def _on_host(mesh: Mesh | None) -> bool:
-    return mesh is None and jax.default_backend() == "cpu"
+    return mesh is None and platforms.current() == "cpu"
 
 
 def _tile_rows(number: int, most: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
-from luperson_jax import sharding
+from luperson_jax import platforms, sharding
 from luperson_jax.losses.contrastive import l2_normalize
 
 ROWS, EVERYWHERE = PartitionSpec(sharding.DATA_AXIS), PartitionSpec()
@@ -91,7 +91,7 @@ class HostRows:
 
 def tile_shape() -> TileShape:
     """The shape for the devices at hand."""
-    return CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+    return CPU_TILE if platforms.current() == "cpu" else ACCELERATOR_TILE
 
 
 def local_mesh() -> Mesh:

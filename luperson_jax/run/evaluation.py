@@ -6,13 +6,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, models, sharding
+from luperson_jax import config, models, sharding, weights
 from luperson_jax.measure.evaluate import Evaluation
-from luperson_jax.optim import averaging
 from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import RankingReport, TrainState
 from luperson_jax.tasks.base import Task
-from luperson_jax.workdir import checkpoint, recipe_file
+from luperson_jax.workdir import recipe_file
 
 
 def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingReport:
@@ -51,19 +50,9 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
     Raises:
         InputError: no such checkpoint, or it lacks the average that `eval.weights` asks for.
     """
-    best = recipe.eval.checkpoint == "best"
-    # What the run was to be the best by, and not what it is evaluated on here.
-    criterion = recipe_file.read(pathlib.Path(workdir))["train"]["best"] if best else ""
-    saved = checkpoint.Checkpoints(workdir, best=criterion, read_only=True)
-    step = saved.best_step() if best else None
-    if best and step is None:
-        raise InputError(
-            f"{workdir} has no checkpoint that was evaluated, so none is the best; "
-            "evaluate the last one: --config.eval.checkpoint=last, or --checkpoint last"
-        )
-    step, tree = saved.read(step)
-    saved.close()
-    if recipe.eval.weights == "average":
-        tree = averaging.of_checkpoint(tree, workdir)
-    placed = sharding.put_replicated({name: tree[name] for name in ("params", "extra")}, mesh)
-    return TrainState(np.int32(step), placed["params"], placed["extra"], {}, tree["key"])
+    settings = recipe.eval
+    model = weights.load(
+        workdir, best=settings.checkpoint == "best", average=settings.weights == "average"
+    )
+    placed = sharding.put_replicated(model.tree, mesh)
+    return TrainState(np.int32(model.facts["step"]), placed["params"], placed["extra"], {}, ())

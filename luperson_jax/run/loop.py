@@ -15,7 +15,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
 from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import Table
-from luperson_jax import config, sharding
+from luperson_jax import config, platforms, sharding
 from luperson_jax.measure import embed, evaluate
 from luperson_jax.measure.figures import is_share
 from luperson_jax.run import going_on, programs, setup, states, stopping
@@ -126,7 +126,7 @@ def _train(session: Session, state: TrainState) -> RankingReport | None:
     if step >= current.total_steps:
         reporter.say(f"this run has finished already, at step {step}")
     else:
-        reporter.say(programs.compiling(current.recipe.model.arch, sharding.platform(current.mesh)))
+        reporter.say(programs.compiling(current.recipe.model.arch, platforms.of(current.mesh)))
     # Of step 0, or of what a former start has saved and could not evaluate.
     measured = _evaluate(session, state)
     while step < current.total_steps:

@@ -48,10 +48,12 @@ class Run:
 
     @property
     def written(self) -> dict[str, Any]:
-        """What the workdir's recipe file holds: all settings, and which pictures these are."""
+        """What the workdir's recipe file holds: all settings, which pictures these are, and
+        the network."""
         table = {"images": len(self.table), "fingerprint": self.fingerprint}
         table["steps_per_epoch"] = self.steps_per_epoch
-        return {**config.to_dict(self.recipe), "table": table}
+        network = dataclasses.asdict(self.task.spec)
+        return {**config.to_dict(self.recipe), "table": table, "network": network}
 
     @property
     def shardings(self) -> TrainState:

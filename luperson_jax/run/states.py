@@ -13,18 +13,18 @@ from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError, shorten
 from data_pipeline.table.records import Table
-from luperson_jax import config, finetuning, sharding, trees
+from luperson_jax import config, finetuning, sharding, trees, weights
 from luperson_jax.augment import recipes
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Task
-from luperson_jax.weights import sources, transfer
+from luperson_jax.weights import transfer
 
 
 def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
     """`params` and `extra` of a task at step 0."""
     example = Batch(
-        images=jnp.zeros((1, 1, *recipe.data.size, 3), jnp.uint8),
+        images=jnp.zeros((1, *recipe.data.size, 3), jnp.uint8),
         size=jnp.full((1, 2), 1, jnp.int32),
         label=jnp.zeros(1, jnp.int32),
         camera=jnp.zeros(1, jnp.int32),
@@ -46,7 +46,7 @@ def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple
         name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
     }
     batch = Batch(
-        images=jax.ShapeDtypeStruct((num, 1, *recipe.data.canvas, 3), jnp.uint8),
+        images=jax.ShapeDtypeStruct((num, *recipe.data.canvas, 3), jnp.uint8),
         size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
         mask=jax.ShapeDtypeStruct((num,), bool),
         **fields,
@@ -165,7 +165,7 @@ def take_backbone(
             process of the job.
     """
     source = recipe.train.init_from
-    _, model, _ = sources.open_model(pathlib.Path(source), only_backbone=True)
+    model = weights.load(source, only_backbone=True)
     sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
     target = {"params": state.params, "extra": state.extra}
     filled, taken = transfer.take_backbone(target, model)

@@ -45,7 +45,7 @@ class Pictures(NamedTuple):
     """Pictures to draw one view of each.
 
     Attributes:
-        images: [B, F, H, W, 3] uint8 canvases, F = 1.
+        images: [B, H, W, 3] uint8 canvases.
         size: [B, 2] int32 height and width of the originals.
         keys: [B] random keys.
     """
@@ -88,7 +88,7 @@ class Views:
         return recipes.apply(
             self.recipe,
             pictures.keys,
-            pictures.images[:, 0],
+            pictures.images,
             pictures.size,
             self.size,
             self.mean,
@@ -98,7 +98,7 @@ class Views:
 
     def plain(self, batch: Batch) -> jax.Array:
         """The images as evaluation sees them: [B, h, w, 3] float32, normalised."""
-        return recipes.prepare(batch.images[:, 0], self.size, self.mean, self.std)
+        return recipes.prepare(batch.images, self.size, self.mean, self.std)
 
 
 class Embedder(Protocol):
@@ -120,6 +120,7 @@ class Task(abc.ABC):
     rows."""
 
     options: Any
+    spec: models.NetworkSpec
     network: Any
     views: Views
     sampler: Sampler
@@ -228,18 +229,17 @@ def _strided(
     return rows.reshape(len(rows), -1, num_groups).swapaxes(1, 2).reshape(rows.shape)
 
 
-def make_backbone(recipe: Recipe) -> models.ResNet:
-    """The trunk that the group `model` describes."""
-    model = recipe.model
-    on_cpu = jax.default_backend() == "cpu"
-    chosen = ("float32" if on_cpu else "bfloat16") if model.compute_dtype == "auto" else ""
-    return models.resnet(
-        model.arch,
-        width=model.width,
-        stem=model.stem,
-        last_stride=model.last_stride,
-        ibn=model.ibn,
-        non_local=model.non_local,
-        bn_group_size=model.bn_group_size,
-        compute_dtype=chosen or model.compute_dtype,
+def describe_network(recipe: Recipe, kind: models.Kind, **parts: Any) -> models.NetworkSpec:
+    """The network that the group `model` describes, of a kind, with its other parts."""
+    names = ("arch", "width", "stem", "ibn", "non_local", "last_stride", "pooling")
+    shared = {name: getattr(recipe.model, name) for name in names}
+    return models.NetworkSpec(kind, **shared, **parts)
+
+
+def build_network(recipe: Recipe, spec: models.NetworkSpec) -> Any:
+    """The module of a network, as the recipe trains it."""
+    return spec.build(
+        bn_group_size=recipe.model.bn_group_size,
+        compute_dtype=recipe.model.compute_dtype,
+        frozen_parts=recipe.optim.freeze,
     )

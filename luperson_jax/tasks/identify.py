@@ -89,9 +89,18 @@ class Identify(base.Task):
         """See `Task.build`."""
         assert table is None or table.pid.min() >= 0, "rows without an identity"
         _check(recipe, table)
+        options = recipe.task
+        spec = base.describe_network(
+            recipe,
+            "mgn" if options.network == "mgn" else "reid",
+            extra_bn=options.extra_bn,
+            embedding_dim=options.embedding_dim,
+            num_classes=0 if table is None else table.num_ids,
+        )
         return cls(
-            recipe.task,
-            _make_network(recipe),
+            options,
+            spec,
+            base.build_network(recipe, spec),
             base.Views.build(recipe, steps_per_epoch),
             base.make_sampler(recipe),
             freeze_steps=(
@@ -274,18 +283,6 @@ def _check_pairs(recipe: Recipe, table: Table | None) -> None:
             "pairs. Use data.sampler=pk with data.num_instances of 2 or more, or data with several "
             "images of a person, or set the weights to 0"
         )
-
-
-def _make_network(recipe: Recipe) -> models.MGN | models.ReidNet:
-    options = recipe.task
-    parts = {
-        "backbone": base.make_backbone(recipe),
-        "pooling": recipe.model.pooling,
-        "extra_bn": options.extra_bn,
-        "embedding_dim": options.embedding_dim,
-        "frozen_parts": recipe.optim.freeze,
-    }
-    return models.MGN(**parts) if options.network == "mgn" else models.ReidNet(**parts)
 
 
 def _by_head(features: jax.Array | Features) -> Features:

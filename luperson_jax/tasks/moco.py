@@ -68,15 +68,11 @@ class Moco(base.Task):
                 f"data.batch_size={recipe.data.batch_size}: one batch of keys must fit; "
                 "enlarge the queue or shrink the batch"
             )
-        backbone = base.make_backbone(recipe)
-        network = models.MocoEncoder(
-            backbone=backbone,
-            pooling=recipe.model.pooling,
-            feature_dim=options.feature_dim,
-            head=options.head,
-        )
+        parts = {name: getattr(options, name) for name in ("feature_dim", "head", "queue_size")}
+        spec = base.describe_network(recipe, "moco", **parts)
         views = base.Views.build(recipe, steps_per_epoch)
-        return cls(options, network, views, base.make_sampler(recipe))
+        network = base.build_network(recipe, spec)
+        return cls(options, spec, network, views, base.make_sampler(recipe))
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`. Both encoders start equal; the queue is random unit vectors."""

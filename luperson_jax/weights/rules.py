@@ -10,12 +10,10 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Literal
 
 import numpy as np
 
-Kind = Literal["backbone", "moco", "reid", "mgn"]
-"""A trunk alone, the encoders and the queue of MoCo, a network with a BNNeck, or an MGN."""
+from luperson_jax.models.spec import Kind
 
 
 @dataclasses.dataclass(frozen=True)

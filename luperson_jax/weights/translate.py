@@ -10,9 +10,10 @@ import numpy as np
 from data_pipeline.errors import InputError, shorten, suggest
 from luperson_jax.augment import recipes
 from luperson_jax.augment.recipes import Statistics
+from luperson_jax.models.spec import NetworkSpec, backbone_path, describe
 from luperson_jax.weights import momentum, prefixes
 from luperson_jax.weights.families import FAMILIES, FOREIGN
-from luperson_jax.weights.model import CLASSIFIER, Model, Network, backbone_path, describe
+from luperson_jax.weights.model import CLASSIFIER, Model, shapes_of
 from luperson_jax.weights.report import Report, Shape
 from luperson_jax.weights.rules import COUNTER, Family
 
@@ -246,13 +247,13 @@ def _apply(
 
 def _account(
     family: Family,
-    network: Network,
+    network: NetworkSpec,
     shapes: Mapping[str, Shape],
     unknown: list[str],
     left_out: list[tuple[str, str]],
     transforms: dict[str, str],
 ) -> Report:
-    expected = network.shapes
+    expected = shapes_of(network)
     matched = tuple(path for path in expected if shapes.get(path) == expected[path])
     return Report(
         title=family.title,
@@ -270,7 +271,7 @@ def _account(
     )
 
 
-def _incomplete(report: Report, network: Network, family: Family) -> str:
+def _incomplete(report: Report, network: NetworkSpec, family: Family) -> str:
     filled = f"{len(report.matched)} of {report.required} tensors of that network"
     more = f"{len(report.unknown)} tensors of the file have no place in it"
     trunk = any(backbone_path(path) for path in report.missing)

@@ -40,6 +40,7 @@ to steer it, as the learning rate. The run then says what has changed."""
 MAY_CHANGE_IN_EVALUATION = (
     *MAY_CHANGE,
     "table",
+    "network",
     "optim",
     "train",
     "task.embedding",
@@ -67,6 +68,8 @@ PLACES = ("data.root", "data.subset_list", "eval.root", "train.init_from")
 in different places."""
 
 RECIPE_FILE = "recipe.json"
+FACTS = ("table", "network")
+"""Groups of the file that are no settings: which pictures were trained on, and what network."""
 
 FORMER_SETTINGS = {"optim.freeze_backbone_epochs": 0}
 """Settings that files of earlier versions hold and this one has no more, with the value that turned

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_pipeline.read import array_files, decode, safe_pickle
 from luperson_jax.measure import embeddings
+from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import files
 from luperson_jax.weights import model as model_file
 from tests import fuzzing
@@ -36,7 +37,7 @@ def picture(format: str) -> bytes:
 
 
 def model_of_a_file(path):
-    network = model_file.Network("backbone", "resnet18", 4)
+    network = NetworkSpec("backbone", "resnet18", 4)
     one = model_file.Model(
         {"params/backbone/conv1/kernel": np.ones((2, 3), np.float32)}, network, "a"
     )

@@ -34,7 +34,7 @@ def batch_of(current: setup.Run, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     size = current.recipe.data.batch_size
     arrays = {
-        "images": rng.integers(0, 256, (size, 1, *SIZE, 3), dtype=np.uint8),
+        "images": rng.integers(0, 256, (size, *SIZE, 3), dtype=np.uint8),
         "size": np.tile(np.int32(SIZE), (size, 1)),
         "label": (np.arange(size) // 4).astype(np.int32),
         "camera": (np.arange(size) % 2).astype(np.int32),

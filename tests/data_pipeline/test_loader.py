@@ -45,17 +45,6 @@ def tracked(table):
     return records.Table(table.media, table.pid, table.camera, track)
 
 
-@pytest.fixture
-def clips(tracked):
-    """Two steps of three clips of three frames: whole ones, one that lacks frames, and padding."""
-    first, second, third = (np.flatnonzero(tracked.track == t).tolist() for t in (3, 4, 7))
-    steps = [
-        [[*first, first[0]], [*second, -1], [*third, third[1]]],
-        [[third[1], -1, -1], [*second, first[0]], [-1, -1, -1]],
-    ]
-    return np.array(steps)
-
-
 def options(num_workers=0, kind="threads", **others):
     return LoaderOptions(canvas=(8, 4), num_workers=num_workers, worker_kind=kind, **others)
 
@@ -74,10 +63,10 @@ def damage(table, rows):
 
 
 def test_batch_is_what_the_files_hold(table):
-    indices = samplers.shuffled(table, 5, seed=0, epoch=0)
+    indices = samplers.shuffled(table, 5, seed=0, epoch=0, num_steps=len(table) // 5)
     for batch, rows in zip(Loader(table, indices, options()), indices, strict=True):
         assert {name: column.dtype for name, column in batch.items()} == DTYPES
-        assert batch["images"].shape == (5, 1, 8, 4, 3)
+        assert batch["images"].shape == (5, 8, 4, 3)
         np.testing.assert_array_equal(batch["index"], rows)
         np.testing.assert_array_equal(batch["label"], table.pid[rows])
         np.testing.assert_array_equal(batch["camera"], table.camera[rows])
@@ -85,12 +74,14 @@ def test_batch_is_what_the_files_hold(table):
         for place, row in enumerate(rows):
             picture = decode(pathlib.Path(table.media[row]).read_bytes())
             np.testing.assert_array_equal(batch["size"][place], picture.shape[:2])
-            np.testing.assert_array_equal(batch["images"][place, 0], to_canvas(picture, (8, 4)))
+            np.testing.assert_array_equal(batch["images"][place], to_canvas(picture, (8, 4)))
 
 
 @pytest.mark.parametrize(("num_workers", "kind"), [*WORKERS, (1, "processes")])
 def test_start_continues_exactly_and_workers_change_nothing(table, num_workers, kind):
-    indices = np.concatenate([samplers.pk(table, 4, 2, 0, epoch) for epoch in range(2)])[:7]
+    indices = np.concatenate(
+        [samplers.pk(table, 4, 2, 0, epoch, len(table) // 4) for epoch in range(2)]
+    )[:7]
     expected = list(Loader(table, indices, options()))
     for start in (0, 3):
         with Loader(table, indices, options(num_workers, kind), start=start) as loader:
@@ -124,7 +115,7 @@ def test_padding(table):
     np.testing.assert_array_equal(last["mask"], np.arange(10) < 4)
     for name in ("label", "camera", "index"):
         np.testing.assert_array_equal(last[name][4:], -1)
-    assert last["images"][:4].any(axis=(1, 2, 3, 4)).all()
+    assert last["images"][:4].any(axis=(1, 2, 3)).all()
     assert not last["images"][4:].any()
     assert not last["size"][4:].any()
 
@@ -196,69 +187,14 @@ def test_skip_with_nothing_readable_is_an_error(table):
         next(iter(Loader(table, samplers.sequential(24, 4), options(unreadable="skip"))))
 
 
-def test_clips_are_what_the_files_hold(tracked, clips):
-    for batch, rows in zip(Loader(tracked, clips, options()), clips, strict=True):
-        dtypes = {name: column.dtype for name, column in batch.items()}
-        assert dtypes == DTYPES | {"frame_mask": np.bool_}
-        assert batch["images"].shape == (3, 3, 8, 4, 3)
-        np.testing.assert_array_equal(batch["frame_mask"], rows != -1)
-        np.testing.assert_array_equal(batch["mask"], rows[:, 0] != -1)
-        np.testing.assert_array_equal(batch["index"], rows[:, 0])
-        for place, frame in np.ndindex(rows.shape):
-            shown = batch["images"][place, frame]
-            if rows[place, frame] == -1:
-                assert not shown.any()
-                continue
-            path = pathlib.Path(tracked.media[rows[place, frame]])
-            np.testing.assert_array_equal(shown, to_canvas(decode(path.read_bytes()), (8, 4)))
-        for place, row in enumerate(rows[:, 0]):
-            expected = (-1, -1, [0, 0])
-            if row != -1:
-                size = decode(pathlib.Path(tracked.media[row]).read_bytes()).shape[:2]
-                expected = (tracked.pid[row], tracked.camera[row], list(size))
-            found = (batch["label"][place], batch["camera"][place], batch["size"][place].tolist())
-            assert found == expected
-
-
-def test_clips_of_one_frame_are_pictures(table):
-    indices = samplers.sequential(24, 10)
-    pictures = list(Loader(table, indices, options()))
-    single = list(Loader(table, indices[..., None], options()))
-    for batch in single:
-        np.testing.assert_array_equal(batch.pop("frame_mask"), batch["mask"][:, None])
-    assert_same_batches(single, pictures)
-
-
-@pytest.mark.parametrize(("num_workers", "kind"), WORKERS)
-def test_clips_continue_exactly_and_workers_change_nothing(tracked, clips, num_workers, kind):
-    indices = np.concatenate([clips, clips[::-1], clips[:, ::-1]])
-    expected = list(Loader(tracked, indices, options()))
-    for start in (0, 3):
-        with Loader(tracked, indices, options(num_workers, kind), start=start) as loader:
-            assert_same_batches(list(loader), expected[start:])
-
-
-def test_clips_are_shared_by_processes(tracked, clips):
-    whole = list(Loader(tracked, clips, options()))
-    for i in range(3):
-        share = list(Loader(tracked, clips, options(), process_index=i, process_count=3))
-        expected = [{name: column[i : i + 1] for name, column in b.items()} for b in whole]
-        assert_same_batches(share, expected)
-
-
-def test_a_clip_has_its_first_frame(tracked):
-    with pytest.raises(AssertionError, match="first frame"):
-        Loader(tracked, np.array([[[-1, 3]]]), options())
-
-
-def shown_rows(table, batch, place):
-    """Which rows the frames of a clip show."""
+def shown_rows(table, batch):
+    """Which rows the pictures of a batch are."""
     pictures = {}
     for row, path in enumerate(table.media):
         data = pathlib.Path(path).read_bytes()
         if data != b"no picture":
             pictures[to_canvas(decode(data), (8, 4)).tobytes()] = row
-    return [pictures[frame.tobytes()] for frame in batch["images"][place]]
+    return [pictures[frame.tobytes()] for frame in batch["images"]]
 
 
 def test_skip_stays_in_the_tracklet(tracked):
@@ -267,36 +203,12 @@ def test_skip_stays_in_the_tracklet(tracked):
     broken = same[tracked.track[same] != tracked.track[np.roll(same, -1)]][0]
     (sound,) = np.setdiff1d(np.flatnonzero(tracked.track == tracked.track[broken]), broken)
     damage(tracked, [broken])
-    indices = np.array([[[sound, broken], [broken, sound]]])
+    indices = np.array([[sound, broken]])
     loader = Loader(tracked, indices, options(unreadable="skip"))
     (batch,) = loader
-    for place in range(2):
-        assert shown_rows(tracked, batch, place) == [sound, sound]
+    assert shown_rows(tracked, batch) == [sound, sound]
     assert batch["index"].tolist() == [sound, sound]
     assert list(loader.skipped) == [tracked.media[broken]]
-
-
-def test_skip_of_a_whole_tracklet_mixes_nobody(table):
-    """The rows after those of the tracklet are of two others, and then of other people."""
-    same = np.flatnonzero(table.pid == 3)
-    track = np.arange(24) + 100
-    track[same[::2]] = 3
-    tracked = records.Table(table.media, table.pid, table.camera, track)
-    damage(tracked, same[::2])
-    (batch,) = Loader(tracked, same[None, None, ::2], options(unreadable="skip"))
-    assert batch["index"] == same[1]
-    assert shown_rows(tracked, batch, 0) == [same[1], same[1]]
-    damage(tracked, same[1::2])
-    (batch,) = Loader(tracked, same[None, None, ::2], options(unreadable="skip"))
-    (row,) = batch["index"]
-    assert shown_rows(tracked, batch, 0) == [row, row]
-    assert batch["label"] == table.pid[row] != 3
-
-
-def test_clips_across_tracklets_are_left_as_they_are(tracked):
-    rows = np.array([np.flatnonzero(tracked.track == track)[0] for track in (0, 5, 9)])
-    (batch,) = Loader(tracked, rows[None, None], options())
-    assert shown_rows(tracked, batch, 0) == rows.tolist()
 
 
 def test_worker_processes_end_with_the_iteration(table):
@@ -367,6 +279,6 @@ def test_wrong_option_is_named(wrong):
 
 def test_real_pictures(real_data):
     table = datasets.load("market1501", str(real_data / "pku_reid")).train
-    batch = next(iter(Loader(table, samplers.pk(table, 16, 4, 0, 0), options(2))))
+    batch = next(iter(Loader(table, samplers.pk(table, 16, 4, 0, 0, 1), options(2))))
     np.testing.assert_array_equal(batch["size"], np.tile([128, 48], (16, 1)))
     assert len(np.unique(batch["label"])) == 4

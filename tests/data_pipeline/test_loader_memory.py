@@ -12,7 +12,7 @@ from data_pipeline.table import records
 if not loader.SHARED_MEMORY.is_dir():
     pytest.skip("blocks are shared by name on Linux only", allow_module_level=True)
 
-SHAPE = (1, 1, 160, 140, 3)
+SHAPE = (1, 160, 140, 3)
 
 
 def shown(metadata):
@@ -69,8 +69,8 @@ def test_worker_processes_share_few_blocks_and_leave_none_behind(table, monkeypa
 
     monkeypatch.setattr(loader, "_out_of_shared_memory", recorded)
     indices = np.arange(40)[:, None] % 6
-    expected = Loader(table, indices, LoaderOptions(SHAPE[2:4]))
-    options = LoaderOptions(SHAPE[2:4], num_workers=2, worker_kind="processes")
+    expected = Loader(table, indices, LoaderOptions(SHAPE[1:3]))
+    options = LoaderOptions(SHAPE[1:3], num_workers=2, worker_kind="processes")
     with Loader(table, indices, options) as batches:
         for _, batch, same in zip(range(taken), batches, expected, strict=False):
             np.testing.assert_array_equal(batch["images"], same["images"])

@@ -120,7 +120,7 @@ def test_full_shared_memory_is_a_message(monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    images = np.zeros((1, 1, *CANVAS, 3), np.uint8)
+    images = np.zeros((1, *CANVAS, 3), np.uint8)
     read = loader._SharingReader(lambda step: {"batch": {"images": images}, "skipped": {}})
     monkeypatch.setattr(os, "posix_fallocate", fail)
     element = read(0)

@@ -168,10 +168,6 @@ def test_a_mistake_ends_with_one_message_and_nothing_lost(mistake, places, capfd
 
 # Arguments after those of a fine-tuning, and what its one message must name.
 FINETUNE_MISTAKES = {
-    "fewer people than a batch has": (
-        ["--config.data.batch_size=32", "--config.eval.dataset="],
-        ["needs 8 identities", "has 6"],
-    ),
     "part to freeze misspelt": (
         ['--config.optim.freeze=("backbon",)', "--config.optim.freeze_epochs=1"],
         ["optim.freeze names 'backbon'", "'backbone'"],

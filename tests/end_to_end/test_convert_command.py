@@ -70,7 +70,7 @@ def test_a_run_starts_from_any_form(form, tmp_path, labelled_world, unlabelled_w
     recipe = tiny("identify", labelled_world, train__init_from=str(origin))
     current = setup.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
     state, lines = states.take_backbone(
-        setup.initial_state(current), recipe, current.averaging, current.mesh
+        setup.initial_state(current), recipe, current.averaging, current.shapes
     )
     wanted = final(tmp_path / "workdir")[1]
     assert_trees_equal(state.params["backbone"], wanted["params"]["backbone"])
@@ -179,7 +179,7 @@ MISTAKES = [
     (["{moco}", "{tmp}/none/a.npz"], "make it first"),
     (["{moco}", "{tmp}/run", "--config", "configs/demo.py:nothing"], "is none of pretrain"),
     (["{tmp}/none.pth", "{tmp}/a.npz"], "no file 'none.pth'"),
-    (["{tmp}", "{tmp}/a.npz"], "holds no checkpoints"),
+    (["{tmp}", "{tmp}/a.npz"], "is no workdir"),
     (["{moco}"], "required: OUT"),
 ]
 

@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
+from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import translate
 from luperson_jax.weights.families import FAMILIES, FOREIGN
-from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights.model import Model, shapes_of
 from luperson_jax.weights.rules import COUNTER
 
-BACKBONE = Network("backbone", "resnet18", 4)
-MOCO = Network("moco", "resnet18", 4, hidden=8, feature_dim=6, queue_size=10)
+BACKBONE = NetworkSpec("backbone", "resnet18", 4)
+MOCO = NetworkSpec("moco", "resnet18", 4, hidden=8, feature_dim=6, queue_size=10)
 MOCO_V1 = dataclasses.replace(MOCO, head="linear", hidden=0)
-BOT = Network("reid", "resnet18", 4, last_stride=1, extra_bn=True, num_classes=5)
+BOT = NetworkSpec("reid", "resnet18", 4, last_stride=1, extra_bn=True, num_classes=5)
 REDUCED = dataclasses.replace(BOT, embedding_dim=7, pooling="gem_learned")
-IBN = Network("reid", "resnet50", 4, ibn=True, last_stride=1, pooling="gem_learned")
+IBN = NetworkSpec("reid", "resnet50", 4, ibn=True, last_stride=1, pooling="gem_learned")
 AGW = dataclasses.replace(BOT, extra_bn=False, non_local=True)
-SBS = Network("reid", "resnet50", 4, non_local=True, last_stride=1, pooling="gem_learned")
-MGN = Network(
+SBS = NetworkSpec("reid", "resnet50", 4, non_local=True, last_stride=1, pooling="gem_learned")
+MGN = NetworkSpec(
     "mgn",
     "resnet18",
     4,
@@ -30,7 +31,7 @@ MGN = Network(
     embedding_dim=6,
     num_classes=5,
 )
-MGN_IBN = Network("mgn", "resnet50", 4, ibn=True, last_stride=1)
+MGN_IBN = NetworkSpec("mgn", "resnet50", 4, ibn=True, last_stride=1)
 
 WHOLE = [
     ("luperson", BACKBONE),
@@ -50,18 +51,18 @@ WHOLE = [
 ]
 
 
-def model_of(network: Network) -> Model:
+def model_of(network: NetworkSpec) -> Model:
     """Every tensor different from every other, so that none can take another's place."""
     tensors = {
         path: np.random.default_rng(number).normal(size=shape).astype(np.float32)
-        for number, (path, shape) in enumerate(sorted(network.shapes.items()))
+        for number, (path, shape) in enumerate(sorted(shapes_of(network).items()))
     }
     if "extra/queue_pointer" in tensors:
         tensors["extra/queue_pointer"] = np.array(3, np.int32)
     return Model(tensors, network, "luperson_jax", facts={COUNTER: 12})
 
 
-def torch_of(family: str, network: Network) -> dict[str, np.ndarray]:
+def torch_of(family: str, network: NetworkSpec) -> dict[str, np.ndarray]:
     tensors = translate.to_torch(model_of(network), family)[1]
     if family == "torchvision":
         tensors |= {"fc.weight": np.ones((3, 8), np.float32), "fc.bias": np.ones(3, np.float32)}
@@ -316,7 +317,7 @@ def test_what_is_not_whole_is_refused_and_listed(change, words):
         translate.from_torch(tensors)
     model, report = translate.from_torch(tensors, allow_partial=True)
     assert not report.complete
-    assert set(model.absent) == set(model.network.shapes) - set(model.tensors)
+    assert set(model.absent) == set(shapes_of(model.network)) - set(model.tensors)
     assert report.problems()
     if model.absent:
         with pytest.raises(InputError, match="lacks"):

@@ -11,7 +11,7 @@ from luperson_jax import models, trees
 from luperson_jax.augment import recipes
 from luperson_jax.weights import model as model_file
 from luperson_jax.weights import transfer
-from luperson_jax.weights.model import Model
+from luperson_jax.weights.model import Model, shapes_of
 from tests.luperson_jax.test_convert_families import AGW, BACKBONE, BOT, MGN, MOCO, model_of
 
 
@@ -63,14 +63,14 @@ def test_a_model_file_of_another_version(tmp_path):
 def test_the_backbone_of_a_model(model):
     backbone = dataclasses.replace(model, absent=("params/head/fc_0/bias",)).backbone()
     assert backbone.network == BACKBONE
-    assert backbone.tensors.keys() == BACKBONE.shapes.keys()
+    assert backbone.tensors.keys() == shapes_of(BACKBONE).keys()
     assert backbone.absent == ()
     assert backbone.statistics == model.statistics
 
 
 def target_of(network) -> dict:
     """The state of a run, all zeros."""
-    return trees.nest({path: np.zeros(shape) for path, shape in network.shapes.items()})
+    return trees.nest({path: np.zeros(shape) for path, shape in shapes_of(network).items()})
 
 
 def test_the_backbone_moves_and_everything_else_stays(model):

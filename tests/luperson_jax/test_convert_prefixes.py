@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.weights import files, sources, translate
+from luperson_jax import weights
+from luperson_jax.weights import files, translate
 from tests.luperson_jax.test_convert_families import BACKBONE, MOCO, torch_of
 
 TRUNK = torch_of("luperson", BACKBONE)
@@ -32,7 +33,8 @@ def test_a_wrapper_is_taken_off(prefix, tmp_path):
     assert model.network == BACKBONE
     np.testing.assert_array_equal(model.tensors["params/backbone/bn1/scale"], TRUNK["bn1.weight"])
     files.write(tmp_path / "a.safetensors", wrapped)
-    source, again, _ = sources.open_model(tmp_path / "a.safetensors")
+    again = weights.load(tmp_path / "a.safetensors")
+    source = again.source
     assert again.network == BACKBONE
     assert source is not None
     assert source.tensors.keys() == TRUNK.keys()

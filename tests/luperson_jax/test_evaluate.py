@@ -19,7 +19,7 @@ class Half:
     right: bool
 
     def embed(self, params, extra, batch):
-        images = batch.images.astype(jnp.float32)[:, 0]
+        images = batch.images.astype(jnp.float32)
         width = images.shape[2] // 2
         seen = images[:, :, width:] if self.right else images[:, :, :width]
         return params["scale"] * jnp.mean(seen, axis=(1, 2))

@@ -23,7 +23,7 @@ def build(tmp_path, root, **changes):
 
 
 def batch_of(seed: int = 0) -> Batch:
-    images = np.random.default_rng(seed).integers(0, 256, (BATCH, 1, *SIZE, 3), dtype=np.uint8)
+    images = np.random.default_rng(seed).integers(0, 256, (BATCH, *SIZE, 3), dtype=np.uint8)
     rows = jnp.arange(BATCH, dtype=jnp.int32)
     size = jnp.tile(jnp.array(SIZE, jnp.int32), (BATCH, 1))
     return Batch(jnp.asarray(images), size, rows, rows, rows, jnp.ones(BATCH, bool))

@@ -28,7 +28,7 @@ def build(name, world, workdir, mesh=None, **more) -> setup.Run:
 
 def batch_of(mesh) -> Batch:
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (32, 1, *SIZE, 3), dtype=np.uint8)
+    images = generator.integers(0, 256, (32, *SIZE, 3), dtype=np.uint8)
     arrays = {
         "images": images,
         "size": np.tile(np.int32(SIZE), (32, 1)),

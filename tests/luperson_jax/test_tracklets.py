@@ -30,7 +30,7 @@ class Colors:
     """A network that sees the mean color of each corner of a picture."""
 
     def embed(self, params, extra, batch):
-        images = batch.images.astype(jnp.float32)[:, 0] * params["scale"]
+        images = batch.images.astype(jnp.float32) * params["scale"]
         height, width = (size // 2 for size in images.shape[1:3])
         rows = (images[:, :height], images[:, height:])
         corners = [part for row in rows for part in (row[:, :, :width], row[:, :, width:])]

@@ -15,29 +15,28 @@ from luperson_jax import cli, models, trees
 from luperson_jax.augment import recipes
 from luperson_jax.commands import new_workdir, runs
 from luperson_jax.measure import embeddings
+from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import files, translate
 from luperson_jax.weights import model as model_file
-from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights.model import Model
 from luperson_jax.weights.rules import KEY_NETWORK, NETWORK
 from tests.converted import outputs
 from tests.helpers import SIZE, tiny
 
-BACKBONE = Network("backbone", "resnet18", 4)
-MOCO = Network("moco", "resnet18", 4, hidden=32, feature_dim=6, queue_size=40)
-SBS = Network("reid", "resnet50", 4, ibn=True, non_local=True, pooling="gem_learned")
+BACKBONE = NetworkSpec("backbone", "resnet18", 4)
+MOCO = NetworkSpec("moco", "resnet18", 4, hidden=32, feature_dim=6, queue_size=40)
+SBS = NetworkSpec("reid", "resnet50", 4, ibn=True, non_local=True, pooling="gem_learned")
 SBS = dataclasses.replace(SBS, last_stride=1, extra_bn=True, embedding_dim=7)
-BOT = Network("reid", "resnet18", 4, last_stride=1)
-MGN = Network("mgn", "resnet18", 4, last_stride=1, pooling="gem_learned", embedding_dim=6)
+BOT = NetworkSpec("reid", "resnet18", 4, last_stride=1)
+MGN = NetworkSpec("mgn", "resnet18", 4, last_stride=1, pooling="gem_learned", embedding_dim=6)
 LARGE = (96, 32)  # enough for the parts of an MGN
 
 
-def model_of(network: Network, size: tuple[int, int] = SIZE) -> Model:
+def model_of(network: NetworkSpec, size: tuple[int, int] = SIZE) -> Model:
     """Fresh weights whose running statistics are not those of the start."""
     params, stats = models.init(
-        network.module(), jax.random.key(0), jnp.zeros((1, *LARGE, 3), jnp.float32)
+        network.build(), jax.random.key(0), jnp.zeros((1, *LARGE, 3), jnp.float32)
     )
-    if network.kind == "backbone":
-        params, stats = {"backbone": params}, {"backbone": stats}
     stats = jax.tree.map(lambda one: one + 0.1, stats)
     places = {NETWORK.params: params, NETWORK.stats: stats}
     if network.queue_size:

@@ -13,7 +13,7 @@ import pytest
 from data_pipeline.errors import InputError
 from data_pipeline.table import records
 from luperson_jax import models, optim, tasks
-from luperson_jax.run import setup
+from luperson_jax.run.step import train_step
 from luperson_jax.structs import TrainState
 from luperson_jax.weights.rules import COUNTER
 from tests.converted import GivenViews, floats, make_batch, make_views
@@ -85,7 +85,7 @@ def test_three_steps_of_moco(torch_moco):
     state = TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params), key)
     task = dataclasses.replace(task, views=GivenViews(2))
     step = jax.jit(
-        functools.partial(setup.train_step, task, optimizer, schedule),
+        functools.partial(train_step, task, optimizer, schedule),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     twin = torch_moco.TorchMoco(torch_moco.settings_of(recipe), torch.device("cpu"))

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 from data_pipeline.errors import InputError
-from luperson_jax import config, models, tasks
+from luperson_jax import config, models, tasks, weights
 from luperson_jax.augment import recipes
+from luperson_jax.models import NetworkSpec
 from luperson_jax.setting_values import typed
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
-from luperson_jax.weights import sources, translate
-from luperson_jax.weights.model import Model, Network
+from luperson_jax.weights import translate
+from luperson_jax.weights.model import Model
 
 PERSON_SIZE = (256, 128)
 """Height and width for weights of another subject: ImageNet's squares distort a person."""
@@ -24,7 +25,7 @@ PERSON_SIZE = (256, 128)
 class Trunk:
     """Embeds with a backbone alone: its pooled feature."""
 
-    network: models.PooledBackbone
+    network: Any
     views: base.Views
 
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
@@ -75,9 +76,8 @@ def read(
     """
     if path.is_dir():
         raise InputError(f"--weights is the folder {path}; a run is given as --workdir {path}")
-    source, model, _ = sources.open_model(path)
-    model = model.without_classifier()
-    if source is not None and model.family == "torchvision":
+    model = weights.load(path).without_classifier()
+    if model.source is not None and model.family == "torchvision":
         model = dataclasses.replace(model, size=PERSON_SIZE)
     network = model.network
     if pooling and "gem_learned" in (pooling, network.pooling) and pooling != network.pooling:
@@ -97,23 +97,22 @@ def read(
     }
     recipe = config.resolve(settings, tasks.OPTIONS)
     params, extra = model.tree["params"], {"stats": model.tree["extra"]["stats"]}
-    notes = _notes(path, model, recipe, source is None, (size, statistics, pooling))
+    notes = _notes(path, model, recipe, model.source is None, (size, statistics, pooling))
     return Weights(recipe, _embedder(recipe, network), params, extra, notes)
 
 
-def _embedder(recipe: config.Recipe, network: Network) -> base.Embedder:
+def _embedder(recipe: config.Recipe, network: NetworkSpec) -> base.Embedder:
     if network.kind != "backbone":
         return tasks.TASKS[recipe.task.name].build(recipe, None)
-    pooled = models.PooledBackbone(base.make_backbone(recipe), recipe.model.pooling)
-    return Trunk(pooled, base.Views.build(recipe, 0))
+    return Trunk(network.build(compute_dtype="auto"), base.Views.build(recipe, 0))
 
 
-def _model_settings(network: Network) -> dict[str, Any]:
+def _model_settings(network: NetworkSpec) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(config.ModelConfig)]
     return {name: getattr(network, name) for name in names if hasattr(network, name)}
 
 
-def _task_settings(network: Network) -> dict[str, Any]:
+def _task_settings(network: NetworkSpec) -> dict[str, Any]:
     if network.kind == "moco":
         settings = {"head": network.head, "feature_dim": network.feature_dim}
         return {"name": "moco", **settings}
