@@ -4,6 +4,7 @@ The first of them ends the work under way in good order; a second one ends the p
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -67,6 +68,20 @@ def noted() -> Iterator[Signalled]:
 def raised() -> Iterator[None]:
     """Within, the first signal raises `Interrupted`."""
     with noted() as signalled, signalled.ending():
+        yield
+
+
+@contextlib.contextmanager
+def ending_at_once(say: Callable[[Interrupted], None]) -> Iterator[None]:
+    """Within, the first signal ends the process where it stands, after `say`: for imports, which
+    have nothing to save, and in which an exception is lost or taken for a broken library."""
+
+    def end(number: int) -> None:
+        ended = Interrupted(number)
+        say(ended)
+        os._exit(ended.status)
+
+    with _handling(end):
         yield
 
 

@@ -104,6 +104,11 @@ def run(program: str, work: Callable[[], int]) -> int:
             sys.stdout, sys.stderr = former
 
 
+def importing(program: str) -> contextlib.AbstractContextManager[None]:
+    """A block that only imports, in which Ctrl-C and SIGTERM end the process with one line."""
+    return interruption.ending_at_once(lambda ended: complain(program, ended))
+
+
 def _status(program: str, work: Callable[[], int]) -> int:
     try:
         with interruption.raised():

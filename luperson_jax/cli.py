@@ -1,20 +1,24 @@
 """`luperson <command>`: parses and hands over.
 
 A module is imported only when its command is chosen, because JAX alone takes longer to import than
-most commands work.
+most commands work; and all of them where Ctrl-C is answered in one line.
 """
 
-import argparse
+from __future__ import annotations
+
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from absl import logging
-
-import luperson_jax
 from data_pipeline import terminal
 from data_pipeline.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    import argparse
+
+
+PROGRAM = "luperson"
 
 
 class Command(NamedTuple):
@@ -61,50 +65,16 @@ COMMANDS = {
 GROUPS = {"data": "data sets: make, check, pack, split"}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Ends with an InputError, which names what is nearest to a misspelt option."""
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
-        self._given = list(args or ())
-        parsed, rest = super().parse_known_args(args, namespace)
-        several = [one for one in self._get_positional_actions() if one.nargs in ("*", "+")]
-        if several and not any(one.startswith("-") for one in rest):
-            # argparse takes those before the next option alone.
-            setattr(parsed, several[0].dest, [*getattr(parsed, several[0].dest), *rest])
-            rest = []
-        if rest:
-            self.error(f"unexpected {' '.join(rest)}")
-        return parsed, rest
-
-    def error(self, message: str):
-        options = self._option_string_actions
-        for given in self._given:
-            name = given.partition("=")[0]
-            if given == "--":
-                break
-            if name.startswith("--") and not any(known.startswith(name) for known in options):
-                message = f"no option is called {name!r}{suggest(name, options)}"
-                break
-        raise InputError(f"{message}\n{self.format_usage().strip()}")
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Names the defaults that say something, and keeps the lines of an example."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.required or action.default in (None, False, [])
-        return action.help if silent else super()._get_help_string(action)
-
-
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """All commands, and the options of the one that the arguments begin with.
 
     Raises:
         InputError: they begin with what is no command.
     """
-    parser = _Parser(prog="luperson", description="Person re-identification in JAX.")
-    version = f"luperson_jax {luperson_jax.__version__}"
-    parser.add_argument("--version", action="version", version=version, help="say it and end")
+    from luperson_jax.commands.options import parser as parsers
+
+    parser = parsers.Parser(prog="luperson", description="Person re-identification in JAX.")
+    parsers.add_version(parser)
     top = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     groups = {
         name: top.add_parser(name, help=words).add_subparsers(
@@ -116,7 +86,7 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         group, _, inner = name.rpartition(" ")
         one = (groups[group] if group else top).add_parser(
-            inner, help=command.words, formatter_class=_Help
+            inner, help=command.words, formatter_class=parsers.Help
         )
         if name == chosen:
             module = _module(command.options)
@@ -143,18 +113,21 @@ def _module(name: str):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
-    logging.set_verbosity(logging.ERROR)  # of the libraries
     given = sys.argv[1:] if arguments is None else arguments
-    return terminal.run("luperson", lambda: _run(given))
+    return terminal.run(PROGRAM, lambda: _run(given))
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = make_parser(arguments).parse_args(arguments)
-    chosen = _chosen(arguments)
-    assert chosen is not None  # or the parser had raised
-    work = _module(COMMANDS[chosen].work)
-    if "jax" in sys.modules:
-        _keep_programs()
+    with terminal.importing(PROGRAM):
+        from absl import logging
+
+        logging.set_verbosity(logging.ERROR)  # of the libraries
+        options = make_parser(arguments).parse_args(arguments)
+        chosen = _chosen(arguments)
+        assert chosen is not None  # or the parser had raised
+        work = _module(COMMANDS[chosen].work)
+        if "jax" in sys.modules:
+            _keep_programs()
     return work.run(options) or 0
 
 

@@ -1,4 +1,5 @@
-"""The work of `luperson train`: a run from a configuration, or from the recipe of its workdir."""
+"""The work of both command lines that train: a run from a configuration, or from the recipe of its
+workdir."""
 
 import argparse
 import pathlib
@@ -6,22 +7,41 @@ from typing import Any
 
 from absl import logging
 
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, shipped, tasks
-from luperson_jax.commands import launch
+from luperson_jax import config, sharding, shipped, tasks
+from luperson_jax.run import evaluation, loop
+from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import recipe_file
 
 
-def run(options: argparse.Namespace) -> int:
-    """Trains or evaluates; the exit status is that of `launch.run`.
+def run(options: argparse.Namespace, program: str = "luperson") -> int:
+    """Trains, or evaluates a checkpoint.
+
+    Args:
+        options: of the command line.
+        program: its name, for messages.
+
+    Returns:
+        The exit status: 1 where the loss became NaN or infinite.
 
     Raises:
-        InputError: wrong settings, data or workdir.
+        InputError: wrong settings, data or workdir; the other processes of a job are not reached.
     """
-    logging.set_verbosity(logging.FATAL)  # of the libraries, as in `main`
+    # Of the libraries, whose errors come with all their stacks: they are raised as well, and the
+    # run speaks through its reporter.
+    logging.set_verbosity(logging.FATAL)
     place = (options.coordinator, options.num_processes, options.process_id)
-    launch.join(options.distributed, place)
-    return launch.run("luperson", _settings(options), options.workdir, options.mode)
+    if options.distributed or any(part is not None for part in place):
+        sharding.join_job(*place)  # before anything asks for devices
+    recipe = config.resolve(_settings(options), tasks.OPTIONS)
+    work = loop.run if options.mode == "train" else evaluation.run
+    try:
+        work(recipe, options.workdir, tasks.TASKS[recipe.task.name])
+    except NonFiniteLoss as error:
+        terminal.complain(program, error)
+        return 1
+    return 0
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def of_checkpoint(tree: Tree, workdir: str) -> Tree:
         reason = "has not begun to average" if average else "keeps no average of its weights"
         raise InputError(
             f"the run in {workdir} {reason} at step {int(tree['step'])}; use "
-            "--config.eval.weights=online, or train with train.average"
+            "eval.weights=online, or train with train.average"
         )
     extra = {**tree["extra"], "stats": average["stats"]}
     return {**tree, "params": average["params"], "extra": extra}

@@ -25,7 +25,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     task = task_class.build(recipe, None)
     evaluation = Evaluation.build(recipe, task, mesh)
     if evaluation is None:
-        raise InputError("nothing to evaluate on: set --config.eval.dataset and --config.eval.root")
+        raise InputError("nothing to evaluate on: set eval.dataset and eval.root")
     folder = pathlib.Path(workdir)
     written, may_change = config.to_dict(recipe), recipe_file.MAY_CHANGE_IN_EVALUATION
     recipe_file.check_workdir(recipe, written, folder, may_change)

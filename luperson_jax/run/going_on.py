@@ -47,6 +47,6 @@ def otherwise(workdir: pathlib.Path, rate: float) -> str:
     begin = f"step {steps[-1]} is the last one saved" if steps else "nothing was saved yet"
     return (
         f"{begin}; the same command would go on from there and end here again. Give it with a "
-        f"lower rate, as --config.optim.lr={rate / 2:g} (it is {rate:g}), or with "
-        "--config.optim.clip_norm=1.0, and it goes on"
+        f"lower rate, as optim.lr={rate / 2:g} (it is {rate:g}), or with "
+        "optim.clip_norm=1.0, and it goes on"
     )

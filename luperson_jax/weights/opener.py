@@ -132,7 +132,7 @@ def _checkpoint(folder: pathlib.Path, criterion: str | None) -> tuple[int, Any]:
         if criterion is not None and step is None:
             raise InputError(
                 f"{folder} has no checkpoint that was evaluated, so none is the best; "
-                "evaluate the last one: --config.eval.checkpoint=last, or --checkpoint last"
+                "evaluate the last one: eval.checkpoint=last, or --checkpoint last"
             )
         return saved.read(step)
     finally:

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from luperson_jax import cli
+from luperson_jax import cli, main
 from luperson_jax.augment.recipes import STATISTICS
+from luperson_jax.commands import train
 from luperson_jax.commands.options import shared
 from luperson_jax.retrieval import inputs, protocols, verification
 from luperson_jax.weights.families import FAMILIES
@@ -25,7 +26,7 @@ LIGHT_COMMANDS = [
 ]
 STARTS = """
 import contextlib, io, json, sys
-from luperson_jax import cli
+from luperson_jax import cli, main
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         cli.main(arguments)
@@ -93,6 +94,23 @@ def test_every_option_has_a_help(name):
 def test_misspelt_commands_and_options_name_the_nearest(given, nearest, capsys):
     assert cli.main(given) == 2
     assert f"did you mean {nearest}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["optim.lr=2", "--config.optim.lr=2", "-config.optim.lr 2"])
+def test_both_command_lines_change_settings_alike(change, monkeypatch):
+    given = ["--workdir", "w", *change.split(), "--config", "small", "data.root=2024"]
+    taken = []
+    monkeypatch.setattr(train, "run", lambda options, *_: taken.append(vars(options)) or 0)
+    assert cli.main(["train", *given]) == main.main(given) == 0
+    assert taken[0].pop("command") == "train"
+    assert taken[0] == taken[1]
+    assert taken[0]["changes"] == ["optim.lr=2", "data.root=2024"]
+
+
+def test_options_of_both_spellings_say_where_a_process_stands():
+    given = ["train", "--workdir", "w", "--num_processes=2", "--process-id=1", "--distributed"]
+    options = cli.make_parser(given).parse_args(given)
+    assert (options.num_processes, options.process_id, options.distributed) == (2, 1, True)
 
 
 def test_version_is_said(capsys):

@@ -48,6 +48,14 @@ def test_commands_are_ended_by_a_signal():
         signal.raise_signal(signal.SIGINT)
 
 
+def test_a_signal_during_imports_ends_the_process_at_once(monkeypatch):
+    said, ends = [], []
+    monkeypatch.setattr(interruption.os, "_exit", ends.append)
+    with interruption.ending_at_once(lambda ended: said.append(str(ended))):
+        signal.raise_signal(signal.SIGTERM)
+    assert (said, ends) == (["stopped by SIGTERM"], [143])
+
+
 def test_what_was_ignored_stays_ignored():
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import jax
-from absl.testing import flagsaver
 
 from luperson_jax import main
 from luperson_jax.workdir.metrics_file import METRICS_FILE
@@ -45,9 +44,7 @@ FINETUNE = (
 
 def run_here(*arguments: str) -> int:
     """`python -m luperson_jax.main` without the start of a process; returns its exit status."""
-    argv = ["luperson_jax.main", *arguments]
-    with flagsaver.flagsaver():
-        return main.main(argv)
+    return main.main(arguments)
 
 
 def environment(devices: int) -> dict[str, str]:

@@ -137,8 +137,8 @@ MISTAKES = {
         ["empty holds no checkpoints"],
     ),
     "option misspelt": (["--wrokdir={tmp}/third"], ["wrokdir", "workdir"]),
-    "stray argument": (["train"], ["unexpected 'train'"]),
-    "no such mode": (["--mode=test"], ["--mode=test"]),
+    "stray argument": (["train"], ["train: expected GROUP.SETTING=VALUE"]),
+    "no such mode": (["--mode=test"], ["--mode", "'test'"]),
 }
 
 

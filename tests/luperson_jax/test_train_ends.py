@@ -76,7 +76,7 @@ def test_a_state_that_is_not_finite_is_not_saved_and_a_lower_rate_goes_on(
         with pytest.raises(NonFiniteLoss, match="the state after step 8 is not saved: 6") as caught:
             run(tiny("moco", unlabelled_world), tmp_path)
     assert "step 4 is the last one saved" in str(caught.value)
-    assert "--config.optim.lr=0.025 (it is 0.05)" in str(caught.value)
+    assert "as optim.lr=0.025 (it is 0.05)" in str(caught.value)
     run(tiny("moco", unlabelled_world, optim__lr=0.025, optim__clip_norm=1.0), tmp_path)
     out = capsys.readouterr().out
     assert "optim.lr: 0.05 there, 0.025 here" in out

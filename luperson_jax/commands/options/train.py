@@ -13,6 +13,8 @@ Example:
 
 import argparse
 
+from luperson_jax.commands.options import settings
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -22,12 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:ARGUMENT]",
         help="a shipped configuration or a file; left out, the recipe that the workdir holds",
     )
-    parser.add_argument(
-        "changes",
-        nargs="*",
-        metavar="GROUP.SETTING=VALUE",
-        help="changes a setting, such as optim.lr=0.1",
-    )
+    settings.add_changes(parser)
     parser.add_argument(
         "--mode", choices=("train", "eval"), default="train", help="train, or evaluate a checkpoint"
     )
@@ -36,8 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--coordinator", metavar="HOST:PORT", help="of process 0, where no cluster says it"
     )
     parser.add_argument(
-        "--num-processes", type=int, metavar="N", help="processes, where no cluster says it"
+        "--num-processes",
+        "--num_processes",
+        type=int,
+        metavar="N",
+        help="processes, where no cluster says it",
     )
     parser.add_argument(
-        "--process-id", type=int, metavar="N", help="this process, from 0, likewise"
+        "--process-id", "--process_id", type=int, metavar="N", help="this process, from 0, likewise"
     )
