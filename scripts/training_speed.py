@@ -165,7 +165,7 @@ def noise_batch(current: setup.Run, canvas: tuple[int, int]) -> Batch:
 
 def without_views(current: setup.Run) -> setup.Run:
     """The same run with the augmentation `test`."""
-    views = dataclasses.replace(current.task.views, recipe=recipes.recipe("test"))
+    views = dataclasses.replace(current.task.views, law=recipes.recipe("test"))
     return dataclasses.replace(current, task=dataclasses.replace(current.task, views=views))
 
 

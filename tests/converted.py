@@ -13,11 +13,11 @@ import numpy as np
 import optax
 
 from luperson_jax import config, optim, tasks, trees
-from luperson_jax.losses import contrastive
 from luperson_jax.models import NetworkSpec
 from luperson_jax.run.step import train_step
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Pictures
+from luperson_jax.vectors import l2_normalize
 from luperson_jax.weights.model import Model
 from luperson_jax.weights.rules import NETWORK, Trees
 from tests.helpers import tiny
@@ -67,13 +67,13 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
         found["pooled"], found["projection"] = features
     elif kind == "reid":
         found["before"], found["after"] = features
-        found["unit"] = contrastive.l2_normalize(found["after"])
+        found["unit"] = l2_normalize(found["after"])
         if classifier:
             found["logits"] = found["after"] @ classifier["kernel"]
     elif kind == "mgn":
         before, after = features
         whole = jnp.concatenate([after[name] for name in module.heads], axis=1)
-        found["unit"] = contrastive.l2_normalize(whole)
+        found["unit"] = l2_normalize(whole)
         for name in module.heads:
             found[f"before {name}"], found[f"after {name}"] = before[name], after[name]
             if classifier:

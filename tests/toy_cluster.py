@@ -15,8 +15,8 @@ import numpy as np
 from sklearn import cluster, metrics
 
 from luperson_jax import main, models, tasks
-from luperson_jax.losses import contrastive
 from luperson_jax.tasks import base
+from luperson_jax.vectors import l2_normalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ToyCluster(base.Task):
     def encode(self, params, extra, inputs, step):
         views = self.views.draw(inputs, step)
         features, stats = models.apply(self.network, params, extra["stats"], views, train=True)
-        return contrastive.l2_normalize(features), {"stats": stats}
+        return l2_normalize(features), {"stats": stats}
 
     def objective(self, params, extra, outputs, batch, key, step):
         labels, memory = extra["labels"][batch.index], extra["memory"]
@@ -60,19 +60,19 @@ class ToyCluster(base.Task):
         hits = jax.nn.one_hot(labels, len(memory))
         means = hits.T @ jax.lax.stop_gradient(outputs) / jnp.maximum(hits.sum(0)[:, None], 1.0)
         moved = memory * self.options.momentum + means * (1 - self.options.momentum)
-        memory = jnp.where(hits.sum(0)[:, None] > 0, contrastive.l2_normalize(moved), memory)
+        memory = jnp.where(hits.sum(0)[:, None] > 0, l2_normalize(moved), memory)
         return loss, ({**extra, "memory": memory}, {"loss": loss})
 
     def embed(self, params, extra, batch):
         images = self.views.plain(batch)
         features, _ = models.apply(self.network, params, extra["stats"], images, train=False)
-        return contrastive.l2_normalize(features)
+        return l2_normalize(features)
 
     def start_epoch(self, state, table, epoch, embed_all):
         features = embed_all(state, table).features
         found = cluster.KMeans(self.options.num_clusters, n_init=1, random_state=epoch)
         labels = found.fit_predict(features)
-        memory = contrastive.l2_normalize(jnp.asarray(found.cluster_centers_))
+        memory = l2_normalize(jnp.asarray(found.cluster_centers_))
         extra = {**state.extra, "labels": labels.astype(np.int32), "memory": np.asarray(memory)}
         return extra, {"clusters/silhouette": float(metrics.silhouette_score(features, labels))}
 

@@ -57,8 +57,8 @@ class Statistics(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What is done to a picture; None or 0 leaves an operation out at no cost.
+class ViewLaw:
+    """How a view of a picture is drawn; None or 0 leaves an operation out at no cost.
 
     Attributes:
         auto_augment: learned pairs of operations.
@@ -121,9 +121,9 @@ STATISTICS: Mapping[str, Statistics] = MappingProxyType(
 )
 
 
-def _lup(jitter: float = 0.0, gray: float = 0.2, blur: float = 0.5, erase: float = 0.0) -> Recipe:
+def _lup(jitter: float = 0.0, gray: float = 0.2, blur: float = 0.5, erase: float = 0.0) -> ViewLaw:
     """LUPerson's family: strength of the jitter, two probabilities, greatest erased area."""
-    return Recipe(
+    return ViewLaw(
         crop=Crop(),
         jitter=Jitter(jitter, jitter, jitter, 0.1, probability=0.8) if jitter else None,
         grayscale=gray,
@@ -140,8 +140,8 @@ _REID_CROP = Crop(
     fallback="whole",
     interpolation="bicubic",
 )
-_REID = Recipe(crop=_REID_CROP, flip=0.5, erase=Erase())
-_WEAK = Recipe(pad=10, flip=0.5)
+_REID = ViewLaw(crop=_REID_CROP, flip=0.5, erase=Erase())
+_WEAK = ViewLaw(pad=10, flip=0.5)
 _FINETUNE = dataclasses.replace(_WEAK, erase=Erase(space="raw"))
 _FASTREID = dataclasses.replace(
     _WEAK,
@@ -151,7 +151,7 @@ _FASTREID = dataclasses.replace(
 )
 _AFFINE = Affine(probability=0.5, degrees=10.0, translate=(0.05, 0.15), scale=(0.9, 1.1), shear=2.0)
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
+RECIPES: Mapping[str, ViewLaw] = MappingProxyType(
     {
         # Fu et al., "Unsupervised Pre-training for Person Re-identification", 2021. In the names
         # cj is jitter, gs grayscale, gb blur, re erasing; w weak, s strong.
@@ -172,7 +172,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "ori-cj+sre": _lup(erase=0.6),  # the released weights
         "ori-cj+wre": _lup(erase=0.2),
         "ori-cj+ssre": _lup(erase=0.8),
-        "moco": Recipe(
+        "moco": ViewLaw(
             crop=Crop(), jitter=Jitter(0.4, 0.4, 0.4, 0.4, probability=1.0), grayscale=0.2, flip=0.5
         ),
         "reid": _REID,
@@ -218,7 +218,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "cmpe-finetune-affine": dataclasses.replace(_FINETUNE, affine=_AFFINE),
         # Resize and normalize: evaluation.
-        "test": Recipe(),
+        "test": ViewLaw(),
     }
 )
 
@@ -229,7 +229,7 @@ def _lookup(kind: str, name: str, known: Mapping[str, Found]) -> Found:
     raise InputError(f"there is no {kind} {name!r}{suggest(name, known)}")
 
 
-def recipe(name: str) -> Recipe:
+def recipe(name: str) -> ViewLaw:
     """The recipe of that name.
 
     Raises:
@@ -275,7 +275,7 @@ def normalize(image: Float[Array, "*b h w 3"], mean: Color, std: Color) -> Float
 
 
 def _augment_one(
-    recipe: Recipe,
+    law: ViewLaw,
     key: Array,
     image: Array,
     size: Array,
@@ -286,36 +286,36 @@ def _augment_one(
 ) -> Array:
     # One key an operation, used or not: recipes that differ in one operation share all others.
     keys = jax.random.split(key, 10)
-    if recipe.auto_augment is not None:
-        image = random_policy(keys[8], image.astype(jnp.float32), recipe.auto_augment, progress)
-    if recipe.crop is not None:
-        image = random_resized_crop(keys[0], image, size, output_size, recipe.crop)
+    if law.auto_augment is not None:
+        image = random_policy(keys[8], image.astype(jnp.float32), law.auto_augment, progress)
+    if law.crop is not None:
+        image = random_resized_crop(keys[0], image, size, output_size, law.crop)
     else:
-        image = resize(image, output_size, recipe.interpolation)
-    if recipe.flip:
-        image = random_flip(keys[1], image, recipe.flip)
-    if recipe.pad:
-        image = pad_and_crop(keys[2], image, recipe.pad)
-    if recipe.affine is not None:
-        image = random_affine(keys[3], image, recipe.affine)
-    if recipe.jitter is not None:
-        image = color_jitter(keys[4], image, recipe.jitter)
-    if recipe.grayscale:
-        image = random_grayscale(keys[5], image, recipe.grayscale)
-    if recipe.blur is not None:
-        image = random_blur(keys[6], image, recipe.blur)
-    if recipe.augmix is not None:
-        image = random_augmix(keys[9], image, recipe.augmix)
-    if recipe.erase is not None and recipe.erase.space == "raw":
-        image = random_erase(keys[7], image, recipe.erase)
+        image = resize(image, output_size, law.interpolation)
+    if law.flip:
+        image = random_flip(keys[1], image, law.flip)
+    if law.pad:
+        image = pad_and_crop(keys[2], image, law.pad)
+    if law.affine is not None:
+        image = random_affine(keys[3], image, law.affine)
+    if law.jitter is not None:
+        image = color_jitter(keys[4], image, law.jitter)
+    if law.grayscale:
+        image = random_grayscale(keys[5], image, law.grayscale)
+    if law.blur is not None:
+        image = random_blur(keys[6], image, law.blur)
+    if law.augmix is not None:
+        image = random_augmix(keys[9], image, law.augmix)
+    if law.erase is not None and law.erase.space == "raw":
+        image = random_erase(keys[7], image, law.erase)
     image = normalize(image, mean, std)
-    if recipe.erase is not None and recipe.erase.space == "normalized":
-        image = random_erase(keys[7], image, recipe.erase)
+    if law.erase is not None and law.erase.space == "normalized":
+        image = random_erase(keys[7], image, law.erase)
     return image
 
 
 def apply(
-    recipe: Recipe,
+    law: ViewLaw,
     keys: Key[Array, "b"],
     images: UInt8[Array, "b H W 3"],
     size: Int[Array, "b 2"],
@@ -327,7 +327,7 @@ def apply(
     """Draws one augmented view of every picture of a batch; to be called inside a jitted step.
 
     Args:
-        recipe: what to do.
+        law: what to do.
         keys: one for each picture, see `sample_keys`. A view depends on its key, picture and size
             alone, wherever in the batch and on whichever device it stands.
         images: canvases, 0..255.
@@ -342,7 +342,7 @@ def apply(
     """
 
     def one(key: Array, image: Array, shape: Array) -> Array:
-        return _augment_one(recipe, key, image, shape, output_size, mean, std, progress)
+        return _augment_one(law, key, image, shape, output_size, mean, std, progress)
 
     return jax.vmap(one)(keys, images, size)
 

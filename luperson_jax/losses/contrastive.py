@@ -11,14 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from luperson_jax.structs import Tree
-
-
-def l2_normalize(x: Float[Array, "*b d"], eps: float = 1e-12) -> Float[Array, "*b d"]:
-    """Rows divided by max(norm, eps), in float32; a zero row stays zero with a finite gradient."""
-    x = x.astype(jnp.float32)
-    # The clamp stands under the root: the gradient of a norm is nan at zero.
-    squared_norm = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    return x / jnp.sqrt(jnp.maximum(squared_norm, eps**2))
+from luperson_jax.vectors import l2_normalize
 
 
 def info_nce(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from data_pipeline.errors import InputError
-from luperson_jax.losses.contrastive import l2_normalize
+from luperson_jax.vectors import l2_normalize
 
 ClassifierKind = Literal["linear", "circle", "arcface", "cosface"]
 

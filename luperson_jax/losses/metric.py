@@ -1,49 +1,14 @@
-"""Distances between features, and losses over the pairs of a batch."""
+"""Losses over the pairs of a batch."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from data_pipeline.errors import InputError
-from luperson_jax.losses.contrastive import l2_normalize
 from luperson_jax.losses.masked import counted, masked_mean
-
-METRICS = ("cosine", "euclidean", "sqeuclidean")
+from luperson_jax.vectors import l2_normalize, pairwise_distances
 
 FASTREID_EPSILON = 1e-6
 """What FastReID adds to the sum of the weights of its weighted triplets."""
-
-
-def pairwise_distances(
-    x: Float[Array, "m d"], y: Float[Array, "n d"], metric: str = "euclidean"
-) -> Float[Array, "m n"]:
-    """Distances of every row of x to every row of y.
-
-    Args:
-        x: [m, d], any float type; computed in float32 with full-precision products.
-        y: [n, d].
-        metric: "euclidean"; "sqeuclidean", its square; "cosine", 1 - cosine similarity (0..2).
-
-    Returns:
-        [m, n] float32, >= 0 but for rounding in "cosine". The Euclidean distance is at least 1e-6:
-        its square is clamped at 1e-12 under the root, so that the gradient at 0 is 0, not nan.
-
-    Raises:
-        InputError: unknown metric.
-    """
-    if metric not in METRICS:
-        raise InputError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
-    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    if metric == "cosine":
-        x, y = l2_normalize(x), l2_normalize(y)
-    product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-    if metric == "cosine":
-        return 1 - product
-    norms = jnp.sum(jnp.square(x), axis=1)[:, None] + jnp.sum(jnp.square(y), axis=1)[None, :]
-    squared = norms - 2 * product
-    if metric == "sqeuclidean":
-        return jnp.maximum(squared, 0)
-    return jnp.sqrt(jnp.maximum(squared, 1e-12))
 
 
 def _pairs(

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import verification
-from luperson_jax.retrieval.verification import Gallery, Labels
+from luperson_jax.retrieval.verification import Gallery, PairKinds
 from luperson_jax.structs import EmbeddingSet
 
 Interval = tuple[float, float]
@@ -162,7 +162,7 @@ def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
 def _accepted(
     found: Iterator[tuple[np.ndarray, int, np.ndarray]],
     threshold: np.float32,
-    labels: Labels,
+    labels: PairKinds,
     pid: list[np.ndarray],
     num_identities: int,
 ) -> Accepted:
@@ -205,7 +205,7 @@ class _PairsOfIdentities(NamedTuple):
     share: float
 
     @classmethod
-    def of(cls, labels: Labels, pid: list[np.ndarray], num: int) -> "_PairsOfIdentities":
+    def of(cls, labels: PairKinds, pid: list[np.ndarray], num: int) -> "_PairsOfIdentities":
         cameras = np.concatenate([labels.query_camera, labels.gallery_camera])
         kinds, camera = np.unique(cameras, return_inverse=True)
         tables = [

@@ -20,11 +20,11 @@ from jaxtyping import Array, Float, Int
 
 from data_pipeline.errors import InputError
 from luperson_jax import platforms
-from luperson_jax.losses.metric import METRICS, pairwise_distances
 from luperson_jax.retrieval import inputs, merging
 from luperson_jax.retrieval.merging import Neighbors
 from luperson_jax.retrieval.tiles import HostRows, local_mesh
 from luperson_jax.sharding import DATA_AXIS, over_batch, replicated
+from luperson_jax.vectors import METRICS, pairwise_distances
 
 TILE_ROWS = 1024
 """Rows and columns of a tile: 4 MB of distances, which stay in the cache of a CPU."""

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from luperson_jax import platforms, sharding
-from luperson_jax.losses.contrastive import l2_normalize
+from luperson_jax.vectors import l2_normalize
 
 ROWS, EVERYWHERE = PartitionSpec(sharding.DATA_AXIS), PartitionSpec()
 COLUMNS = PartitionSpec(None, sharding.DATA_AXIS)
@@ -169,7 +169,7 @@ def distances(query: Prepared, gallery: Prepared, metric: str) -> Float[Array, "
         query: [t, D].
         gallery: [g, D].
         metric: "cosine", 1 - cosine similarity (0..2; 1 to a row of zeros), or "euclidean", at
-            least 1e-6; as `losses.metric.pairwise_distances`.
+            least 1e-6; as `vectors.pairwise_distances`.
     """
     product = jnp.matmul(query.rows, gallery.rows.T, precision=jax.lax.Precision.HIGHEST)
     if metric == "cosine":

@@ -79,7 +79,7 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
+class PairKinds:
     """Identities and cameras of both sides, and which of their pairs count.
 
     Attributes:
@@ -239,7 +239,7 @@ def known_sets(
 
 def prepare(
     query: EmbeddingSet, gallery: Gallery | None, metric: str, rule: str
-) -> tuple[list[np.ndarray], Labels]:
+) -> tuple[list[np.ndarray], PairKinds]:
     """Features of the other side and all labels, checked.
 
     Raises:
@@ -286,13 +286,13 @@ def _labels(
     gallery_camera: np.ndarray,
     rule: str,
     within: bool,
-) -> Labels:
+) -> PairKinds:
     if rule not in RULES:
         raise InputError(f"pairs are {rule!r}; expected one of {', '.join(RULES)}")
-    return Labels(query_pid, query_camera, gallery_pid, gallery_camera, rule, within)
+    return PairKinds(query_pid, query_camera, gallery_pid, gallery_camera, rule, within)
 
 
-def _exactly(found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: Labels) -> PairCounts:
+def _exactly(found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: PairKinds) -> PairCounts:
     kept: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for rows, first, tile in found:
         for part, kind in zip(kept, labels.kinds(rows, first, tile.shape[1]), strict=True):
@@ -306,7 +306,7 @@ def _exactly(found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: Labels
 
 
 def _in_bins(
-    found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: Labels, width: float
+    found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: PairKinds, width: float
 ) -> PairCounts:
     """Bins (i - 1) * width < distance <= i * width. The width is a power of two, so that neither
     the bin of a distance nor the edge of a bin is rounded."""
@@ -338,7 +338,7 @@ def _largest_norm(parts: Sequence[np.ndarray]) -> float:
     )
 
 
-def _check_kinds(num_same: int, num_different: int, labels: Labels) -> None:
+def _check_kinds(num_same: int, num_different: int, labels: PairKinds) -> None:
     for num, kind in ((num_same, "the same person"), (num_different, "different people")):
         if not num:
             raise InputError(

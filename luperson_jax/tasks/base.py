@@ -69,7 +69,7 @@ class Pictures(NamedTuple):
 class Views:
     """How the device turns a batch into what the network sees."""
 
-    recipe: recipes.Recipe
+    law: recipes.ViewLaw
     size: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -86,7 +86,7 @@ class Views:
         """One random view of every image, as of a step: [B, h, w, 3] float32, normalised."""
         progress = jnp.asarray(step, jnp.float32) / self.total_steps
         return recipes.apply(
-            self.recipe,
+            self.law,
             pictures.keys,
             pictures.images,
             pictures.size,

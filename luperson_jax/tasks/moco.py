@@ -20,6 +20,7 @@ from luperson_jax.losses import contrastive
 from luperson_jax.sharding import constrain_to_batch
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base
+from luperson_jax.vectors import l2_normalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +114,8 @@ class Moco(base.Task):
             self.network, key_params, extra["key_stats"], views, train=True
         )
         outputs = {
-            "query": contrastive.l2_normalize(query),
-            "key": jax.lax.stop_gradient(contrastive.l2_normalize(keys)),
+            "query": l2_normalize(query),
+            "key": jax.lax.stop_gradient(l2_normalize(keys)),
         }
         return outputs, {"stats": stats, "key_stats": key_stats}
 
@@ -146,7 +147,7 @@ class Moco(base.Task):
             self.network, params, extra["stats"], images, train=False
         )
         chosen = projection if self.options.embedding == "projection" else pooled
-        return contrastive.l2_normalize(chosen)
+        return l2_normalize(chosen)
 
     def _order(self, key: jax.Array, num: int) -> jax.Array:
         """In which order the key encoder sees the pictures of a batch."""

@@ -11,8 +11,12 @@ FORBIDDEN = {
     "data_pipeline": ("jax", "flax", "luperson_jax", "configs"),
     "luperson_jax/losses": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
     "luperson_jax/augment": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
-    "luperson_jax/retrieval": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
-    "luperson_jax/clustering": ("flax", "luperson_jax.models", "luperson_jax.tasks"),
+    "luperson_jax/retrieval": (
+        *("flax", "luperson_jax.models", "luperson_jax.losses", "luperson_jax.tasks"),
+    ),
+    "luperson_jax/clustering": (
+        *("flax", "luperson_jax.models", "luperson_jax.losses", "luperson_jax.tasks"),
+    ),
     "luperson_jax/models": ("luperson_jax.tasks", "luperson_jax.run.loop", "luperson_jax.losses"),
     "luperson_jax/tasks": ("flax", "luperson_jax.run.loop", "luperson_jax.measure.evaluate"),
     "luperson_jax/weights/families": ("numpy", "jax", "luperson_jax.tasks", "luperson_jax.models"),

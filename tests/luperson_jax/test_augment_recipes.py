@@ -127,7 +127,7 @@ def test_auto_augment_comes_first_and_augmix_before_erasing():
     # Inverted after the padding, the zeros at the border would turn white; with the mixture after
     # the erasing, its stretched levels would brighten the boxes.
     inverted = (((Operation.INVERT, 1.0, 0), (Operation.EQUALIZE, 0.0, 0)),)
-    law = recipes.Recipe(
+    law = recipes.ViewLaw(
         auto_augment=AutoAugment(policy=inverted),
         pad=3,
         augmix=AugMix(width=1, depth=(1, 1), operations=(Operation.AUTO_CONTRAST,)),

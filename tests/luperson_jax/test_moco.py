@@ -135,7 +135,7 @@ def test_loss_is_infonce_against_the_queue_before_the_batch(tmp_path, unlabelled
     that comes back."""
     current, state = build(tmp_path, unlabelled_world, task__shuffle_bn=False)
     drawn = current.task.views
-    views = PlainViews(drawn.recipe, drawn.size, drawn.mean, drawn.std)
+    views = PlainViews(drawn.law, drawn.size, drawn.mean, drawn.std)
     current = dataclasses.replace(current, task=dataclasses.replace(current.task, views=views))
     loss, (extra, metrics) = loss_of(current, state, batch_of())
     keys = np.asarray(extra["queue"][:BATCH], np.float64)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
-from luperson_jax.losses.metric import METRICS, pairwise_distances
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.tiles import HostRows
+from luperson_jax.vectors import METRICS, pairwise_distances
 
 TILE, DIMENSION = 16, 3
 

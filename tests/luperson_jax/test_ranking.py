@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.losses import contrastive
 from luperson_jax.retrieval import counting, inputs, plans, ranking, tiles
 from luperson_jax.structs import EmbeddingSet
+from luperson_jax.vectors import l2_normalize
 from tests.ranking_twin import assert_same_report, written_out
 from tests.tile_distances import tile_distances
 
@@ -218,7 +218,7 @@ def test_ordinary_rows_are_normalized_to_the_same_bits_and_zeros_stay():
     rows = np.random.default_rng(1).standard_normal((9, 5)).astype(np.float32)
     rows[3] = 0
     found = np.asarray(tiles.unit_rows(jnp.asarray(rows)))
-    np.testing.assert_array_equal(found, np.asarray(contrastive.l2_normalize(jnp.asarray(rows))))
+    np.testing.assert_array_equal(found, np.asarray(l2_normalize(jnp.asarray(rows))))
     np.testing.assert_array_equal(found[3], 0)
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import InputError
-from luperson_jax.losses.metric import pairwise_distances
 from luperson_jax.retrieval import neighbors, ranking, reciprocal
 from luperson_jax.retrieval.rerank import rerank, rerank_distances
+from luperson_jax.vectors import pairwise_distances
 
 DIMENSION = 4
 METRIC_OF = {"cos": "cosine", "euc": "euclidean", "sqeuc": "sqeuclidean"}

@@ -6,8 +6,8 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
-from luperson_jax.losses.metric import pairwise_distances
 from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.vectors import pairwise_distances
 from tests.tile_distances import tile_distances
 
 SHAPE = tiles.TileShape(16, 64)

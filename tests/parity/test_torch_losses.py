@@ -12,6 +12,7 @@ import pytest
 
 from luperson_jax.losses import center, classification, contrastive, margins, metric
 from luperson_jax.tasks import identify
+from luperson_jax.vectors import l2_normalize
 
 torch = pytest.importorskip("torch", reason="the extra [torch] is not installed")
 functional = torch.nn.functional
@@ -42,7 +43,7 @@ def test_normalize():
     rows = np.concatenate([_random(0, 4, 6), np.zeros((1, 6), np.float32)])
     weights = _random(1, 5, 6)
     _assert_same(
-        lambda x, w: jnp.sum(contrastive.l2_normalize(x) * w),
+        lambda x, w: jnp.sum(l2_normalize(x) * w),
         lambda x, w: (functional.normalize(x, dim=1) * w).sum(),
         rows,
         weights,
@@ -70,7 +71,7 @@ def test_cross_entropy_with_the_mass_on_the_other_classes():
 
 def test_moco_loss():
     def ours(query, key, queue):
-        query, key, queue = contrastive.l2_normalize(query), jnp.asarray(key), jnp.asarray(queue)
+        query, key, queue = l2_normalize(query), jnp.asarray(key), jnp.asarray(queue)
         return contrastive.info_nce(query, key, queue, temperature=0.1)[0]
 
     def theirs(query, key, queue):
@@ -79,8 +80,7 @@ def test_moco_loss():
         return functional.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long))
 
     key, queue = (
-        np.asarray(contrastive.l2_normalize(jnp.asarray(_random(s, n, 8))))
-        for s, n in ((4, 6), (5, 40))
+        np.asarray(l2_normalize(jnp.asarray(_random(s, n, 8)))) for s, n in ((4, 6), (5, 40))
     )
     _assert_same(ours, theirs, _random(6, 6, 8), key, queue)
 
