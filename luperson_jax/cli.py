@@ -50,6 +50,15 @@ COMMANDS = {
         "put the pictures of a data set into a few large files", "data_pack", "data_pack"
     ),
     "data split": Command("write lists of a part of a training set", "data_split", "data_split"),
+    "data folds": Command("cut a small labelled set into folds", "data_folds", "data_folds"),
+    "data extract": Command(
+        "crops of LUPerson from videos and detections", "data_extract", "data_extract"
+    ),
+    "data gather": Command("put crops into LUPerson's LMDB", "data_gather", "data_gather"),
+    "data unpack": Command("a zip or tar archive, or pieces of one", "data_unpack", "data_unpack"),
+    "data statistics": Command(
+        "mean and standard deviation of pixels", "data_statistics", "data_statistics"
+    ),
     "train": Command("train by a configuration, or go on with a run", "train", "options.train"),
     "evaluate": Command(
         "embed query and gallery with a workdir's network and rank", "evaluate", "options.evaluate"
@@ -62,7 +71,7 @@ COMMANDS = {
     ),
     "convert": Command("PyTorch checkpoints to ours and back", "convert", "options.convert"),
 }
-GROUPS = {"data": "data sets: make, check, pack, split"}
+GROUPS = {"data": "data sets: make, check, pack, split, folds, extract, gather, unpack, statistics"}
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

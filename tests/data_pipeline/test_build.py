@@ -13,6 +13,7 @@ import pytest
 from data_pipeline.crops import extract, run, videos
 from data_pipeline.crops.videos import Video
 from data_pipeline.errors import InputError
+from luperson_jax import cli
 from tests.data_pipeline.clips import (
     FRAMES,
     assert_file_shows,
@@ -353,41 +354,46 @@ def test_wrong_options(options, message):
         run.make_options(**options)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts/prepare_data.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def command(capsys):
+    """`luperson data ...`: its status and what it wrote on both outputs."""
+
+    def run(*arguments):
+        status = cli.main(["data", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return run
 
 
-def test_the_command_takes_crops_and_tells_what_is_missing(world):
+def test_the_command_takes_crops_and_tells_what_is_missing(world, command):
     (world / "vnames.txt").write_text("\n".join([*NAMES, NAMES[0], "peru+lima+e5"]))
     (world / "sizes.txt").write_text(f"{NAMES[0]} 128x96\r\n{NAMES[1]} 48\n")
     folders = ("--videos", world / "videos", "--detections", world / "nl", "--out", world / "out")
     more = ("--list", world / "vnames.txt", "--detections-at", world / "sizes.txt")
-    done = command("extract", "--source", "luperson_nl", *folders, *more, "--workers", 2)
-    assert done.returncode == 0, done.stderr
+    status, out, err = command(
+        "extract", "--source", "luperson_nl", *folders, *more, "--workers", 2
+    )
+    assert status == 0, err
     for text in (
         "5 videos\n1 named more than once:\n  chad+n djamena+b_1\n",
         "fiji+suva+c3: 30 crops of 30 boxes\n",
         "4 of 5 videos done\n  boxes: 117\n  crops: 117\n  ids: 12\n",
         "1 videos have no file:\n  peru+lima+e5\n",
     ):
-        assert text in done.stdout
+        assert text in out
     left, top, right, bottom = (side // 2 for side in BOXES[1])
     file = world / "out/images/chad/n djamena/b_1/000001_0000003_01.jpg"
     assert_file_shows(file, 3, (left, top, right, bottom))
-    again = command("extract", "--source", "luperson_nl", *folders, "--sampling", "1_2")
-    assert again.returncode == 2
-    assert again.stderr.startswith("prepare_data: ")
-    assert "begun with keep_every 1, not 2" in again.stderr
+    status, out, err = command("extract", "--source", "luperson_nl", *folders, "--sampling", "1_2")
+    assert status == 2
+    assert err.startswith("luperson: ")
+    assert "begun with keep_every 1, not 2" in err
 
 
-def test_sampling_what_is_sampled_already_is_told(world):
+def test_sampling_what_is_sampled_already_is_told(world, command):
     folders = ("--videos", world / "videos", "--detections", world / "nl", "--out", world / "out")
-    done = command("extract", "--source", "luperson_nl", *folders, "--sampling", "200_20")
-    assert done.returncode == 0, done.stderr
-    assert "sampling 200_20 left nothing: these detections are probably sampled" in done.stdout
+    status, out, err = command(
+        "extract", "--source", "luperson_nl", *folders, "--sampling", "200_20"
+    )
+    assert status == 0, err
+    assert "sampling 200_20 left nothing: these detections are probably sampled" in out

@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import pickle
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -17,6 +15,7 @@ from data_pipeline.crops import pack, statistics
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
 from data_pipeline.read import lmdb_store, storage
+from luperson_jax import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -227,40 +226,43 @@ def test_pictures_that_cannot_be_read_stop_or_are_listed(pictures, tmp_path):
         statistics.pixel_statistics(given[5:6], skip_unreadable=True)
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts/prepare_data.py"), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def command(capsys):
+    """`luperson data ...`: its status and what it wrote on both outputs."""
+
+    def run(*arguments):
+        status = cli.main(["data", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return run
 
 
-def test_statistics_of_a_data_set_by_its_name(pictures, tmp_path):
+def test_statistics_of_a_data_set_by_its_name(pictures, tmp_path, command):
     options = ("--dataset", "image_folder", "--root", tmp_path, "--workers", 2)
-    done = command("statistics", *options, "--json", tmp_path / "found.json")
-    assert done.returncode == 0, done.stderr
+    status, out, err = command("statistics", *options, "--json", tmp_path / "found.json")
+    assert status == 0, err
     mean, std, number = slow_statistics(pictures)
-    assert f"5 pictures, {number} pixels" in done.stdout
-    assert "mean " + " ".join(f"{value:.4f}" for value in mean) in done.stdout
-    assert "std  " + " ".join(f"{value:.4f}" for value in std) in done.stdout
+    assert f"5 pictures, {number} pixels" in out
+    assert "mean " + " ".join(f"{value:.4f}" for value in mean) in out
+    assert "std  " + " ".join(f"{value:.4f}" for value in std) in out
     np.testing.assert_allclose(json.loads((tmp_path / "found.json").read_text())["mean"], mean)
     for part, message in (("query", "has no query; it has train"), ("train", "--root is")):
         root = tmp_path if part == "query" else ","
-        wrong = command("statistics", "--dataset", "image_folder", "--root", root, "--part", part)
-        assert wrong.returncode == 2
-        assert wrong.stderr.startswith("prepare_data: ")
-        assert message in wrong.stderr
+        status, out, err = command(
+            "statistics", "--dataset", "image_folder", "--root", root, "--part", part
+        )
+        assert status == 2
+        assert err.startswith("luperson: ")
+        assert message in err
 
 
-def test_archives_are_unpacked_by_command(tmp_path):
+def test_archives_are_unpacked_by_command(tmp_path, command):
     with zipfile.ZipFile(tmp_path / "parts.zip", "w") as archive:
         archive.writestr("city/a.jpg", b"picture")
     for words in ("1 files written, 0 were there", "0 files written, 1 were there"):
-        done = command("unpack", tmp_path / "parts.zip", tmp_path / "out")
-        assert done.returncode == 0, done.stderr
-        assert words in done.stdout
+        status, out, err = command("unpack", tmp_path / "parts.zip", tmp_path / "out")
+        assert status == 0, err
+        assert words in out
     assert (tmp_path / "out" / "city" / "a.jpg").read_bytes() == b"picture"
-    wrong = command("unpack", tmp_path / "none.zip", tmp_path / "out")
-    assert (wrong.returncode, wrong.stderr.startswith("prepare_data: ")) == (2, True)
+    status, out, err = command("unpack", tmp_path / "none.zip", tmp_path / "out")
+    assert (status, err.startswith("luperson: ")) == (2, True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.util
 import itertools
 import math
 import pathlib
@@ -17,6 +16,7 @@ from data_pipeline.synthetic import cameras, pen, people, scenes
 from data_pipeline.synthetic.draw import Pose, draw_figure
 from data_pipeline.synthetic.layouts import LAYOUTS, make
 from data_pipeline.synthetic.world import World
+from tests import synthetic_baselines
 
 SMALL = {"identities": 6, "cameras": 3, "seed": 3, "height": 32, "width": 16}
 NUM_TRAIN = 3
@@ -77,15 +77,6 @@ def people_shown(monkeypatch) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(World, "render_jpeg", record)
     return shown
-
-
-@pytest.fixture(scope="module")
-def baselines():
-    path = pathlib.Path(__file__).parents[2] / "scripts" / "synthetic_baselines.py"
-    spec = importlib.util.spec_from_file_location("synthetic_baselines", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_picture_depends_on_its_address_alone():
@@ -287,18 +278,18 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_color_and_pixels_do_not_solve_it_but_people_are_recognizable(tmp_path, baselines):
+def test_color_and_pixels_do_not_solve_it_but_people_are_recognizable(tmp_path):
     """Across cameras the baselines fail; through one camera, colors alone find a person ten times
     as often as chance does (1 in 40), so cameras hide the people, not a lack of features."""
     numbers = {"identities": 42, "train_identities": 2, "images_per_camera": 2}
     make("market1501", tmp_path, **numbers, cameras=4, height=64, width=32, distractors=0, junk=0)
-    for name, (mean_ap, _) in baselines.baselines(tmp_path).items():
+    for name, (mean_ap, _) in synthetic_baselines.baselines(tmp_path).items():
         assert mean_ap < 0.2, name
 
-    query, pid, camera = baselines.read_part(tmp_path / "query")
-    gallery, other_pid, other_camera = baselines.read_part(tmp_path / "bounding_box_test")
-    first = np.stack([baselines.color_stripes(image) for image in query])
-    second = np.stack([baselines.color_stripes(image) for image in gallery])
+    query, pid, camera = synthetic_baselines.read_part(tmp_path / "query")
+    gallery, other_pid, other_camera = synthetic_baselines.read_part(tmp_path / "bounding_box_test")
+    first = np.stack([synthetic_baselines.color_stripes(image) for image in query])
+    second = np.stack([synthetic_baselines.color_stripes(image) for image in gallery])
     similarity = np.where(camera[:, None] == other_camera, first @ second.T, -1.0)
     found = other_pid[similarity.argmax(axis=1)] == pid
     assert found.mean() > 0.25

@@ -1,13 +1,10 @@
-"""Folds of a small set, and the table of runs over methods, weights, ratios and seeds."""
+"""The table of runs over methods, weights, ratios and seeds."""
 
 import importlib
 import json
 import pathlib
 
-import numpy as np
 import pytest
-
-from data_pipeline import datasets
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -95,38 +92,3 @@ def test_a_mistake_stops_before_the_first_run(table, tmp_path, monkeypatch, caps
     assert table.main(arguments(tmp_path / "table", *more)) == 2
     assert words in capsys.readouterr().err
     assert not table.ran
-
-
-def test_each_identity_is_tested_once(scripts, labelled_world, tmp_path):
-    out = tmp_path / "folds"
-    command = ["--dataset", "market1501", "--root", str(labelled_world), "--out", str(out)]
-    assert scripts("make_folds").main([*command, "--folds", "5", "--queries", "1"]) == 0
-    whole = datasets.load("market1501", str(labelled_world))
-    known = np.unique(np.concatenate([whole.train.pid, whole.query.pid]))
-    tested = []
-    for number in range(5):
-        fold = datasets.load("market1501", str(out / f"fold{number}"))
-        mine = np.unique(fold.query.pid)
-        tested.extend(mine)
-        assert not set(mine) & set(fold.train.pid)
-        np.testing.assert_array_equal(np.unique([*mine, *fold.train.pid]), known)
-        np.testing.assert_array_equal(np.unique(fold.gallery.pid), mine)
-        assert len(fold.query) == 2 * len(mine)  # one for each of two cameras
-        pictures = len(fold.train) + len(fold.query) + len(fold.gallery)
-        # Train: 6 people, 2 cameras, 3 pictures; test: 4, one of which is a query.
-        assert pictures == 6 * 2 * 3 + 6 * 2 * 4
-    np.testing.assert_array_equal(np.sort(tested), known)
-
-
-@pytest.mark.parametrize(("folds", "words"), [(1, "expected 2 to 12"), (13, "expected 2 to 12")])
-def test_wrong_folds_are_refused(scripts, labelled_world, tmp_path, capsys, folds, words):
-    command = ["--dataset", "market1501", "--root", str(labelled_world), "--folds", str(folds)]
-    assert scripts("make_folds").main([*command, "--out", str(tmp_path / "folds")]) == 2
-    assert words in capsys.readouterr().err
-
-
-def test_folds_do_not_overwrite(scripts, labelled_world, tmp_path, capsys):
-    (tmp_path / "mine").touch()
-    command = ["--dataset", "market1501", "--root", str(labelled_world), "--out", str(tmp_path)]
-    assert scripts("make_folds").main(command) == 2
-    assert "not empty" in capsys.readouterr().err
