@@ -1,7 +1,7 @@
 """LUPerson's comparison, small: MoCo, BoT and MGN with a ResNet-18 of a quarter of the width.
 
 Asks on drawn people, or on a few hundred real ones, what LUPerson's tables say of large sets: does
-pre-training help, most where labels are few; is MGN above BoT? scripts/run_table.py runs it.
+pre-training help, most where labels are few; is MGN above BoT? `luperson study` runs it.
 Command: python -m luperson_jax.main --config configs/small.py:mgn --workdir runs/small \\
     --config.data.root=runs/world --config.eval.root=runs/world
 Hardware: two CPU cores.

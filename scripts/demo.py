@@ -6,7 +6,6 @@ beside raw pixels. With --unlabelled and --labelled the same three steps run on 
 """
 
 import argparse
-import json
 import pathlib
 import shutil
 import sys
@@ -22,10 +21,10 @@ from data_pipeline.read import atomic, decode, storage
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
 from luperson_jax.measure import html_report
-from luperson_jax.measure.evaluate import REPORT_FILE, RESULTS_FILE
+from luperson_jax.measure.evaluate import REPORT_FILE
 from luperson_jax.measure.figures import ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
-from luperson_jax.run import loop
+from luperson_jax.run import loop, studies
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -41,7 +40,7 @@ STAGES = {
     "scratch": "fine-tuning with identities, from random weights",
     "finetune": "fine-tuning with identities, from the pre-training",
 }
-"""What the three runs are, in the order in which they run."""
+"""What the three runs are."""
 
 
 def make_world(root: pathlib.Path) -> tuple[str, str]:
@@ -52,22 +51,6 @@ def make_world(root: pathlib.Path) -> tuple[str, str]:
     people = {"identities": NUM_TRAIN + NUM_TEST, "train_identities": NUM_TRAIN}
     layouts.make("market1501", labelled, images_per_camera=2, **people, **size)
     return str(unlabelled), str(labelled)
-
-
-def run_stage(
-    stage: str, folder: pathlib.Path, data: str, labelled: str, seed: int, place: str
-) -> RankingReport:
-    """One training run of configs/demo.py; `place` says which of how many it is."""
-    terminal.say(f"\n{place}: {STAGES[stage]}")
-    settings = config.load_file(str(ROOT / "configs" / "demo.py"), stage)
-    settings.data.root, settings.eval.root = data, labelled
-    settings.train.seed = seed
-    if stage == "finetune":
-        settings.train.init_from = str(folder / "pretrain")
-    recipe = config.resolve(settings, tasks.OPTIONS)
-    report = loop.run(recipe, str(folder / stage), tasks.TASKS[recipe.task.name])
-    assert report is not None, "configs/demo.py names evaluation data"
-    return report
 
 
 def rank_raw_pixels(labelled: str) -> RankingReport:
@@ -85,35 +68,36 @@ def rank_raw_pixels(labelled: str) -> RankingReport:
     return ranking.rank_embeddings(*sets)
 
 
+def rows_of(unlabelled: str, labelled: str) -> list[studies.Row]:
+    """The three runs of the comparison."""
+    start = "train.init_from={root}/pretrain/seed{seed}"
+    evaluated = f"eval.root={labelled}"
+    return [
+        studies.Row("pretrain", "demo:pretrain", (f"data.root={unlabelled}", evaluated)),
+        studies.Row("scratch", "demo:scratch", (f"data.root={labelled}", evaluated)),
+        studies.Row("finetune", "demo:finetune", (f"data.root={labelled}", evaluated, start)),
+    ]
+
+
 def compare(
     root: pathlib.Path, unlabelled: str, labelled: str, seeds: int
 ) -> dict[str, list[RankingReport]]:
     """Raw pixels, fine-tuned from scratch and fine-tuned from the pre-training, a seed each."""
     terminal.say("raw pixels: ranking the pictures by their pixels alone")
     reports: dict[str, list[RankingReport]] = {"raw_pixels": [rank_raw_pixels(labelled)]}
-    places = (
-        f"run {number} of {len(STAGES) * seeds}" for number in range(1, len(STAGES) * seeds + 1)
-    )
-    for seed in range(seeds):
-        folder = root / f"seed{seed}" if seeds > 1 else root
-        run_stage("pretrain", folder, unlabelled, labelled, seed, next(places))
-        for name, stage in (("scratch", "scratch"), ("pretrained", "finetune")):
-            report = run_stage(stage, folder, labelled, labelled, seed, next(places))
-            reports.setdefault(name, []).append(report)
+
+    def work(recipe: config.Recipe, workdir: pathlib.Path) -> dict[str, float]:
+        stage = workdir.parent.name
+        terminal.say(STAGES[stage])
+        report = loop.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+        assert report is not None, "configs/demo.py names evaluation data"
+        if stage != "pretrain":
+            reports.setdefault(stage, []).append(report)
+        return ranking_values(report)
+
+    runs = studies.plan(rows_of(unlabelled, labelled), root, seeds, tasks.OPTIONS)
+    studies.perform(runs, root, work, lambda line: terminal.say(f"\n{line}"))
     return reports
-
-
-def summarize(reports: dict[str, list[RankingReport]]) -> dict[str, dict[str, float]]:
-    """Means over the seeds, and standard deviations where there are several."""
-    summary = {}
-    for name, runs in reports.items():
-        summary[name] = {}
-        for key in ("mAP", "rank1"):
-            values = [ranking_values(run)[key] for run in runs]
-            summary[name][key] = round(float(np.mean(values)), 4)
-            if len(values) > 1:
-                summary[name][f"{key}_std"] = round(float(np.std(values, ddof=1)), 4)
-    return summary
 
 
 def run(options: argparse.Namespace) -> None:
@@ -130,23 +114,17 @@ def run(options: argparse.Namespace) -> None:
         terminal.say(f"drawing a world of people in {root}")
         unlabelled, labelled = make_world(root)
     reports = compare(root, unlabelled, labelled, options.seeds)
-    results: dict[str, object] = {**summarize(reports)}
-    results["seconds"] = round(time.perf_counter() - began, 1)
-    atomic.write_text(root / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
-
     rows = {
-        name if len(runs) == 1 else f"{name}, seed {seed}": report
-        for name, runs in reports.items()
-        for seed, report in enumerate(runs)
+        name if len(several) == 1 else f"{name}, seed {seed}": report
+        for name, several in reports.items()
+        for seed, report in enumerate(several)
     }
     pages = sorted(root.rglob(REPORT_FILE))
     atomic.write_text(root / REPORT_FILE, html_report.make_overview(rows, root, pages))
     terminal.say(ranking_table(rows, "people not seen in training"))
     if options.seeds > 1:
-        for name, figures in summarize(reports).items():
-            listed = (f"{key} {100 * value:.2f} %" for key, value in figures.items())
-            terminal.say(f"{name}, mean of the seeds: {'  '.join(listed)}")
-    terminal.say(f"{results['seconds']} s; results in {root / RESULTS_FILE}")
+        terminal.say((root / studies.PAGE_FILE).read_text())
+    terminal.say(f"{time.perf_counter() - began:.0f} s; figures in {root / studies.TABLE_FILE}")
     terminal.say(f"report: {root / REPORT_FILE}")
 
 

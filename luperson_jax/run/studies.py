@@ -1,0 +1,237 @@
+"""Studies: tables of runs with several seeds, each in a workdir of its own and skipped when done.
+
+Ten splits, two stages, ablations and shares of a training set are all lists of rows: what a row
+changes may name the folder of the study, so that a later row starts from an earlier one.
+"""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import re
+import shlex
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from data_pipeline.errors import InputError
+from data_pipeline.read import atomic
+from luperson_jax import config
+from luperson_jax.run.reporter import NonFiniteLoss
+from luperson_jax.workdir import recipe_file
+
+DONE_FILE, TABLE_FILE, PAGE_FILE = "done.json", "table.json", "table.md"
+MEASURES = {
+    "mAP": "mAP",
+    "rank1": "Rank-1",
+    "mINP": "mINP",
+    "reranked_mAP": "re-ranked mAP",
+    "reranked_rank1": "re-ranked Rank-1",
+    "reranked_mINP": "re-ranked mINP",
+}
+"""Figures 0..1 that a table shows in percent, where its runs have them."""
+
+HARMLESS = (
+    *("data.num_workers", "data.worker_kind", "data.prefetch", "train.log_every_steps"),
+    *("train.checkpoint_every_epochs", "train.checkpoint_every_steps", "train.keep_checkpoints"),
+)
+"""Settings that change no figure."""
+
+Perform = Callable[[config.Recipe, pathlib.Path], Mapping[str, float]]
+"""Trains a recipe into a workdir and gives its figures; none where it names no evaluation data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: of the line; its runs lie in ROOT/NAME/seed0 and so on.
+        config: FILE or FILE:ARGUMENT.
+        changes: GROUP.SETTING=VALUE each.
+        varied: values of what is varied over the rows, for curves.
+
+    In `config` and `changes`, {root} stands for the folder of the study and {seed} for the seed.
+    """
+
+    name: str
+    config: str
+    changes: tuple[str, ...] = ()
+    varied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One seed of a row, ready to be run."""
+
+    row: Row
+    seed: int
+    workdir: pathlib.Path
+    recipe: config.Recipe
+
+    def done(self) -> dict[str, float] | None:
+        """The figures of an earlier call; None where the run is not done.
+
+        Raises:
+            InputError: it was done with other settings.
+        """
+        path = self.workdir / DONE_FILE
+        if not path.exists():
+            return None
+        former = json.loads(path.read_text())
+        lines = recipe_file.differences(former["recipe"], config.to_dict(self.recipe), HARMLESS)
+        if lines:
+            raise InputError(
+                f"{self.workdir} was done with other settings:\n  " + "\n  ".join(lines) + "\n"
+                "remove that folder, or give another --root"
+            )
+        return former["figures"]
+
+
+def parse_row(text: str) -> Row:
+    """The row that `NAME: CONFIG[:ARGUMENT] [GROUP.SETTING=VALUE ...]` describes.
+
+    Raises:
+        InputError: it has another form.
+    """
+    name, mark, rest = text.partition(": ")
+    try:
+        words = shlex.split(rest)
+    except ValueError:  # a quote that does not end
+        words = []
+    if not mark or not re.fullmatch(r"[\w+.-][\w+. -]*", name) or not words:
+        raise InputError(
+            f"row {text!r}; expected NAME: CONFIG[:ARGUMENT] [GROUP.SETTING=VALUE ...], such as "
+            "'bot: finetune_bot:data=duke train.epochs=60'"
+        )
+    return Row(name.strip(), words[0], tuple(words[1:]))
+
+
+def vary(rows: Sequence[Row], values: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Every row once for each combination of the values whose names it has in braces."""
+    varied = []
+    for row in rows:
+        text = " ".join((row.config, *row.changes))
+        used = {name: several for name, several in values.items() if f"{{{name}}}" in text}
+        for chosen in itertools.product(*used.values()):
+            words = dict(zip(used, chosen, strict=True))
+            name = ", ".join([row.name, *(f"{one}={value}" for one, value in words.items())])
+            changes = tuple(_filled(one, words) for one in row.changes)
+            varied.append(Row(name, _filled(row.config, words), changes, words))
+    return varied
+
+
+def plan(
+    rows: Sequence[Row], root: pathlib.Path, seeds: int, options: Mapping[str, type]
+) -> list[Run]:
+    """Every run of a study, with its settings resolved: mistakes show before the first run.
+
+    Args:
+        rows: of the table.
+        root: folder of the study.
+        seeds: how many runs each row has; their `train.seed` is 0, 1, ...
+        options: as for `config.resolve`.
+
+    Raises:
+        InputError: a wrong configuration or change, two rows in one folder, or a run that was done
+            with other settings.
+    """
+    runs = []
+    for row, seed in itertools.product(rows, range(seeds)):
+        words = {"root": str(root), "seed": str(seed)}
+        changes = [f"train.seed={seed}", *(_filled(one, words) for one in row.changes)]
+        settings = config.read(_filled(row.config, words), changes, options=options)
+        folder = re.sub(r"[^\w+.=-]+", "-", row.name)
+        recipe = config.resolve(settings, options)
+        runs.append(Run(row, seed, root / folder / f"seed{seed}", recipe))
+    folders = [run.workdir for run in runs]
+    for run in runs:
+        if folders.count(run.workdir) > 1:
+            raise InputError(f"two rows are kept in {run.workdir.parent}; give them other names")
+        run.done()
+    return runs
+
+
+def perform(
+    runs: Sequence[Run], root: pathlib.Path, work: Perform, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Runs what is not done, in order, and keeps the table up to date.
+
+    Args:
+        runs: of `plan`.
+        root: folder of the study, which gets `table.json` and `table.md`.
+        work: trains and measures one run.
+        say: takes a line about each run.
+
+    Returns:
+        The lines of the table, and the runs whose loss became NaN or infinite.
+
+    Raises:
+        InputError: as `work` raises it.
+    """
+    figures: dict[int, Mapping[str, float]] = {}
+    failed = []
+    for number, run in enumerate(runs):
+        found: Mapping[str, float] | None = run.done()
+        say(f"[{number + 1}/{len(runs)}] {run.workdir}" + (": done" if found is not None else ""))
+        if found is None:
+            try:
+                found = work(run.recipe, run.workdir)
+            except NonFiniteLoss as error:
+                failed.append(f"{run.workdir}: {error}")
+                continue
+            done = {"recipe": config.to_dict(run.recipe), "figures": dict(found)}
+            atomic.write_text(run.workdir / DONE_FILE, json.dumps(done, indent=2) + "\n")
+        figures[number] = found
+        lines = summarize([(runs[i], values) for i, values in figures.items()])
+        atomic.write_text(root / TABLE_FILE, json.dumps(lines, indent=2) + "\n")
+        atomic.write_text(root / PAGE_FILE, as_markdown(lines))
+    return summarize([(runs[i], values) for i, values in figures.items()]), failed
+
+
+def summarize(done: Sequence[tuple[Run, Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """A line for every row that has figures: each seed's, their mean and standard deviation."""
+    lines = []
+    for row in dict.fromkeys(run.row.name for run, _ in done):
+        mine = [(run, values) for run, values in done if run.row.name == row and values]
+        if not mine:
+            continue
+        figures = {}
+        for name in mine[0][1]:
+            values = [one[name] for _, one in mine]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            figures[name] = {"mean": statistics.fmean(values), "std": spread, "values": values}
+        first = mine[0][0].row
+        about = {"row": row, "config": first.config, "changes": list(first.changes)}
+        seeds = [run.seed for run, _ in mine]
+        lines.append({**about, "varied": dict(first.varied), "seeds": seeds, "figures": figures})
+    return lines
+
+
+def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The table in percent, with standard deviations where there are several seeds."""
+    names = [name for name in MEASURES if any(name in line["figures"] for line in lines)]
+    written = [
+        "| | seeds | " + " | ".join(MEASURES[name] for name in names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for line in lines:
+        cells = [spread(line["figures"].get(name)) for name in names]
+        label = str(line["row"]).replace("|", "\\|")
+        written.append(f"| {label} | {len(line['seeds'])} | " + " | ".join(cells) + " |")
+    return "\n".join([*written, ""])
+
+
+def spread(figure: Mapping[str, Any] | None) -> str:
+    """Mean and standard deviation in percent; empty where there is none."""
+    if figure is None:
+        return ""
+    mean = f"{100 * figure['mean']:.1f}"
+    return mean if figure["std"] is None else f"{mean} ± {100 * figure['std']:.1f}"
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    """A text with the words in braces replaced; other braces are its own."""
+    for name, value in words.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text

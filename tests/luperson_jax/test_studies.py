@@ -1,0 +1,134 @@
+"""Studies: rows become runs, what is done is passed over, and seeds have a spread."""
+
+import json
+
+import numpy as np
+import pytest
+
+from luperson_jax import cli
+from luperson_jax.commands import study
+from luperson_jax.retrieval import ranking
+from luperson_jax.run.reporter import NonFiniteLoss
+from luperson_jax.structs import EmbeddingSet
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Recipes of the runs that were begun; a run measures a number made of its recipe."""
+    recipes = []
+
+    def work(recipe, workdir, *, rerank):
+        workdir.mkdir(parents=True)
+        recipes.append(recipe)
+        if recipe.optim.lr == 9:
+            raise NonFiniteLoss("the loss is nan")
+        if not recipe.eval.dataset:
+            return {}
+        plain = recipe.data.ratio / 2 + recipe.train.seed / 100
+        return {"mAP": plain, "rank1": plain} | ({"reranked_mAP": plain + 0.1} if rerank else {})
+
+    monkeypatch.setattr(study, "_work", work)
+    return recipes
+
+
+def run(root, *more):
+    return cli.main(["study", "--root", str(root), *more])
+
+
+TWO_STAGES = (
+    *("--row", "pretrain: small:pretrain data.root=crops"),
+    *("--row", "few people: small:bot train.init_from={root}/pretrain/seed{seed} data.ratio=0.1"),
+    *("--row", "all: small:bot train.init_from={init}"),
+    *("data.root=fold{seed}", "eval.root=fold{seed}"),
+)
+
+
+def test_rows_and_seeds_become_runs_and_a_table(ran, tmp_path, capsys):
+    more = ("--vary", "init=,x.npz", "--seeds", "2", "--rerank", "--config.train.epochs=3")
+    assert run(tmp_path, *TWO_STAGES, *more) == 0
+    assert [one.data.root for one in ran] == ["crops"] * 2 + ["fold0", "fold1"] * 3
+    assert [one.train.seed for one in ran] == [0, 1] * 4
+    starts = [one.train.init_from for one in ran[2:]]
+    assert starts[:2] == [f"{tmp_path}/pretrain/seed{seed}" for seed in (0, 1)]
+    assert starts[2:] == ["", "", "x.npz", "x.npz"]
+    assert {one.train.epochs for one in ran} == {3}
+    lines = json.loads((tmp_path / "table.json").read_text())
+    assert [line["row"] for line in lines][-1] == "all, init=x.npz"
+    assert lines[-1]["figures"]["mAP"]["values"] == [0.5, 0.51]
+    assert lines[-1]["varied"] == {"init": "x.npz"}
+    page = (tmp_path / "table.md").read_text()
+    assert "| few people | 2 | 5.5 ± 0.7 | 5.5 ± 0.7 | 15.5 ± 0.7 |" in page
+    assert "pretrain" not in page
+    assert page.strip() in capsys.readouterr().out
+    assert (tmp_path / "few-people/seed1/done.json").exists()
+
+
+def test_what_is_done_is_not_run_again(ran, tmp_path, capsys):
+    rows = ("--row", "a: small:bot data.root=x eval.root=x")
+    assert run(tmp_path, *rows, "--seeds", "2") == 0
+    (tmp_path / "a/seed1/done.json").unlink()
+    (tmp_path / "a/seed1").rmdir()
+    del ran[:]
+    assert run(tmp_path, *rows, "--seeds", "3", "data.num_workers=7") == 0
+    assert [one.train.seed for one in ran] == [1, 2]
+    assert len(json.loads((tmp_path / "table.json").read_text())[0]["seeds"]) == 3
+    assert run(tmp_path, *rows, "optim.lr=1") == 2
+    message = capsys.readouterr().err
+    assert "a/seed0 was done with other settings" in message
+    assert "optim.lr: 0.003 there, 1.0 here" in message
+
+
+def test_a_row_that_diverges_does_not_end_the_others(ran, tmp_path, capsys):
+    rows = ("--row", "wild: small:bot optim.lr=9", "--row", "tame: small:bot", "eval.root=x")
+    assert run(tmp_path, *rows) == 1
+    assert "wild/seed0: the loss is nan" in capsys.readouterr().out
+    assert [one["row"] for one in json.loads((tmp_path / "table.json").read_text())] == ["tame"]
+
+
+def test_rows_come_from_a_file_and_make_a_curve(ran, tmp_path):
+    (tmp_path / "rows").write_text("# shares\n\na: small:bot data.ratio={ratio} eval.root='x y'\n")
+    more = ("--file", str(tmp_path / "rows"), "--vary", "ratio=0.1,1.0", "--curve", "ratio")
+    assert run(tmp_path / "study", *more) == 0
+    assert [(one.data.ratio, one.eval.root) for one in ran] == [(0.1, "x y"), (1.0, "x y")]
+    assert (tmp_path / "study/curve.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "a study needs rows"),
+        (("--row", "bot small:bot"), "expected NAME: CONFIG"),
+        (("--row", "bot: smal:bot"), "did you mean 'small'"),
+        (("--row", "bot: small:bot train.epoch=3"), "did you mean 'epochs'"),
+        (("--row", "bot: small:bot", "--row", "bot: small:mgn"), "two rows are kept in"),
+        (("--row", "bot: small:bot", "--vary", "seed=1,2"), "not seed or root"),
+        (("--row", "bot: small:bot", "--vary", "x=a,b", "--curve", "x"), "must be numbers"),
+        (("--row", "bot: small:bot", "--curve", "x"), "the name of a --vary"),
+        (("--row", "bot: small:bot", "--seeds", "0"), "--seeds is 0"),
+        (("--file", "none"), "cannot read --file none"),
+    ],
+)
+def test_a_mistake_stops_before_the_first_run(ran, tmp_path, capsys, more, words):
+    assert run(tmp_path / "study", *more) == 2
+    assert words in capsys.readouterr().err
+    assert not ran
+    assert not (tmp_path / "study").exists()
+
+
+def test_figures_are_those_of_the_last_ranking(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    sets = [
+        EmbeddingSet(
+            rng.normal(size=(8, 4)).astype(np.float32),
+            np.arange(8) % 4,
+            np.full(8, camera),
+            tuple(map(str, range(8))),
+        )
+        for camera in (0, 1)
+    ]
+    report = ranking.rank_embeddings(*sets)
+    monkeypatch.setattr(study.loop, "run", lambda *_: report)
+    recipe = study.config.resolve(
+        study.config.read("small", options=study.tasks.OPTIONS), study.tasks.OPTIONS
+    )
+    assert study._work(recipe, tmp_path, rerank=False)["mAP"] == report.mAP
