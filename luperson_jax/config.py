@@ -23,7 +23,7 @@ from luperson_jax.setting_values import Names, checked, suggest_setting, typed
 class ModelConfig:
     """Backbone and pooling, shared by all methods."""
 
-    arch: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50"
+    arch: str = "resnet50"  # one of models.ARCHITECTURES
     width: int = 64  # channels of the first stage; 64 is the published network
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: int = 2

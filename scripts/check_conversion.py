@@ -89,14 +89,14 @@ def compare(name: str, width: int) -> dict[str, Any]:
     case = KINDS[name]
     # The maps of a random network with as many blocks grow beyond float32 unless they are damped.
     twin = cases.make_twin(case, width, trainable=name in cases.LARGE)
-    model, report = cases.convert(case, twin)
+    model = cases.convert(case, twin)
     differences = comparing.evaluation_differences(twin, model, size_of(name))
     row: dict[str, Any] = {
         "name": name,
         "family": case.family,
-        "network": str(model.network),
-        "matched": len(report.matched),
-        "required": report.required,
+        "network": str(model.spec),
+        "matched": len(model.account.matched),
+        "required": model.account.required,
         "parameters": model.num_parameters,
         "evaluation": max(differences.values()),
         "outputs": differences,
@@ -108,8 +108,8 @@ def train(name: str, width: int) -> dict[str, Any]:
     """The differences of one training step."""
     case = KINDS[name]
     twin = cases.make_twin(case, width, trainable=True)
-    model, _ = cases.convert(case, twin)
-    recipe = converted.recipe_of(model.network, **STEPS[name])
+    model = cases.convert(case, twin)
+    recipe = converted.recipe_of(model.spec, **STEPS[name])
     how = {"size": size_of(name), "batch_size": BATCH_SIZE}
     (found,) = comparing.step_differences(twin, model, recipe, **how)
     own = comparing.rounding_of_torch(twin, model, recipe, **how)

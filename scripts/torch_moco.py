@@ -239,6 +239,6 @@ def tensors_of(params: Tree, extra: Tree) -> dict[str, torch.Tensor]:
     """Both encoders and the queue of the task `moco`, by the names of the public files."""
     leaves = trees.by_name({"params": params, "extra": extra})
     tensors = {path: np.asarray(leaf) for path, leaf in leaves.items()}
-    network = describe({path: array.shape for path, array in tensors.items()}, "moco", 2)
-    _, named = translate.to_torch(Model(tensors, network, "luperson_jax"))
+    spec = describe({path: array.shape for path, array in tensors.items()}, "moco", 2)
+    _, named = translate.to_torch(Model(tensors, spec, "luperson_jax"))
     return {name: torch.tensor(array) for name, array in named.items()}

@@ -46,10 +46,7 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
     """
     params, stats = (_subtree(model, place) for place in (where.params, where.stats))
     classifier = params.pop("classifier", {})
-    kind, module = model.network.kind, model.network.build()
-    if kind == "backbone":
-        module = model.network.backbone()
-        params, stats = params["backbone"], stats["backbone"]
+    kind, module = model.spec.kind, model.spec.build()
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def run(params: Tree, stats: Tree, images: jax.Array) -> Any:
@@ -190,17 +187,17 @@ def first_step(model: Model, recipe: config.Recipe) -> Callable[[Batch], Stepped
         model: of MoCo, or a re-ID network or MGN with classifier.
         recipe: as from `recipe_of`; SGD with momentum or Adam.
     """
-    name = TASKS[model.network.kind]
+    name = TASKS[model.spec.kind]
     task = dataclasses.replace(
         tasks.TASKS[name].build(recipe, None), views=GivenViews(2 if name == "moco" else 1)
     )
-    params = model.tree["params"]
+    params = model.params
     optimizer, schedule = optim.build(recipe.optim, params, epochs=2, steps_per_epoch=1)
     key = jax.random.key_data(jax.random.key(1))
     step = jax.jit(functools.partial(train_step, task, optimizer, schedule), compiler_options=QUICK)
 
     def run(batch: Batch) -> Stepped:
-        extra, moments = model.tree["extra"], optimizer.init(params)
+        extra, moments = model.extra, optimizer.init(params)
         state = TrainState(jnp.zeros((), jnp.int32), params, extra, moments, key)
         state, metrics = step(state, batch)
         after = trees.by_name({"params": state.params, "extra": state.extra})

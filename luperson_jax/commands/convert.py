@@ -11,14 +11,11 @@ from data_pipeline.errors import InputError
 from luperson_jax import config, tasks, weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import new_workdir
-from luperson_jax.weights import files, momentum, opener, translate
-from luperson_jax.weights import model as model_file
-from luperson_jax.weights.model import Model
-from luperson_jax.weights.report import pixel_lines
+from luperson_jax.weights import files, momentum, translate
+from luperson_jax.weights.model import FACTS, Model
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 MODEL_SUFFIX = ".npz"
-SHOWN = ("step", *opener.FACTS)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -33,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
         )
         lines += [f"workdir      {line}" for line in new_workdir.write(model, recipe, target)]
     elif target.suffix == MODEL_SUFFIX:
-        model_file.save(model, target)
+        weights.save(model, target)
     else:
         lines += _export(model, target, options.to)
     terminal.say(f"{terminal.visible_name(source)} -> {terminal.visible_name(target)}", *lines)
@@ -57,35 +54,19 @@ def _check(options: argparse.Namespace, target: pathlib.Path, to_workdir: bool) 
 
 
 def _open(path: pathlib.Path, options: argparse.Namespace) -> tuple[Model, list[str]]:
-    chosen = {
-        "family": options.family,
-        "only_backbone": options.only_backbone,
-        "skip_classifier": options.skip_classifier,
-        "allow_partial": options.allow_partial,
-    }
-    model = weights.load(path, **chosen)
-    opened, report = model.source, model.report
-    if opened is None:
-        if options.family != translate.AUTO:
-            raise InputError(f"--from is for files of others, and {path} is one of this program's")
-        model = model.backbone() if options.only_backbone else model
-        model = model.without_classifier() if options.skip_classifier else model
+    names = ("family", "only_backbone", "skip_classifier", "allow_partial")
+    model = weights.load(path, **{name: getattr(options, name) for name in names})
     if options.statistics:
-        statistics = recipes.statistics(options.statistics)
-        model = dataclasses.replace(model, statistics=statistics)
+        model = dataclasses.replace(model, pixels=recipes.statistics(options.statistics))
     if options.size:
         model = dataclasses.replace(model, size=_size(options.size))
-    if opened is None or report is None:
-        facts = "".join(f", {name} {model.facts[name]}" for name in SHOWN if name in model.facts)
-        lines = [f"read         a model of {model.family}{facts}", f"network      {model.network}"]
-        return model, [*lines, *pixel_lines(model)]
-    return model, [*report.lines(model), _round_trip(opened, model)]
+    return model, [*model.lines(), *([_round_trip(model)] if model.source else [])]
 
 
-def _round_trip(opened: files.Source, model: Model) -> str:
+def _round_trip(model: Model) -> str:
     """Writes the model back under the file's names and compares every bit."""
     back = translate.named(model, translate.family_named(model.family))
-    same, shared = translate.num_identical(back, opened.tensors)
+    same, shared = translate.num_identical(back, model.source)
     if same != shared:
         raise AssertionError(f"{shared - same} of {shared} tensors changed on the way")
     return f"round trip   {same} of {shared} tensors bit-identical"
@@ -93,8 +74,8 @@ def _round_trip(opened: files.Source, model: Model) -> str:
 
 def _export(model: Model, target: pathlib.Path, name: str) -> list[str]:
     family, tensors = translate.to_torch(model, name)
-    beside = {key: value for key, value in model.facts.items() if key in opener.FACTS}
-    if model.momentum and family.network == model.network.kind:
+    beside = {key: value for key, value in model.facts.items() if key in FACTS}
+    if model.momentum and family.network == model.spec.kind:
         beside["optimizer"] = momentum.write(family, tensors, model.momentum, model.sgd)
     files.write(
         target,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from luperson_jax.commands import embed, output, ranked
+from luperson_jax.commands import network, output, ranked
 from luperson_jax.measure import embeddings, tracklet_pooling
 from luperson_jax.measure.evaluate import load_splits
 
@@ -13,14 +13,14 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: a wrong workdir, data set or setting, or a DIR that exists.
     """
-    embed.check_network_options(options)
+    network.check_options(options)
     ranked.check_outputs(options)
     if options.save_embeddings:
         embeddings.check_target(options.save_embeddings)
     splits = load_splits(options.dataset, options.root, "--root", options.split)
     asked = {"metric": options.metric, "pool": options.pool}
     changes = {name: value for name, value in asked.items() if value}
-    opened = embed.open_network(options, changes)
+    opened = network.open_chosen(options, changes)
     options.metric = opened.recipe.eval.metric
     pool = tracklet_pooling.chosen(opened.recipe.eval.pool, splits)
     tracklet_pooling.check_protocol(options.protocol, pool, splits)

@@ -36,9 +36,9 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     if any(folder.glob("checkpoints/[0-9]*")):
         raise InputError(f"{folder} holds checkpoints already; give another folder")
     current = setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
-    if current.task.spec.kind != model.network.kind:
+    if current.task.spec.kind != model.spec.kind:
         raise InputError(
-            f"the model is {KINDS[model.network.kind]} ({model.network}), task.name is "
+            f"the model is {KINDS[model.spec.kind]} ({model.spec}), task.name is "
             f"{recipe.task.name!r}; expected a configuration of the same method. To train from "
             "its backbone give it as train.init_from instead"
         )
@@ -46,9 +46,11 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     if other:
         raise InputError(other)
     tree = states.to_tree(setup.initial_state(current))
-    filled, lines = take_all({name: tree[name] for name in ("params", "extra")}, model)
+    filled, lines = take_all(
+        {name: tree[name] for name in ("params", "extra")}, current.task.spec, model
+    )
     step = 0
-    if model.network.kind == "moco":
+    if model.spec.kind == "moco":
         step = int(model.facts.get("epoch", 0)) * current.steps_per_epoch
         if step > current.total_steps:
             raise InputError(
@@ -69,7 +71,7 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
 
 def _moments(fresh: Tree, model: Model, step: int) -> tuple[Tree, list[str]]:
     """The optimizer's state after so many steps, with the model's momentum where it has some."""
-    if model.network.kind != "moco":
+    if model.spec.kind != "moco":
         return fresh, []
     filled = dict(fresh)
     places = {path: name for name in fresh if (path := momentum.path_of_moment(name))}

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
-from luperson_jax.commands import embed, output, ranked, runs
+from luperson_jax.commands import network, output, ranked
 from luperson_jax.measure import embeddings, html_report, plots
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
@@ -82,14 +82,14 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
             raise InputError(
                 f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
             )
-        table = runs.table_of_pictures(places)
+        table = network.table_of_pictures(places)
         if not (options.workdir or options.weights):
             raise InputError(
                 f"{name} is {', '.join(places)}: pictures need a network that embeds them, "
                 f"--workdir DIR of a run or --weights FILE; saved embeddings end in "
                 f"{embeddings.SUFFIX} or are a folder with {embeddings.FEATURES_FILE}"
             )
-        opened = opened or embed.open_network(options)
+        opened = opened or network.open_chosen(options)
         sets.append(opened.embed(table))
     return sets[0], sets[1]
 

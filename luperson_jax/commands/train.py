@@ -53,8 +53,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
             f"{folder} holds no run to go on with: there is no {recipe_file.RECIPE_FILE}; give "
             f"--config, one of {', '.join(shipped.names())}, or a file"
         )
-    settings = recipe_file.read(folder)
-    settings = {name: one for name, one in settings.items() if name not in recipe_file.FACTS}
+    settings = recipe_file.settings(folder)
     for change in options.changes:
         settings = config.override(settings, change, tasks.OPTIONS)
     return settings

@@ -225,7 +225,7 @@ def _run(workdir: pathlib.Path) -> list[str]:
         "evaluated on": f"{evaluated.get('dataset')}, {evaluated.get('root')}",
         "versions": _versions(),
     }
-    listed = json.dumps({name: one for name, one in recipe.items() if name != "table"}, indent=2)
+    listed = json.dumps(recipe_file.settings(workdir), indent=2)
     return [
         "<h2>About this run</h2>",
         _facts(facts),

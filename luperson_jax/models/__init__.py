@@ -17,16 +17,16 @@ from luperson_jax.models.heads import BNNeck, ProjectionHead
 from luperson_jax.models.mgn import MGN
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
-from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet
-from luperson_jax.models.spec import KINDS, Kind, NetworkSpec, describe
+from luperson_jax.models.resnet import ResNet, resnet
+from luperson_jax.models.spec import ARCHITECTURES, TRUNK_PARTS, Kind, NetworkSpec
 from luperson_jax.structs import Tree
 
 __all__ = [
     "ARCHITECTURES",
-    "KINDS",
     "MGN",
     "MISFIT",
     "POOLING_KINDS",
+    "TRUNK_PARTS",
     "BNNeck",
     "GroupedBatchNorm",
     "Kind",
@@ -38,7 +38,6 @@ __all__ = [
     "ReidNet",
     "ResNet",
     "apply",
-    "describe",
     "init",
     "resnet",
 ]

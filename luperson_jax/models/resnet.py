@@ -11,7 +11,7 @@ stride of a bottleneck stands on its 3x3 convolution, as in torchvision.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -97,12 +97,38 @@ _NUM_NON_LOCAL: dict[int, tuple[int, int, int, int]] = {
     152: (0, 4, 12, 0),
 }
 
-ARCHITECTURES = tuple(f"resnet{depth}" for depth in _LAYOUT)
+RESNETS = tuple(f"resnet{depth}" for depth in _LAYOUT)
 
 
-def smallest_architecture(num_blocks: Sequence[int], *, bottleneck: bool) -> str | None:
-    """The shallowest architecture with at least so many blocks in each stage, or None."""
-    block = Bottleneck if bottleneck else BasicBlock
+def recognize_resnet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | str:
+    """What shapes of parameters by name tell of their ResNet, as fields of a `NetworkSpec`; where
+    they are not those of one, what they are. The shallowest that has all their blocks is meant."""
+    stem = shapes.get("conv1/kernel")
+    blocks = [0, 0, 0, 0]
+    for name in shapes:
+        if name.startswith("layer"):
+            stage, index = _stage_and_index(name.partition("/")[0])
+            blocks[stage - 1] = max(blocks[stage - 1], index + 1)
+    bottleneck = "layer1_0/conv3/kernel" in shapes
+    arch = _smallest(blocks, Bottleneck if bottleneck else BasicBlock)
+    if stem is None or not all(blocks) or arch is None:
+        kind = "bottlenecks" if bottleneck else "basic blocks"
+        return f"{'no' if stem is None else 'a'} first convolution and stages of {blocks} {kind}"
+    return {
+        "arch": arch,
+        "width": stem[-1],
+        "stem": "imagenet" if stem[0] == 7 else "small",
+        "ibn": "layer1_0/bn1/IN/scale" in shapes,
+        "non_local": any(name.startswith("NL_") for name in shapes),
+    }
+
+
+def _stage_and_index(block: str) -> tuple[int, int]:
+    stage, index = block.removeprefix("layer").split("_")
+    return int(stage), int(index)
+
+
+def _smallest(num_blocks: Sequence[int], block: type[nn.Module]) -> str | None:
     return next(
         (
             f"resnet{depth}"
@@ -206,7 +232,7 @@ class ResNet(nn.Module):
     ) -> Array:
         """The block of that name, and the non-local one that follows it."""
         block, num_blocks = _LAYOUT[self.depth]
-        stage, index = map(int, name.removeprefix("layer").split("_"))
+        stage, index = _stage_and_index(name)
         half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size)
         x = block(
             features=self.width * 2 ** (stage - 1),
@@ -239,6 +265,6 @@ class ResNet(nn.Module):
 
 
 def resnet(architecture: str, **options: Any) -> ResNet:
-    """The ResNet of that name, one of `ARCHITECTURES`; `options` are attributes of `ResNet`."""
-    assert architecture in ARCHITECTURES, architecture
+    """The ResNet of that name, one of `RESNETS`; `options` are attributes of `ResNet`."""
+    assert architecture in RESNETS, architecture
     return ResNet(depth=int(architecture.removeprefix("resnet")), **options)

@@ -1,29 +1,65 @@
-"""What a network is: the one description that recipes, files of weights and exports share."""
+"""The one description of a network, from which recipe, converter and saved file build it."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
-from data_pipeline.errors import InputError
+import jax
+import jax.numpy as jnp
+
+from data_pipeline.errors import InputError, suggest
+from luperson_jax import trees
 from luperson_jax.models.baseline import MocoEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import HeadKind
-from luperson_jax.models.mgn import MGN
+from luperson_jax.models.mgn import MGN, NUM_PARTS
 from luperson_jax.models.pooling import PoolingKind
-from luperson_jax.models.resnet import ARCHITECTURES, ResNet, resnet, smallest_architecture
+from luperson_jax.models.resnet import RESNETS, recognize_resnet, resnet
+from luperson_jax.structs import Tree
 
+Shapes = Mapping[str, tuple[int, ...]]
 Kind = Literal["backbone", "moco", "reid", "mgn"]
-"""A trunk alone, the encoders and the queue of MoCo, a network with a BNNeck, or an MGN."""
-KINDS = get_args(Kind)
+"""A trunk and its pooling, an encoder with a projection, a network with a BNNeck, or an MGN."""
 
 
-@dataclass(frozen=True)
+class Backbone(NamedTuple):
+    """A kind of trunk.
+
+    Attributes:
+        names: what `NetworkSpec.arch` calls its variants.
+        build: the module of a variant, with the options of `resnet`.
+        recognize: the fields of a `NetworkSpec` that shapes of parameters by name tell, or, where
+            they are not those of such a trunk, what they are instead.
+    """
+
+    names: tuple[str, ...]
+    build: Callable[..., Any]
+    recognize: Callable[[Shapes], dict[str, Any] | str]
+
+
+BACKBONES = (Backbone(RESNETS, resnet, recognize_resnet),)
+ARCHITECTURES = tuple(name for backbone in BACKBONES for name in backbone.names)
+
+TRUNK_PARTS = ("backbone", *NUM_PARTS)
+"""Top-level parts of a network that hold a trunk or its end."""
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """A network and the arrays that belong to it; the names are those of the configuration.
+    """Which network it is; the names are those of the configuration.
 
-    `pooling` is "gem_learned" where the exponent is among the tensors. Otherwise a file does not
-    tell: "avg" is a guess that only a recipe can correct. 0 stands for a part that is not there,
-    and for a `hidden` layer as wide as the backbone's features.
+    Plain values only, so that JSON holds it. 0 stands for a part that is not there.
+
+    Attributes:
+        kind: what stands on the trunk, and how `build` puts it together.
+        arch: one of `ARCHITECTURES`.
+        width, stem, ibn, non_local, last_stride: of the trunk, see `ResNet`.
+        pooling: "gem_learned" where the exponent is a parameter.
+        extra_bn, embedding_dim: of "reid" and "mgn", see `ReidNet`.
+        num_classes: identities of the classifier, which `build` leaves to the task.
+        head, hidden, feature_dim: of "moco", see `MocoEncoder`; `hidden` 0 = as many as the trunk
+            gives.
+        queue_size: keys that stand beside an encoder, with a copy of it that moves slowly.
     """
 
     kind: Kind
@@ -42,6 +78,12 @@ class NetworkSpec:
     feature_dim: int = 128
     queue_size: int = 0
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"no kind of network is called {self.kind!r}")
+        if self.arch not in ARCHITECTURES:
+            raise InputError(f"model.arch is {self.arch!r}{suggest(self.arch, ARCHITECTURES)}")
+
     def __str__(self) -> str:
         parts = [f"{self.arch}{'-ibn' if self.ibn else ''} of width {self.width}"]
         parts += ["non-local blocks"] if self.non_local else []
@@ -58,26 +100,19 @@ class NetworkSpec:
         *,
         bn_group_size: int = 0,
         compute_dtype: str = "float32",
-        frozen_parts: Sequence[str] = ("backbone",),
-    ) -> PooledBackbone | MocoEncoder | ReidNet | MGN:
-        """The module, with what matters to its run alone.
+        frozen_parts: tuple[str, ...] = (),
+    ) -> Any:
+        """The Flax module, for `models.init` and `models.apply`.
 
         Args:
-            bn_group_size: images that share BatchNorm statistics; 0 = the whole batch.
+            bn_group_size: images that share batch statistics; 0 = the whole batch.
             compute_dtype: "float32", "bfloat16", or "auto" by the device.
-            frozen_parts: top-level parts whose BatchNorm stands still where `frozen` says so.
-        """
-        backbone = self.backbone(bn_group_size=bn_group_size, compute_dtype=compute_dtype)
-        if self.kind == "backbone":
-            return PooledBackbone(backbone, self.pooling)
-        if self.kind == "moco":
-            return MocoEncoder(backbone, self.pooling, self.hidden, self.feature_dim, self.head)
-        parts = (backbone, self.pooling, self.extra_bn, self.embedding_dim, tuple(frozen_parts))
-        return MGN(*parts) if self.kind == "mgn" else ReidNet(*parts)
+            frozen_parts: of "reid" and "mgn": subtrees whose batch normalizations `frozen` reaches.
 
-    def backbone(self, *, bn_group_size: int = 0, compute_dtype: str = "float32") -> ResNet:
-        """The trunk alone."""
-        return resnet(
+        Returns:
+            PooledBackbone, MocoEncoder, ReidNet or MGN, without classifier.
+        """
+        trunk = next(one for one in BACKBONES if self.arch in one.names).build(
             self.arch,
             width=self.width,
             stem=self.stem,
@@ -87,73 +122,106 @@ class NetworkSpec:
             bn_group_size=bn_group_size,
             compute_dtype=compute_dtype,
         )
+        if self.kind == "backbone":
+            return PooledBackbone(trunk, self.pooling)
+        if self.kind == "moco":
+            return MocoEncoder(trunk, self.pooling, self.hidden, self.feature_dim, self.head)
+        network = MGN if self.kind == "mgn" else ReidNet
+        return network(trunk, self.pooling, self.extra_bn, self.embedding_dim, frozen_parts)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads, where there are several."""
+        return MGN.heads if self.kind == "mgn" else ()
+
+    def feature(self, outputs: Any) -> jax.Array:
+        """Features [B, D] float32 that search and evaluation take.
+
+        Args:
+            outputs: of the module in evaluation.
+
+        Returns:
+            The pooled feature of a trunk, the projection of an encoder, what comes behind the neck
+            of others, those of all heads side by side; not of unit norm.
+        """
+        if self.kind == "backbone":
+            return outputs
+        chosen = outputs[1]
+        return jnp.concatenate([chosen[name] for name in self.heads], 1) if self.heads else chosen
+
+    def trunk(self) -> "NetworkSpec":
+        """Its trunk alone."""
+        shared = ("arch", "width", "stem", "ibn", "non_local", "last_stride")
+        return NetworkSpec("backbone", **{name: getattr(self, name) for name in shared})
+
+    @functools.cached_property
+    def shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+        """Shapes by name of all parameters, the classifier's among them, and of all statistics."""
+        images = jax.ShapeDtypeStruct((1, 96, 32, 3), jnp.float32)  # enough for three parts
+        module = self.build()
+
+        def start(images: Any) -> tuple[Tree, Tree]:
+            variables = module.lazy_init(jax.random.key(0), images, train=False)
+            return variables["params"], variables.get("batch_stats", {})
+
+        params, stats = (_shapes(tree) for tree in jax.eval_shape(start, images))
+        if self.num_classes:
+            width = self.embedding_dim or module.backbone.num_features
+            for name in [f"{head}/kernel" for head in self.heads] or ["kernel"]:
+                params[f"classifier/{name}"] = (width, self.num_classes)
+        return params, stats
 
 
-_TRUNK = re.compile(r"(params|extra/stats)/(?:backbone|b1)/(.+)")
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
 
 
-def backbone_path(path: str) -> str | None:
-    """The path in a lone backbone of a tensor of any network; None where it belongs to none.
+def describe(shapes: Shapes, kind: Kind, last_stride: int, *, queue_size: int = 0) -> NetworkSpec:
+    """The network that parameters of these names and shapes belong to.
 
-    The backbone of an MGN is its trunk with the first branch.
-    """
-    match = _TRUNK.fullmatch(path)
-    return f"{match[1]}/backbone/{match[2]}" if match else None
+    Args:
+        shapes: of the parameters, by name: `backbone/conv1/kernel`.
+        kind: of network.
+        last_stride: no shape tells it.
+        queue_size: see `NetworkSpec`.
 
-
-def describe(
-    shapes: Mapping[str, tuple[int, ...]],
-    kind: Kind,
-    last_stride: int,
-    pooling: PoolingKind = "avg",
-) -> NetworkSpec:
-    """The network that tensors of these paths and shapes come from.
+    Returns:
+        The description. Of a pooling without parameters "avg" is a guess that only a recipe can
+        correct.
 
     Raises:
-        InputError: they are not those of a ResNet that this program has.
+        InputError: their trunk is none that this program has.
     """
-    stem = shapes.get("params/backbone/conv1/kernel")
-    blocks = [0, 0, 0, 0]
-    trunk = [one for path in shapes if (one := backbone_path(path))]
-    for path in trunk:
-        if match := re.match(r"params/backbone/layer([1-4])_(\d+)/", path):
-            stage, index = int(match[1]) - 1, int(match[2])
-            blocks[stage] = max(blocks[stage], index + 1)
-    bottleneck = "params/backbone/layer1_0/conv3/kernel" in shapes
-    arch = smallest_architecture(blocks, bottleneck=bottleneck)
-    if stem is None or not all(blocks) or arch is None:
+    trunk = {inside: shape for name, shape in shapes.items() if (inside := inside_trunk(name))}
+    found = [backbone.recognize(trunk) for backbone in BACKBONES]
+    known = next((one for one in found if not isinstance(one, str)), None)
+    if known is None:
         raise InputError(
-            f"the file holds {'no' if stem is None else 'a'} first convolution and stages of "
-            f"{blocks} {'bottlenecks' if bottleneck else 'basic blocks'}; expected one of "
+            f"the file holds {' and '.join(map(str, found))}; expected one of "
             f"{', '.join(ARCHITECTURES)}"
         )
-    return NetworkSpec(
-        kind=kind,
-        arch=arch,
-        width=stem[-1],
-        stem="imagenet" if stem[0] == 7 else "small",
-        ibn="params/backbone/layer1_0/bn1/IN/scale" in shapes,
-        non_local=any(path.startswith("params/backbone/NL_") for path in trunk),
-        last_stride=last_stride,
-        **_heads(shapes, kind, pooling),
-    )
-
-
-def _heads(
-    shapes: Mapping[str, tuple[int, ...]], kind: Kind, pooling: PoolingKind
-) -> dict[str, Any]:
-    """What stands behind the trunk."""
     neck, pool, extra_bn, classifier = "neck", "pool", "extra_bn", "classifier"
     if kind == "mgn":  # its heads are alike
         neck, pool, extra_bn, classifier = "b1_head", "b1_head/pool", "extra_bn_b1", "classifier/b1"
-    last = shapes.get("params/head/fc_2/kernel") or shapes.get("params/head/fc/kernel", (0, 128))
-    return {
-        "pooling": "gem_learned" if f"params/{pool}/p" in shapes else pooling,
-        "extra_bn": f"params/{extra_bn}/scale" in shapes,
-        "embedding_dim": shapes.get(f"params/{neck}/reduction/kernel", (0, 0))[1],
-        "num_classes": shapes.get(f"params/{classifier}/kernel", (0, 0))[1],
-        "head": "linear" if "params/head/fc/kernel" in shapes else "mlp",
-        "hidden": shapes.get("params/head/fc_0/kernel", (0, 0))[1],
-        "feature_dim": last[1],
-        "queue_size": shapes.get("extra/queue", (0, 0))[0],
-    }
+    last = shapes.get("head/fc_2/kernel") or shapes.get("head/fc/kernel", (0, 128))
+    width, hidden = shapes.get("head/fc_0/kernel", (0, 0))
+    return NetworkSpec(
+        kind=kind,
+        **known,
+        last_stride=last_stride,
+        pooling="gem_learned" if f"{pool}/p" in shapes else "avg",
+        extra_bn=f"{extra_bn}/scale" in shapes,
+        embedding_dim=shapes.get(f"{neck}/reduction/kernel", (0, 0))[1],
+        num_classes=shapes.get(f"{classifier}/kernel", (0, 0))[1],
+        head="linear" if "head/fc/kernel" in shapes else "mlp",
+        hidden=0 if hidden == width else hidden,
+        feature_dim=last[1],
+        queue_size=queue_size,
+    )
+
+
+def inside_trunk(name: str) -> str:
+    """The name within the trunk of a parameter or statistic of any network; empty where it belongs
+    to none. The trunk of an MGN ends in its first branch."""
+    part, _, inside = name.partition("/")
+    return inside if part in TRUNK_PARTS[:2] else ""

@@ -54,5 +54,11 @@ def restore(recipe: config.Recipe, workdir: str, mesh: Mesh) -> TrainState:
     model = weights.load(
         workdir, best=settings.checkpoint == "best", average=settings.weights == "average"
     )
-    placed = sharding.put_replicated(model.tree, mesh)
-    return TrainState(np.int32(model.facts["step"]), placed["params"], placed["extra"], {}, ())
+    return placed(model, mesh)
+
+
+def placed(model: weights.Model, mesh: Mesh) -> TrainState:
+    """A model on the devices: parameters, `extra` and the step; of a file of weights step 0."""
+    tree = sharding.put_replicated({"params": model.params, "extra": model.extra}, mesh)
+    step = np.int32(model.facts.get("step", 0))
+    return TrainState(step, tree["params"], tree["extra"], {}, ())

@@ -169,8 +169,8 @@ def take_backbone(
     sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
     target = {"params": state.params, "extra": state.extra}
     filled, taken = transfer.take_backbone(target, model)
-    lines = [f"starting from {source} ({model.family}, {model.network}): " + "\n".join(taken)]
-    if model.statistics is None:
+    lines = [f"starting from {source} ({model.family}, {model.spec}): " + "\n".join(taken)]
+    if model.pixels is None:
         lines.append(f"note: {source} does not tell which pixel statistics its weights expect")
     elif other := model.other_pixels(recipes.statistics(recipe.augment.statistics)):
         lines.append(f"note: {other}")

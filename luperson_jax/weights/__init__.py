@@ -1,17 +1,22 @@
-"""The one door to trained weights, of this program and of others; rules between their names."""
+"""The one door to trained weights, of this program and of others: `load`.
 
-import pathlib
+Behind it: PyTorch checkpoints to our parameters and back, by tables of rules.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luperson_jax.weights.model import Model
+    from luperson_jax.weights.model import Model, save
+    from luperson_jax.weights.opener import load
+
+__all__ = ["Model", "load", "save"]
+
+_HOMES = {"load": "opener", "Model": "model", "save": "model"}
 
 
-def load(path: str | pathlib.Path, **options: Any) -> "Model":
-    """The model at a path: a workdir, a model file, a file of PyTorch or safetensors.
-
-    See `opener.load` for the options and what is raised.
-    """
-    from luperson_jax.weights import opener  # late: names of families are wanted without it
-
-    return opener.load(pathlib.Path(path), **options)
+def __getattr__(name: str) -> Any:
+    """Imports JAX where it is needed: what only looks into files does without it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,7 +8,6 @@ import codecs
 import dataclasses
 import difflib
 import pathlib
-import re
 import types
 import warnings
 import zipfile
@@ -23,12 +22,10 @@ import safetensors.numpy
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic
-from luperson_jax.weights import torch_io
+from luperson_jax.weights import prefixes, torch_io
 
 # Where the published programs keep the weights in the dict that they save.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-PARALLEL = "module."  # torch.nn.DataParallel puts it before every name
-COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile, before those of the compiled part
 
 WRITTEN = (".pth", ".pt", ".safetensors")
 KNOWN = (
@@ -66,7 +63,7 @@ _Content = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ForeignFile:
     """A foreign file, opened.
 
     Attributes:
@@ -84,7 +81,7 @@ class Source:
     beside: dict[str, Any]
 
 
-def read(path: str | pathlib.Path) -> Source:
+def read(path: str | pathlib.Path) -> ForeignFile:
     """Opens a file of weights.
 
     float16 and bfloat16 become float32; float32, integers and booleans stay bit for bit.
@@ -114,7 +111,9 @@ def read(path: str | pathlib.Path) -> Source:
         ) from error
     if not tensors:
         raise InputError(f"{path} holds no tensors; expected {KNOWN}")
-    return Source(path, _checked_all(path, tensors), beside)
+    # Checked under the names that the file has.
+    checked = {name: _checked(path, name, array) for name, array in tensors.items()}
+    return ForeignFile(path, prefixes.unwrapped(checked, path), beside)
 
 
 def write(
@@ -346,23 +345,6 @@ def _has_tensors(value: Any) -> bool:
         return False
     direct = any(isinstance(one, np.ndarray) for one in value.values())
     return direct or _wrapper_of(value) is not None
-
-
-def _checked_all(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    result: dict[str, np.ndarray] = {}
-    origin: dict[str, str] = {}
-    for name, array in tensors.items():
-        short = COMPILED.sub(r"\1", name)
-        while short.startswith(PARALLEL):
-            short = short.removeprefix(PARALLEL)
-        if short in result:
-            raise InputError(
-                f"{path} holds both {origin[short]!r} and {name!r}, which are one name without "
-                f"{PARALLEL!r}; keep one of them"
-            )
-        origin[short] = name
-        result[short] = _checked(path, name, array)
-    return result
 
 
 def _checked(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -1,54 +1,54 @@
 """A model between two worlds: its tensors by tree path, and what one must know to use them."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic
-from luperson_jax import models, trees
+from luperson_jax import trees
 from luperson_jax.augment.recipes import Statistics
-from luperson_jax.models.spec import NetworkSpec, backbone_path, describe
+from luperson_jax.models.spec import Kind, NetworkSpec, inside_trunk
+from luperson_jax.models.spec import describe as spec_of_shapes
 from luperson_jax.structs import Tree
-from luperson_jax.weights.files import Source
+from luperson_jax.weights.account import Account, pixel_lines
 from luperson_jax.weights.rules import KEY_NETWORK, NETWORK
 
 FORMAT = "luperson_jax model 1"
 METADATA = "metadata"
 MOMENTUM = "momentum/"
+FACTS = ("epoch", "arch", "best_mAP", "iteration")
+"""What other programs keep beside their tensors, as they call it."""
+SHOWN = ("step", *FACTS)
 CLASSIFIER = f"{NETWORK.params}/classifier/"
 """How the paths of the classifiers over identities begin: one, or one a head of an MGN."""
 
 
-@functools.cache
+def backbone_path(path: str) -> str | None:
+    """The path in a lone backbone of a tensor of any network; None where it belongs to none.
+
+    The backbone of an MGN is its trunk with the first branch.
+    """
+    for place in (NETWORK.params, NETWORK.stats):
+        inside = inside_trunk(path.removeprefix(f"{place}/")) if path.startswith(place) else ""
+        if inside:
+            return f"{place}/backbone/{inside}"
+    return None
+
+
 def shapes_of(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor that a whole model of a network has, by path."""
-    images = jax.ShapeDtypeStruct((1, 96, 32, 3), jnp.float32)  # enough for three parts
-    module = spec.build()
-    params, stats = jax.eval_shape(
-        lambda images: models.init(module, jax.random.key(0), images), images
-    )
-    if spec.num_classes:
-        width = spec.embedding_dim or module.backbone.num_features
-        classifier = {"kernel": jax.ShapeDtypeStruct((width, spec.num_classes), jnp.float32)}
-        if spec.kind == "mgn":
-            classifier = dict.fromkeys(models.MGN.heads, classifier)
-        params = {**params, "classifier": classifier}
+    """The shape of every tensor that a whole model has, by path."""
+    params, stats = spec.shapes
     places = {NETWORK.params: params, NETWORK.stats: stats}
     if spec.queue_size:
         places |= {KEY_NETWORK.params: params, KEY_NETWORK.stats: stats}
     found = {
-        f"{place}/{name}": tuple(leaf.shape)
-        for place, tree in places.items()
-        for name, leaf in trees.by_name(tree).items()
+        f"{place}/{name}": shape for place, tree in places.items() for name, shape in tree.items()
     }
     if spec.queue_size:
         found["extra/queue"] = (spec.queue_size, spec.feature_dim)
@@ -56,40 +56,66 @@ def shapes_of(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def describe(shapes: Mapping[str, tuple[int, ...]], kind: Kind, last_stride: int) -> NetworkSpec:
+    """The network that tensors of these paths and shapes come from.
+
+    Raises:
+        InputError: their trunk is none that this program has.
+    """
+    own = f"{NETWORK.params}/"
+    params = {path.removeprefix(own): one for path, one in shapes.items() if path.startswith(own)}
+    return spec_of_shapes(
+        params, kind, last_stride, queue_size=shapes.get("extra/queue", (0, 0))[0]
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Tensors and what goes with them.
+    """Trained tensors and what goes with them.
 
     Attributes:
         tensors: [path] -> array, paths as in a checkpoint: `params/backbone/conv1/kernel`.
-        network: what they belong to.
+        spec: the network that they belong to.
         family: where they come from: a name of `FAMILIES`, or "luperson_jax".
-        statistics: mean and deviation of the pixels that the weights expect; None = not known.
+        pixels: mean and deviation of the pixels that the weights expect; None = not known.
         size: height and width that the network was trained with.
         absent: paths that a partial conversion left out.
         facts: numbers and names that the file had beside its tensors, such as the epoch.
         momentum: [path of a parameter] -> SGD's momentum, where a pre-training can go on.
         sgd: its settings: `lr`, `momentum`, `weight_decay`.
-        source: the foreign file that it was read from; None = it is this program's.
-        report: the `report.Report` of that file's tensors.
+        beside: of a workdir, what its method keeps besides, by path: centers, memories.
+        source: of a foreign file, its arrays by their names there, without what wrappers put
+            before them.
+        account: of a foreign file, what became of every one of them.
     """
 
     tensors: dict[str, np.ndarray]
-    network: NetworkSpec
+    spec: NetworkSpec
     family: str
-    statistics: Statistics | None = None
+    pixels: Statistics | None = None
     size: tuple[int, int] = (256, 128)
     absent: tuple[str, ...] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     momentum: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     sgd: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    source: Source | None = None
-    report: Any = None
+    beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    source: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    account: Account | None = None
 
     @property
-    def tree(self) -> Tree:
-        """The tensors as nested dicts: `params` and `extra`, as a task keeps them."""
-        return trees.nest(self.tensors)
+    def params(self) -> Tree:
+        """The parameters as nested dicts, as a task keeps them."""
+        return trees.nest(self.tensors)["params"]
+
+    @property
+    def extra(self) -> Tree:
+        """All else as nested dicts, as a task keeps it: the statistics are at `stats`."""
+        return trees.nest({**self.beside, **self.tensors})["extra"]
+
+    @property
+    def stats(self) -> Tree:
+        """The running statistics as nested dicts."""
+        return self.extra["stats"]
 
     @property
     def num_parameters(self) -> int:
@@ -97,12 +123,21 @@ class Model:
         own = f"{NETWORK.params}/"
         return sum(array.size for path, array in self.tensors.items() if path.startswith(own))
 
+    def lines(self) -> list[str]:
+        """What was read, for a reader."""
+        if self.account is not None:
+            lines = self.account.lines(self.facts, self.spec, self.num_parameters)
+        else:
+            facts = "".join(f", {name} {self.facts[name]}" for name in SHOWN if name in self.facts)
+            lines = [f"read         a model of {self.family}{facts}", f"network      {self.spec}"]
+        return [*lines, *pixel_lines(self.pixels, self.size)]
+
     def other_pixels(self, statistics: Statistics) -> str:
         """What differs between given pixel statistics and those that the weights expect; empty
         where they agree or the latter are not known."""
-        if self.statistics is None or np.allclose(self.statistics, statistics, rtol=0, atol=1e-4):
+        if self.pixels is None or np.allclose(self.pixels, statistics, rtol=0, atol=1e-4):
             return ""
-        numbers = ",".join(f"{value:.4f}" for values in self.statistics for value in values)
+        numbers = ",".join(f"{value:.4f}" for values in self.pixels for value in values)
         return (
             f"the weights expect pixels of mean and deviation {numbers}, and augment.statistics "
             "names others; set it to a name for these, or to these six numbers"
@@ -114,18 +149,15 @@ class Model:
         Of an MGN, the trunk with the first branch.
         """
         tensors = {one: a for path, a in self.tensors.items() if (one := backbone_path(path))}
-        shapes = {path: array.shape for path, array in tensors.items()}
-        network = describe(shapes, "backbone", self.network.last_stride)
         absent = tuple(one for path in self.absent if (one := backbone_path(path)))
-        return dataclasses.replace(
-            self, tensors=tensors, network=network, absent=absent, momentum={}, sgd={}
-        )
+        changes = {"absent": absent, "momentum": {}, "sgd": {}, "beside": {}}
+        return dataclasses.replace(self, tensors=tensors, spec=self.spec.trunk(), **changes)
 
     def without_classifier(self) -> "Model":
         """The same without the classifier over identities."""
         tensors = {path: a for path, a in self.tensors.items() if not path.startswith(CLASSIFIER)}
-        network = dataclasses.replace(self.network, num_classes=0)
-        return dataclasses.replace(self, tensors=tensors, network=network)
+        spec = dataclasses.replace(self.spec, num_classes=0)
+        return dataclasses.replace(self, tensors=tensors, spec=spec)
 
 
 def save(model: Model, path: pathlib.Path) -> None:
@@ -138,8 +170,9 @@ def save(model: Model, path: pathlib.Path) -> None:
         raise InputError(f"{path} exists; delete it, or write to another name")
     about = {
         "format": FORMAT,
-        "network": dataclasses.asdict(model.network),
-        **{name: getattr(model, name) for name in ("family", "statistics", "size", "absent")},
+        "network": dataclasses.asdict(model.spec),
+        "statistics": model.pixels,
+        **{name: getattr(model, name) for name in ("family", "size", "absent")},
         "facts": dict(model.facts),
         "sgd": dict(model.sgd),
     }
@@ -158,7 +191,7 @@ def is_model_file(path: pathlib.Path) -> bool:
         return False
 
 
-def load(path: pathlib.Path) -> Model:
+def read(path: pathlib.Path) -> Model:
     """Reads a model file.
 
     Raises:
@@ -175,9 +208,9 @@ def load(path: pathlib.Path) -> Model:
         statistics = about["statistics"]
         return Model(
             tensors=arrays,
-            network=NetworkSpec(**about["network"]),
+            spec=NetworkSpec(**about["network"]),
             family=about["family"],
-            statistics=statistics and Statistics(*(tuple(values) for values in statistics)),
+            pixels=statistics and Statistics(*(tuple(values) for values in statistics)),
             size=tuple(about["size"]),
             absent=tuple(about["absent"]),
             facts=dict(about["facts"]),

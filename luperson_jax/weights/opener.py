@@ -1,6 +1,5 @@
 """Whatever weights one has, opened as a model: a workdir, a model file, a foreign file."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -9,12 +8,12 @@ from typing import Any
 from data_pipeline.errors import InputError
 from luperson_jax import trees
 from luperson_jax.augment import recipes
-from luperson_jax.models.spec import NetworkSpec
+from luperson_jax.models import NetworkSpec
 from luperson_jax.optim import averaging
 from luperson_jax.weights import files, momentum, translate
 from luperson_jax.weights import model as model_file
-from luperson_jax.weights.model import Model, shapes_of
-from luperson_jax.workdir import checkpoint, recipe_file
+from luperson_jax.weights.model import FACTS, Model, shapes_of
+from luperson_jax.workdir import recipe_file
 
 OURS = "luperson_jax"
 NETWORK = "network"
@@ -30,41 +29,57 @@ NEEDED = {
 }
 """What is read of a workdir's recipe."""
 
-FACTS = ("epoch", "arch", "best_mAP", "iteration")
-
 
 def load(
-    path: pathlib.Path, *, best: bool = False, average: bool | None = None, **options: Any
+    path: str | pathlib.Path,
+    *,
+    best: bool = False,
+    average: bool | None = None,
+    family: str = translate.AUTO,
+    only_backbone: bool = False,
+    skip_classifier: bool = False,
+    allow_partial: bool = False,
 ) -> Model:
-    """The model at a path.
+    """The model at a path: the one opener of trained weights.
 
     Args:
-        path: a workdir of this program, a model file (`.npz`), or a file of PyTorch or safetensors.
+        path: a workdir of this program, a model file (`.npz`), or a file of PyTorch, safetensors
+            or named arrays of another program.
         best: of a workdir, the best checkpoint and not the newest.
-        average: of a workdir, the average of its weights; None = as its evaluations take them.
-        options: of `translate.from_torch`, for foreign files.
+        average: of a workdir, the average of its weights in their place; None = as its evaluations
+            take them, but those of a pre-training as trained, because it may go on elsewhere.
+        family: of a foreign file, what it is: a name of `FAMILIES`, or "auto".
+        only_backbone: leave out everything behind the trunk.
+        skip_classifier: leave out the classifier over identities.
+        allow_partial: accept missing tensors and unknown names in a foreign file.
 
     Returns:
-        The model; with `source` and `report` where the file is foreign.
+        Tensors on the host, the network that they belong to, and what input it expects. Those of a
+        foreign file may be views of it: it must stay as it is while they live.
 
     Raises:
-        InputError: nothing is there, it is damaged, or it holds something else.
+        InputError: nothing is there, it is damaged, it holds something else, or the workdir has no
+            such checkpoint or no average.
     """
+    path = pathlib.Path(path)
     if path.is_dir():
-        return from_workdir(path, best=best, average=average)
-    if model_file.is_model_file(path):
-        return model_file.load(path)
-    source = files.read(path)
-    tensors = translate.without_prefixes(source.tensors, options.get("family", translate.AUTO))
-    source = dataclasses.replace(source, tensors=dict(tensors))
-    facts = {name: _number(source.beside[name]) for name in FACTS if name in source.beside}
-    model, report = translate.from_torch(source.tensors, facts=facts, **options)
-    if model.network.kind == "moco":
-        family = translate.family_named(model.family)
-        optimizer = source.beside.get("optimizer")
-        found = momentum.read(family, source.tensors, optimizer)
-        model = dataclasses.replace(model, momentum=found, sgd=momentum.settings(optimizer))
-    return dataclasses.replace(model, source=source, report=report)
+        model = _from_workdir(path, best, average)
+    elif model_file.is_model_file(path):
+        model = model_file.read(path)
+    else:
+        options = {"only_backbone": only_backbone, "skip_classifier": skip_classifier}
+        return _foreign(path, family=family, allow_partial=allow_partial, **options)
+    if family != translate.AUTO:
+        raise InputError(f"--from is for files of others, and {path} is one of this program's")
+    model = model.backbone() if only_backbone else model
+    return model.without_classifier() if skip_classifier else model
+
+
+def _foreign(path: pathlib.Path, **options: Any) -> Model:
+    file = files.read(path)
+    facts = {name: _number(file.beside[name]) for name in FACTS if name in file.beside}
+    optimizer = file.beside.get("optimizer")
+    return translate.from_torch(file.tensors, facts=facts, optimizer=optimizer, **options)
 
 
 def _number(value: Any) -> Any:
@@ -72,43 +87,35 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
-def from_workdir(folder: pathlib.Path, *, best: bool = False, average: bool | None = None) -> Model:
-    """The model of a run's newest, or best, checkpoint; see `load`.
-
-    Where `average` is None, of a pre-training these are the weights themselves, because it may go
-    on elsewhere.
-
-    Raises:
-        InputError: no such checkpoint, no recipe beside it, no average yet, or a checkpoint that
-            does not hold the network of the recipe.
-    """
+def _from_workdir(folder: pathlib.Path, best: bool, average: bool | None) -> Model:
     recipe = _recipe(folder)
     step, tree = _checkpoint(folder, recipe["train"]["best"] if best else None)
-    network = _network(folder, recipe[NETWORK])
+    spec = _spec(folder, recipe[NETWORK])
+    goes_on = spec.kind == "moco"
     if average is None:
-        average = network.kind != "moco" and recipe["eval"]["weights"] == "average"
+        average = recipe["eval"]["weights"] == "average" and not goes_on
     if average:
         tree = averaging.of_checkpoint(tree, str(folder))
-    tensors = trees.by_name({name: tree[name] for name in ("params", "extra")})
-    if missing := shapes_of(network).keys() - tensors.keys():
+    found = trees.by_name({name: tree[name] for name in ("params", "extra")})
+    expected = shapes_of(spec)
+    if missing := expected.keys() - found.keys():
         raise InputError(
             f"the checkpoint of step {step} in {folder} does not hold {len(missing)} tensors of "
-            f"its network ({network}), such as {min(missing)}; its {recipe_file.RECIPE_FILE} is "
+            f"its network ({spec}), such as {min(missing)}; its {recipe_file.RECIPE_FILE} is "
             "that of another run"
         )
     moments = {momentum.path_of_moment(name): array for name, array in tree["opt_state"].items()}
     epoch = step // recipe["table"]["steps_per_epoch"]
     return Model(
-        tensors={path: tensors[path] for path in shapes_of(network)},
-        network=network,
+        tensors={path: found[path] for path in expected},
+        spec=spec,
         family=OURS,
-        statistics=recipes.statistics(recipe["augment"]["statistics"]),
+        pixels=recipes.statistics(recipe["augment"]["statistics"]),
         size=tuple(recipe["data"]["size"]),
-        facts={"step": step, "epoch": epoch, "arch": network.arch},
-        momentum={
-            path: array for path, array in moments.items() if path and network.kind == "moco"
-        },
+        facts={"step": step, "epoch": epoch, "arch": spec.arch},
+        momentum={path: array for path, array in moments.items() if path and goes_on},
         sgd={name: recipe["optim"][name] for name in ("lr", "momentum", "weight_decay")},
+        beside={path: array for path, array in found.items() if path not in expected},
     )
 
 
@@ -126,6 +133,8 @@ def _recipe(folder: pathlib.Path) -> dict[str, Any]:
 
 def _checkpoint(folder: pathlib.Path, criterion: str | None) -> tuple[int, Any]:
     """Step and tree of the newest checkpoint, or the best one by a criterion."""
+    from luperson_jax.workdir import checkpoint  # late: with orbax, which files do without
+
     saved = checkpoint.Checkpoints(folder, best=criterion or "", read_only=True)
     try:
         step = None if criterion is None else saved.best_step()
@@ -139,7 +148,7 @@ def _checkpoint(folder: pathlib.Path, criterion: str | None) -> tuple[int, Any]:
         saved.close()
 
 
-def _network(folder: pathlib.Path, settings: Mapping[str, Any]) -> NetworkSpec:
+def _spec(folder: pathlib.Path, settings: Mapping[str, Any]) -> NetworkSpec:
     try:
         return NetworkSpec(**settings)
     except TypeError as error:

@@ -11,8 +11,26 @@ PREFIXES = ("_orig_mod.", "module.", "model.", "base.", "backbone.", "encoder_q.
 """Of torch.compile, DataParallel, Lightning, reid-strong-baseline, lightly, encoders in a
 `nn.Sequential`, and wrappers around those."""
 
+PARALLEL = "module."  # torch.nn.DataParallel puts it before every name
+COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile, before those of the compiled part
 MAX_DEPTH = 3
 ANY_RESNET = re.compile(r"(.+\.)layer1\.0\.conv1\.weight")
+
+
+def unwrapped(tensors: Mapping[str, Any], path: object) -> dict[str, Any]:
+    """The tensors of a file without what PyTorch itself puts before names, or into them.
+
+    Raises:
+        InputError: two names become one; it names `path`.
+    """
+
+    def shorten(name: str) -> str:
+        name = COMPILED.sub(r"\1", name)
+        while name.startswith(PARALLEL):
+            name = name.removeprefix(PARALLEL)
+        return name
+
+    return _renamed(tensors, shorten, PARALLEL, str(path))
 
 
 def stripped(
@@ -41,15 +59,23 @@ def stripped(
 
 
 def _without(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return _renamed(tensors, lambda name: name.removeprefix(prefix), prefix, "the file")
+
+
+def _renamed(
+    tensors: Mapping[str, Any], shorten: Callable[[str], str], prefix: str, where: str
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    origin: dict[str, str] = {}
     for name, tensor in tensors.items():
-        short = name.removeprefix(prefix)
+        short = shorten(name)
         if short in found:
+            first, second = sorted((origin[short], name), key=len)
             raise InputError(
-                f"the file holds both {short!r} and {prefix + short!r}, which are one name without "
+                f"{where} holds both {first!r} and {second!r}, which are one name without "
                 f"{prefix!r}; keep one of them"
             )
-        found[short] = tensor
+        found[short], origin[short] = tensor, name
     return found
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from data_pipeline.errors import InputError, shorten, suggest
 from luperson_jax.augment import recipes
 from luperson_jax.augment.recipes import Statistics
-from luperson_jax.models.spec import NetworkSpec, backbone_path, describe
+from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import momentum, prefixes
+from luperson_jax.weights.account import Account, Shape
 from luperson_jax.weights.families import FAMILIES, FOREIGN
-from luperson_jax.weights.model import CLASSIFIER, Model, shapes_of
-from luperson_jax.weights.report import Report, Shape
+from luperson_jax.weights.model import CLASSIFIER, Model, backbone_path, describe, shapes_of
 from luperson_jax.weights.rules import COUNTER, Family
 
 AUTO = "auto"
@@ -99,7 +99,8 @@ def from_torch(
     skip_classifier: bool = False,
     allow_partial: bool = False,
     facts: Mapping[str, Any] | None = None,
-) -> tuple[Model, Report]:
+    optimizer: Any = None,
+) -> Model:
     """Converts the tensors of a file.
 
     Args:
@@ -110,9 +111,10 @@ def from_torch(
         skip_classifier: leave out the classifier over identities.
         allow_partial: accept missing tensors and unknown keys.
         facts: what else the file told, kept with the model.
+        optimizer: `state_dict()` of torch.optim.SGD, with arrays in place of tensors.
 
     Returns:
-        The model and the account of every tensor.
+        The model, with the account of every tensor and the momentum of a pre-training.
 
     Raises:
         InputError: an unknown family, a network that this program does not have, or, unless
@@ -134,20 +136,24 @@ def from_torch(
     found = {kept[path]: array for path, array in found.items() if path in kept}
     shapes = {path: array.shape for path, array in found.items()}
     kind = "backbone" if only_backbone else chosen.network
-    network = describe(shapes, kind, chosen.last_stride)
-    report = _account(chosen, network, shapes, unknown, left_out, transforms)
-    if not report.complete and not allow_partial:
-        raise InputError(_incomplete(report, network, chosen))
-    model = Model(
-        tensors={path: found[path] for path in report.matched},
-        network=network,
+    spec = describe(shapes, kind, chosen.last_stride)
+    account = _account(chosen, spec, shapes, unknown, left_out, transforms)
+    if not account.complete and not allow_partial:
+        raise InputError(_incomplete(account, spec, chosen))
+    goes_on = kind == "moco"
+    return Model(
+        tensors={path: found[path] for path in account.matched},
+        spec=spec,
         family=chosen.name,
-        statistics=_statistics(chosen, tensors),
+        pixels=_statistics(chosen, tensors),
         size=chosen.size,
-        absent=(*report.missing, *(path for path, *_ in report.reshaped)),
+        absent=(*account.missing, *(path for path, *_ in account.reshaped)),
         facts={**(facts or {}), **_counter(tensors)},
+        momentum=momentum.read(chosen, tensors, optimizer) if goes_on else {},
+        sgd=momentum.settings(optimizer) if goes_on else {},
+        source=tensors,
+        account=account,
     )
-    return model, report
 
 
 def to_torch(model: Model, family: str = AUTO) -> tuple[Family, dict[str, np.ndarray]]:
@@ -168,14 +174,14 @@ def to_torch(model: Model, family: str = AUTO) -> tuple[Family, dict[str, np.nda
             "the model lacks tensors that a partial conversion left out, and only a whole one can "
             f"be written ({len(model.absent)} missing):\n  " + "\n  ".join(shorten(model.absent))
         )
-    whole = WRITES[model.network.kind]
+    whole = WRITES[model.spec.kind]
     chosen = family_named(whole[0] if family == AUTO else family)
     if chosen.network == "backbone":
         model = model.backbone()
     elif chosen.name not in whole:
         valid = dict.fromkeys((*whole, "luperson", "torchvision"))
         raise InputError(
-            f"{chosen.title} cannot hold {KINDS[model.network.kind]}; expected --to "
+            f"{chosen.title} cannot hold {KINDS[model.spec.kind]}; expected --to "
             f"{' or '.join(valid)}"
         )
     return chosen, named(model, chosen)
@@ -205,7 +211,7 @@ def named(model: Model, family: Family) -> dict[str, np.ndarray]:
     for key in list(written):
         if key.endswith(".running_mean"):
             written[f"{key.removesuffix('running_mean')}{COUNTER}"] = counter
-    written |= _pixels(family, model.statistics)
+    written |= _pixels(family, model.pixels)
     return {key: written[key] for key in sorted(written, key=momentum.registered)}
 
 
@@ -247,15 +253,15 @@ def _apply(
 
 def _account(
     family: Family,
-    network: NetworkSpec,
+    spec: NetworkSpec,
     shapes: Mapping[str, Shape],
     unknown: list[str],
     left_out: list[tuple[str, str]],
     transforms: dict[str, str],
-) -> Report:
-    expected = shapes_of(network)
+) -> Account:
+    expected = shapes_of(spec)
     matched = tuple(path for path in expected if shapes.get(path) == expected[path])
-    return Report(
+    return Account(
         title=family.title,
         required=len(expected),
         matched=matched,
@@ -271,18 +277,18 @@ def _account(
     )
 
 
-def _incomplete(report: Report, network: NetworkSpec, family: Family) -> str:
-    filled = f"{len(report.matched)} of {report.required} tensors of that network"
-    more = f"{len(report.unknown)} tensors of the file have no place in it"
-    trunk = any(backbone_path(path) for path in report.missing)
-    if network.kind == "backbone":
-        trunk |= bool(report.reshaped) or any(
-            key.startswith(family.trunk) for key in report.unknown
+def _incomplete(account: Account, spec: NetworkSpec, family: Family) -> str:
+    filled = f"{len(account.matched)} of {account.required} tensors of that network"
+    more = f"{len(account.unknown)} tensors of the file have no place in it"
+    trunk = any(backbone_path(path) for path in account.missing)
+    if spec.kind == "backbone":
+        trunk |= bool(account.reshaped) or any(
+            key.startswith(family.trunk) for key in account.unknown
         )
     hint = "" if trunk else "; --only-backbone takes the trunk alone"
     return (
-        f"the file is {report.title} ({network}); it fills {filled}, and {more}:\n  "
-        + "\n  ".join(shorten(report.problems()))
+        f"the file is {account.title} ({spec}); it fills {filled}, and {more}:\n  "
+        + "\n  ".join(shorten(account.problems()))
         + "\n"
         f"only a whole model is taken; luperson convert --allow-partial keeps what fits{hint}"
     )

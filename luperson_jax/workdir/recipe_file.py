@@ -178,6 +178,11 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     return former
 
 
+def settings(folder: pathlib.Path) -> dict[str, Any]:
+    """What a workdir's recipe file holds for `config.resolve`; see `read`."""
+    return {group: one for group, one in read(folder).items() if group not in FACTS}
+
+
 def write(written: Mapping[str, Any], folder: pathlib.Path) -> None:
     """Makes the workdir and writes a recipe to it, whole or not at all: its process may be killed
     meanwhile. Of several processes the first writes.

@@ -85,7 +85,7 @@ def test_a_damaged_model_file_ends_in_a_value_or_a_message(tmp_path):
 
     def read(data: bytes):
         path.write_bytes(data)
-        return model_file.load(path)
+        return model_file.read(path)
 
     data = model_of_a_file(tmp_path / "whole.npz")
     read(data)

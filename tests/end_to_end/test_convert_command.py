@@ -134,7 +134,7 @@ def test_a_fine_tuned_model_is_evaluated_from_a_file(
 
 
 def test_weights_for_other_pixels_are_refused(tmp_path, labelled_world, capsys):
-    model = dataclasses.replace(model_of(BOT), statistics=recipes.statistics("lup_imagenet"))
+    model = dataclasses.replace(model_of(BOT), pixels=recipes.statistics("lup_imagenet"))
     files.write(tmp_path / "a.safetensors", translate.to_torch(model)[1])
     recipe = tiny("identify", labelled_world, model__width=4, task__extra_bn=True)
     configuration = write_configuration(recipe, tmp_path / "config.py")

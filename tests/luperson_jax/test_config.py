@@ -51,7 +51,6 @@ def test_defaults_fill_what_is_left_out():
         ({"model": {"last_stride": 3}}, ["last_stride", "1 or 2"]),
         ({"model": {"bn_group_size": 48}}, ["64", "48", "not divisible"]),
         ({"model": 3}, ["model", "group"]),
-        ({"model": {"arch": "resnet51"}}, ["model.arch", "'resnet50'"]),
         ({"eval": {"every_epochs": -1}}, ["eval.every_epochs", "at least 0"]),
         ({"train": {"checkpoint_every_epochs": 0}}, ["checkpoint_every_epochs", "at least 1"]),
         ({"data": {"size": (0, 5)}}, ["data.size", "at least 1"]),

@@ -72,10 +72,10 @@ def torch_of(family: str, network: NetworkSpec) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("family", "network"), WHOLE)
 def test_there_and_back_without_a_changed_bit(family, network):
     tensors = torch_of(family, network)
-    model, report = translate.from_torch(tensors)
-    assert report.complete
+    model = translate.from_torch(tensors)
+    assert model.account.complete
     assert model.family == family
-    assert model.network == network
+    assert model.spec == network
     start = model_of(network).tensors
     assert model.tensors.keys() == start.keys()
     for path, array in start.items():
@@ -182,7 +182,7 @@ def test_names_and_shapes_of_the_reference_files(name):
     for number, (key, (_, shape)) in enumerate(spelled.items()):
         assert tensors[key].shape == shape, key
         tensors[key] = np.full_like(tensors[key], number)
-    found = translate.from_torch(tensors)[0].tensors
+    found = translate.from_torch(tensors).tensors
     for number, (path, _) in enumerate(spelled.values()):
         assert np.all(found[path] == number), path
 
@@ -192,7 +192,7 @@ def test_axes_of_a_convolution_and_a_linear_layer():
     kernel, linear = np.zeros((4, 3, 7, 7), np.float32), np.zeros((6, 8), np.float32)
     kernel[3, 2, 6, 1], linear[5, 7] = 1, 1
     tensors |= {"encoder_q.conv1.weight": kernel, "encoder_q.fc.2.weight": linear}
-    found = translate.from_torch(tensors)[0].tensors
+    found = translate.from_torch(tensors).tensors
     assert found["params/backbone/conv1/kernel"][6, 1, 2, 3] == 1
     assert found["params/head/fc_2/kernel"][7, 5] == 1
 
@@ -205,8 +205,8 @@ def test_older_names_of_fastreid():
         if not name.startswith("pixel_")
     }
     assert older.keys() != tensors.keys()
-    model, report = translate.from_torch(older)
-    assert report.complete
+    model = translate.from_torch(older)
+    assert model.account.complete
     np.testing.assert_array_equal(
         model.tensors["params/neck/bn/scale"], tensors["heads.bottleneck.0.weight"]
     )
@@ -227,10 +227,10 @@ def test_the_pixel_statistics_of_a_fastreid_file_travel(family, network):
     tensors = torch_of(family, network)
     tensors["pixel_mean"] = np.array([123.675, 116.28, 103.53], np.float32).reshape(1, 3, 1, 1)
     tensors["pixel_std"] = np.array([58.395, 57.12, 57.375], np.float32).reshape(1, 3, 1, 1)
-    model, _ = translate.from_torch(tensors)
-    assert model.statistics is not None
-    np.testing.assert_allclose(model.statistics.mean, (0.485, 0.456, 0.406), atol=1e-6)
-    np.testing.assert_allclose(model.statistics.std, (0.229, 0.224, 0.225), atol=1e-6)
+    model = translate.from_torch(tensors)
+    assert model.pixels is not None
+    np.testing.assert_allclose(model.pixels.mean, (0.485, 0.456, 0.406), atol=1e-6)
+    np.testing.assert_allclose(model.pixels.std, (0.229, 0.224, 0.225), atol=1e-6)
     again = translate.to_torch(model)[1]
     for name in ("pixel_mean", "pixel_std"):
         np.testing.assert_array_equal(again[name], tensors[name])
@@ -252,18 +252,18 @@ ENCODERS = {
 
 @pytest.mark.parametrize("family", ENCODERS)
 def test_a_pretraining_without_a_task_here_gives_its_backbone(family):
-    model, report = translate.from_torch(ENCODERS[family])
-    assert report.complete
-    assert (model.family, model.network) == (family, BACKBONE)
-    assert len(report.left_out) == len(ENCODERS[family]) - len(model.tensors)
+    model = translate.from_torch(ENCODERS[family])
+    assert model.account.complete
+    assert (model.family, model.spec) == (family, BACKBONE)
+    assert len(model.account.left_out) == len(ENCODERS[family]) - len(model.tensors)
     np.testing.assert_array_equal(model.tensors["params/backbone/bn1/scale"], TRUNK["bn1.weight"])
 
 
 def test_only_the_backbone_of_a_moco_file():
     tensors = torch_of("moco", MOCO)
-    model, report = translate.from_torch(tensors, only_backbone=True)
-    assert report.complete
-    assert model.network == BACKBONE
+    model = translate.from_torch(tensors, only_backbone=True)
+    assert model.account.complete
+    assert model.spec == BACKBONE
     flat = translate.to_torch(model)[1]
     for key, array in flat.items():
         np.testing.assert_array_equal(array, tensors[f"encoder_q.{key}"], err_msg=key)
@@ -273,9 +273,9 @@ def test_a_strange_head_does_not_hinder_the_backbone():
     tensors = TRUNK | {"fc.0.weight": np.ones((3, 2), np.float32), "neck": np.ones(3, np.float32)}
     with pytest.raises(InputError, match=r"unknown +neck"):
         translate.from_torch(tensors)
-    model, report = translate.from_torch(tensors, only_backbone=True)
-    assert report.complete
-    assert model.network == BACKBONE
+    model = translate.from_torch(tensors, only_backbone=True)
+    assert model.account.complete
+    assert model.spec == BACKBONE
     with pytest.raises(InputError, match="unknown"):
         translate.from_torch(TRUNK | {"layer1.0.gate": np.ones(3)}, only_backbone=True)
 
@@ -315,10 +315,10 @@ def test_what_is_not_whole_is_refused_and_listed(change, words):
     change(tensors)
     with pytest.raises(InputError, match=rf"(?s)tensors of that network.*{words}"):
         translate.from_torch(tensors)
-    model, report = translate.from_torch(tensors, allow_partial=True)
-    assert not report.complete
-    assert set(model.absent) == set(shapes_of(model.network)) - set(model.tensors)
-    assert report.problems()
+    model = translate.from_torch(tensors, allow_partial=True)
+    assert not model.account.complete
+    assert set(model.absent) == set(shapes_of(model.spec)) - set(model.tensors)
+    assert model.account.problems()
     if model.absent:
         with pytest.raises(InputError, match="lacks"):
             translate.to_torch(model)
@@ -334,10 +334,10 @@ def test_blocks_that_no_resnet_has():
 
 def test_a_classifier_is_left_out_only_when_asked():
     tensors = torch_of("fastreid", BOT)
-    assert translate.from_torch(tensors)[0].network.num_classes == 5
-    model, report = translate.from_torch(tensors, skip_classifier=True)
-    assert model.network.num_classes == 0
-    assert ("params/classifier/kernel", "not asked for") in report.left_out
+    assert translate.from_torch(tensors).spec.num_classes == 5
+    model = translate.from_torch(tensors, skip_classifier=True)
+    assert model.spec.num_classes == 0
+    assert ("params/classifier/kernel", "not asked for") in model.account.left_out
 
 
 def test_a_network_goes_only_where_it_has_a_place():

@@ -17,8 +17,8 @@ def test_older_names_of_mgn():
     for old, new in names.items():
         older = {name.replace(old, new): array for name, array in older.items()}
     assert len(older.keys() - tensors.keys()) == 8 * 6
-    model, report = translate.from_torch(older)
-    assert report.complete
+    model = translate.from_torch(older)
+    assert model.account.complete
     again = translate.to_torch(model)[1]
     for name, array in tensors.items():
         np.testing.assert_array_equal(again[name], array, err_msg=name)
@@ -26,10 +26,10 @@ def test_older_names_of_mgn():
 
 def test_the_backbone_of_an_mgn_is_its_first_branch():
     tensors = torch_of("mgn", MGN)
-    model, report = translate.from_torch(tensors, only_backbone=True)
-    assert report.complete
-    assert model.network == dataclasses.replace(BACKBONE, last_stride=1)
-    whole = translate.from_torch(tensors)[0]
+    model = translate.from_torch(tensors, only_backbone=True)
+    assert model.account.complete
+    assert model.spec == dataclasses.replace(BACKBONE, last_stride=1)
+    whole = translate.from_torch(tensors)
     for path, array in whole.backbone().tensors.items():
         np.testing.assert_array_equal(model.tensors[path], array, err_msg=path)
     flat = translate.to_torch(whole, "luperson")[1]
@@ -47,10 +47,10 @@ def test_the_backbone_of_an_mgn_is_its_first_branch():
 
 def test_an_mgn_without_its_classifiers():
     tensors = torch_of("mgn", MGN)
-    model, report = translate.from_torch(tensors, skip_classifier=True)
-    assert report.complete
-    assert model.network == dataclasses.replace(MGN, num_classes=0)
-    assert sum(reason == "not asked for" for _, reason in report.left_out) == 8
+    model = translate.from_torch(tensors, skip_classifier=True)
+    assert model.account.complete
+    assert model.spec == dataclasses.replace(MGN, num_classes=0)
+    assert sum(reason == "not asked for" for _, reason in model.account.left_out) == 8
     missing = {key: a for key, a in tensors.items() if key != "b31_head.classifier.weight"}
     with pytest.raises(InputError, match=r"missing +params/classifier/b31/kernel"):
         translate.from_torch(missing)

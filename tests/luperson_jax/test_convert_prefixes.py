@@ -28,16 +28,14 @@ WRAPPED = [
 @pytest.mark.parametrize("prefix", WRAPPED)
 def test_a_wrapper_is_taken_off(prefix, tmp_path):
     wrapped = {f"{prefix}{name}": array for name, array in TRUNK.items()}
-    model, report = translate.from_torch(wrapped)
-    assert report.complete
-    assert model.network == BACKBONE
+    model = translate.from_torch(wrapped)
+    assert model.account.complete
+    assert model.spec == BACKBONE
     np.testing.assert_array_equal(model.tensors["params/backbone/bn1/scale"], TRUNK["bn1.weight"])
     files.write(tmp_path / "a.safetensors", wrapped)
     again = weights.load(tmp_path / "a.safetensors")
-    source = again.source
-    assert again.network == BACKBONE
-    assert source is not None
-    assert source.tensors.keys() == TRUNK.keys()
+    assert again.spec == BACKBONE
+    assert again.source.keys() == TRUNK.keys()
 
 
 @pytest.mark.parametrize("prefix", ["base.", "model.", "backbone."])
@@ -46,23 +44,23 @@ def test_heads_beside_a_wrapped_trunk_point_to_the_backbone(prefix):
     wrapped = {f"{prefix}{name}": array for name, array in names.items()} | HEAD
     with pytest.raises(InputError, match=r"(?s)unknown +neck\.weight.*; --only-backbone takes"):
         translate.from_torch(wrapped)
-    model, report = translate.from_torch(wrapped, only_backbone=True)
-    assert report.complete
-    assert model.network == BACKBONE
+    model = translate.from_torch(wrapped, only_backbone=True)
+    assert model.account.complete
+    assert model.spec == BACKBONE
 
 
 def test_a_whole_network_in_a_wrapper_is_read_whole():
     tensors = {f"model.{name}": array for name, array in torch_of("moco", MOCO).items()}
-    model, report = translate.from_torch(tensors)
-    assert report.complete
-    assert model.network == MOCO
+    model = translate.from_torch(tensors)
+    assert model.account.complete
+    assert model.spec == MOCO
 
 
 def test_a_compiled_part_is_read():
     tensors = {f"backbone._orig_mod.{name}": array for name, array in TRUNK.items()}
     with pytest.raises(InputError, match=r"prefix 'backbone\._orig_mod\.'"):
         translate.detect(tensors)
-    assert translate.from_torch(tensors)[1].complete
+    assert translate.from_torch(tensors).account.complete
 
 
 def test_names_that_fall_together_are_an_error():
@@ -102,6 +100,6 @@ def test_batch_counters_of_any_shape_are_left_out(shape):
         name: np.full(shape, 7) if name.endswith("tracked") else array
         for name, array in TRUNK.items()
     }
-    model, report = translate.from_torch(tensors)
-    assert report.complete
+    model = translate.from_torch(tensors)
+    assert model.account.complete
     assert dict(model.facts) == ({"num_batches_tracked": 7} if shape != (2,) else {})

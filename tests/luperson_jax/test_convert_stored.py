@@ -37,8 +37,8 @@ def model_of(stored, name):
         tensors[key] = values[first:last].reshape(shape).astype(kind)
         first = last
     assert first == len(values)
-    model, report = translate.from_torch(tensors)
-    assert report.complete
+    model = translate.from_torch(tensors)
+    assert model.account.complete
     assert model.family == about["family"]
     return model
 
@@ -64,7 +64,7 @@ def test_evaluation(stored, name):
 def test_one_step(stored):
     """Loss, running statistics and the norm of every gradient, to 1e-4 of themselves."""
     model = model_of(stored, "fastreid")
-    recipe = converted.recipe_of(model.network, **SETTINGS)
+    recipe = converted.recipe_of(model.spec, **SETTINGS)
     batch = converted.make_batch(stored["fastreid/images"][None], stored["fastreid/labels"])
     done = converted.first_step(model, recipe)(batch)
     np.testing.assert_allclose(done.loss, stored["fastreid/loss"], rtol=1e-4)

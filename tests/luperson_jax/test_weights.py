@@ -13,7 +13,8 @@ from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from luperson_jax import cli, models, trees
 from luperson_jax.augment import recipes
-from luperson_jax.commands import new_workdir, runs
+from luperson_jax.commands import network as networks
+from luperson_jax.commands import new_workdir
 from luperson_jax.measure import embeddings
 from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import files, translate
@@ -89,15 +90,15 @@ def test_features_are_those_of_the_converted_workdir(
         settings |= {"task__feature_dim": network.feature_dim, "data__dataset": "market1501"}
     settings |= {"data__size": size, "augment__statistics": "lup"}
     new_workdir.write(model, tiny(task, labelled_world, **settings), tmp_path / "run")
-    expected = runs.open_workdir(str(tmp_path / "run"), {}).embed(gallery)
+    expected = networks.open_workdir(str(tmp_path / "run"), {}).embed(gallery)
 
     changes = {"batch_size": 16}
-    own = runs.open_weights(str(written(model, tmp_path, ".npz")), changes).embed(gallery)
+    own = networks.open_weights(str(written(model, tmp_path, ".npz")), changes).embed(gallery)
     assert own.key == expected.key
     assert np.isfinite(own.features).all()
     assert np.ptp(own.features, axis=0).max() > 1e-3
     np.testing.assert_allclose(own.features, expected.features, rtol=1e-4, atol=1e-5)
-    foreign = runs.open_weights(
+    foreign = networks.open_weights(
         str(written(model, tmp_path, ".safetensors")),
         changes,
         size=f"{size[0]}x{size[1]}",
@@ -109,7 +110,7 @@ def test_features_are_those_of_the_converted_workdir(
 def test_a_backbone_gives_its_pooled_feature(gallery, tmp_path):
     model = model_of(BACKBONE)
     path = written(model, tmp_path, ".safetensors", "luperson")
-    opened = runs.open_weights(str(path), {"batch_size": 16}, size="32x16", statistics="lup")
+    opened = networks.open_weights(str(path), {"batch_size": 16}, size="32x16", statistics="lup")
     rows = gallery.take(np.arange(4))
     found = opened.embed(rows).features
     images = np.stack([read_picture(path) for path in rows.media])
@@ -122,9 +123,9 @@ def test_a_backbone_gives_its_pooled_feature(gallery, tmp_path):
 
 
 def test_statistics_in_the_file_are_said_to_be_there(tmp_path):
-    model = dataclasses.replace(model_of(BOT), statistics=recipes.statistics("cmdm"))
+    model = dataclasses.replace(model_of(BOT), pixels=recipes.statistics("cmdm"))
     path = written(model, tmp_path, ".safetensors", "fastreid")
-    opened = runs.open_weights(str(path), {})
+    opened = networks.open_weights(str(path), {})
     given = [float(number) for number in opened.recipe.augment.statistics.split(",")]
     np.testing.assert_allclose(given, np.ravel(recipes.statistics("cmdm")), atol=1e-6)
     assert any("as the file has them" in note for note in opened.notes)
@@ -137,19 +138,19 @@ def read_picture(path: str) -> np.ndarray:
 def test_what_the_file_does_not_tell_is_asked_or_said(tmp_path):
     lone = written(model_of(BACKBONE), tmp_path, ".safetensors", "luperson")
     with pytest.raises(InputError, match=r"--statistics.*lup for weights of LUPerson"):
-        runs.open_weights(str(lone), {})
-    opened = runs.open_weights(str(lone), {}, statistics="lup")
+        networks.open_weights(str(lone), {})
+    opened = networks.open_weights(str(lone), {}, statistics="lup")
     assert opened.recipe.data.size == (256, 128)
     assert any("256x128, as family luperson has it; else --size" in n for n in opened.notes)
     assert any("taken as avg" in note for note in opened.notes)
     with pytest.raises(InputError, match=r"--size=wide"):
-        runs.open_weights(str(lone), {}, statistics="lup", size="wide")
+        networks.open_weights(str(lone), {}, statistics="lup", size="wide")
     with pytest.raises(InputError, match="set of mean and standard deviation"):
-        runs.open_weights(str(lone), {}, statistics="lupp")
-    opened = runs.open_weights(str(lone), {}, statistics="lup", pooling="gem")
-    assert opened.recipe.model.pooling == "gem"
+        networks.open_weights(str(lone), {}, statistics="lupp")
+    opened = networks.open_weights(str(lone), {}, statistics="lup", pooling="gem")
+    assert opened.embedder.spec.pooling == "gem"
     with pytest.raises(InputError, match=r"--workdir"):
-        runs.open_weights(str(tmp_path), {})
+        networks.open_weights(str(tmp_path), {})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from torch import nn
 
 from luperson_jax.weights import translate
 from luperson_jax.weights.model import Model
-from luperson_jax.weights.report import Report
 from tests.parity import torch_nets, torch_reid
 
 Arrays = dict[str, np.ndarray]
@@ -149,13 +148,14 @@ def arrays_of(twin: nn.Module) -> Arrays:
     return {name: value.numpy().copy() for name, value in twin.state_dict().items()}
 
 
-def convert(case: Case, twin: nn.Module) -> tuple[Model, Report]:
-    """The twin as a model of ours, and the account of its tensors."""
-    model, report = translate.from_torch(arrays_of(twin))
-    assert report.complete, report.problems()
+def convert(case: Case, twin: nn.Module) -> Model:
+    """The twin as a model of ours."""
+    model = translate.from_torch(arrays_of(twin))
+    assert model.account is not None
+    assert model.account.complete, model.account.problems()
     assert model.family == case.family, (model.family, case.family)
-    network = dataclasses.replace(model.network, pooling=case.pooling or model.network.pooling)
-    return dataclasses.replace(model, network=network), report
+    spec = dataclasses.replace(model.spec, pooling=case.pooling or model.spec.pooling)
+    return dataclasses.replace(model, spec=spec)
 
 
 def to_nchw(images: np.ndarray) -> torch.Tensor:

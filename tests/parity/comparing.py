@@ -109,7 +109,7 @@ def evaluation_differences(
     shape = (batch_size, *size, 3)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     encoders = {"encoder_q": NETWORK}
-    if model.network.queue_size:
+    if model.spec.queue_size:
         encoders["encoder_k"] = KEY_NETWORK
     found = {}
     for encoder, where in encoders.items():
@@ -184,7 +184,7 @@ def rounding_of_torch(
 def _data(
     model: Model, size: tuple[int, int], batch_size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    num_views = 2 if model.network.kind == "moco" else 1
+    num_views = 2 if model.spec.kind == "moco" else 1
     views = converted.make_views(seed, num_views, batch_size, size)
     return views, np.arange(batch_size) % NUM_CLASSES
 

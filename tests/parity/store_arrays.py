@@ -82,7 +82,7 @@ def _arrays_of(name: str, case: cases.Case) -> dict[str, Any]:
     }
     if name == TRAINED:
         labels = np.arange(BATCH_SIZE) % cases.NUM_CLASSES
-        recipe = converted.recipe_of(cases.convert(case, twin)[0].network, **SETTINGS)
+        recipe = converted.recipe_of(cases.convert(case, twin).spec, **SETTINGS)
         done = comparing.twin_step(twin, recipe, views, labels)
         running = {key: array for key, array in done.tensors.items() if ".running_" in key}
         found |= {

@@ -39,7 +39,7 @@ def test_evaluation(name):
     width, size = OTHERS.get(name, USUAL)
     case = cases.CASES[name]
     twin = cases.make_twin(case, width)
-    model, _ = cases.convert(case, twin)
+    model = cases.convert(case, twin)
     found = comparing.evaluation_differences(twin, model, size)
     assert {f"layer{i}" for i in range(1, 5)} <= {output.split()[1] for output in found}
     assert max(found.values()) < LIMIT, found
@@ -79,13 +79,13 @@ def test_one_step(name, width, size, changes):
     """
     case = cases.CASES[name]
     twin = cases.make_twin(case, width, trainable=True)
-    model, _ = cases.convert(case, twin)
-    recipe = converted.recipe_of(model.network, **changes)
+    model = cases.convert(case, twin)
+    recipe = converted.recipe_of(model.spec, **changes)
     seeds = range(NUM_DRAWS)
     draws = [*comparing.step_differences(twin, model, recipe, size, BATCH_SIZE, seeds)]
     found = {part: statistics.median(draw[part] for draw in draws) for part in draws[0]}
     parts = {"loss", "gradients", "statistics", "parameters", "changes"}
-    assert found.keys() == parts | ({"key encoder", "queue"} if model.network.queue_size else set())
+    assert found.keys() == parts | ({"key encoder", "queue"} if model.spec.queue_size else set())
     assert found.pop("changes") < LIMIT_OF_CHANGES, draws
     assert max(found.values()) < LIMIT, draws
 
@@ -106,7 +106,7 @@ def test_strict_loading_into_another_network(name):
     for key, value in twin.state_dict().items():
         if key.endswith(COUNTER):
             value.fill_(57)
-    model, _ = cases.convert(case, twin)
+    model = cases.convert(case, twin)
     tensors = {key: torch.tensor(a) for key, a in translate.to_torch(model, case.family)[1].items()}
     fresh = cases.make_twin(case, 8, seed=5)
     left_out = LEFT_OUT.get(case.family, "(?!)")

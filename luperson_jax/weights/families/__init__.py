@@ -1,9 +1,9 @@
 """Every family of files, the more particular before the more general: the first match counts."""
 
 from luperson_jax.weights.families.cluster_contrast import CLUSTER_CONTRAST
-from luperson_jax.weights.families.fastreid import FASTREID, MGN
+from luperson_jax.weights.families.fastreid import FASTREID, FASTREID_MGN
 from luperson_jax.weights.families.foreign import FOREIGN
-from luperson_jax.weights.families.moco import MOCO, PNL, SIMCLR
+from luperson_jax.weights.families.pretraining import MOCO, PNL, SIMCLR
 from luperson_jax.weights.families.strong_baseline import STRONG_BASELINE
 from luperson_jax.weights.families.torchvision import LUPERSON, NUMBERED, TORCHVISION
 
@@ -11,7 +11,7 @@ FAMILIES = {
     family.name: family
     for family in (
         *(PNL, MOCO, SIMCLR, CLUSTER_CONTRAST, STRONG_BASELINE),
-        *(MGN, FASTREID, TORCHVISION, LUPERSON, NUMBERED),
+        *(FASTREID_MGN, FASTREID, TORCHVISION, LUPERSON, NUMBERED),
     )
 }
 """By the name that `--from` and `--to` take."""

@@ -42,7 +42,7 @@ FASTREID = Family(
 _BRANCH, _HEAD = "b{branch}", "b{head}_head"
 _REDUCED = "params/b1_head/reduction/kernel"
 
-MGN = Family(
+FASTREID_MGN = Family(
     name="mgn",
     title="an MGN of FastReID or LUPerson",
     signature=(r"^backbone\.0\.weight$", r"^b1\.0\.0\.conv1\.weight$"),

@@ -2,16 +2,19 @@
 
 import collections
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from data_pipeline.errors import shorten
-from luperson_jax.weights.model import Model
+from luperson_jax.augment.recipes import Statistics
+from luperson_jax.models import NetworkSpec
 from luperson_jax.weights.rules import COUNTER
 
 Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Account:
     """The account of one conversion; complete where nothing is missing, reshaped or unknown.
 
     Attributes:
@@ -48,42 +51,40 @@ class Report:
         ]
         return lines + [f"unknown      {key}" for key in self.unknown]
 
-    def lines(self, model: Model) -> list[str]:
-        """The account for a reader, with the model that came out."""
-        facts = "".join(
-            f", {name} {value}" for name, value in model.facts.items() if name != COUNTER
-        )
+    def lines(self, facts: Mapping[str, Any], spec: NetworkSpec, num_parameters: int) -> list[str]:
+        """The account for a reader, with what came out."""
+        listed = "".join(f", {name} {value}" for name, value in facts.items() if name != COUNTER)
         transformed = [f"{count}x {name}" for name, count in self.transformed.items() if name]
         reasons = collections.Counter(reason for _, reason in self.left_out)
         lines = [
-            f"read         {self.title}{facts}",
-            f"network      {model.network}",
+            f"read         {self.title}{listed}",
+            f"network      {spec}",
             f"matched      {len(self.matched)} of {self.required} tensors, "
-            f"{model.num_parameters:,} parameters",
+            f"{num_parameters:,} parameters",
             f"transformed  {', '.join(transformed) or 'none'}",
         ]
         lines += [f"left out     {count} {reason}" for reason, count in reasons.items()]
         lines += shorten(self.problems())
-        if model.network.kind in ("reid", "mgn") and model.network.pooling == "avg":
+        if spec.kind in ("reid", "mgn") and spec.pooling == "avg":
             lines.append(
                 "pooling      not in the file, so taken as avg; where it was another, say so in "
                 "model.pooling of the configuration"
             )
-        return [*lines, *pixel_lines(model)]
+        return lines
 
 
-def pixel_lines(model: Model) -> list[str]:
-    """What input the weights expect, as far as it is known."""
-    size = f"{model.size[0]}x{model.size[1]}"
-    if model.statistics is None:
+def pixel_lines(statistics: Statistics | None, size: tuple[int, int]) -> list[str]:
+    """What input weights expect, as far as it is known."""
+    if statistics is None:
         pixels = (
             "mean and deviation are not known; name them with --statistics (LUPerson: lup, "
             "LUPerson-NL: lmdb_200_20)"
         )
     else:
-        mean, std = (_numbers(values) for values in model.statistics)
+        mean, std = (_numbers(values) for values in statistics)
         pixels = f"mean {mean}, deviation {std}"
-    return [f"pixels       {pixels}", f"input size   {size} unless --size says otherwise"]
+    shape = f"{size[0]}x{size[1]}"
+    return [f"pixels       {pixels}", f"input size   {shape} unless --size says otherwise"]
 
 
 def _numbers(values: tuple[float, ...]) -> str:
