@@ -176,7 +176,7 @@ class _SharingReader:
     def __init__(self, reader: _StepReader) -> None:
         self._reader = reader
         self._blocks: list[SharedMemoryArray] = []
-        self._names = itertools.count()
+        self._num_names = 0
 
     def __call__(self, step: int) -> dict[str, Any]:
         element = self._reader(step)
@@ -199,7 +199,7 @@ class _SharingReader:
         block = self._free_block(images.shape)
         np.copyto(block, images)
         name = block.metadata.name
-        link = f"{name}_{next(self._names)}"
+        link, self._num_names = f"{name}_{self._num_names}", self._num_names + 1
         os.link(SHARED_MEMORY / name, SHARED_MEMORY / link)
         # As for any shared memory: it removes what a killed program leaves behind.
         resource_tracker.register(f"/{link}", "shared_memory")
