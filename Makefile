@@ -7,7 +7,14 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 SUITE := tests --ignore tests/parity --ignore tests/nightly
 
-.PHONY: demo test parity shuffled nightly lint format types venv clean
+# The newest Python beside this one, as a version of pyenv or by its command.
+NEWEST := $(firstword $(foreach one,3.14 3.13,$(wildcard $(HOME)/.pyenv/versions/$(one).*/bin/python) \
+	$(shell command -v python$(one) 2>/dev/null)))
+SHORT := tests/data_pipeline/test_loader_processes.py tests/luperson_jax/test_moco.py \
+	tests/luperson_jax/test_checkpoint.py tests/luperson_jax/test_ranking.py \
+	tests/contract/test_clustering_task.py tests/contract/test_directions.py
+
+.PHONY: demo test parity newest shuffled nightly lint format types venv clean
 
 demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
 	$(BIN)/python scripts/demo.py --root runs/demo
@@ -18,6 +25,16 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
 	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py \
 		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
+
+newest:  ## a short test on the newest Python found: loader, step, checkpoint, ranking, a whole run
+ifeq ($(NEWEST),)
+	@echo "skipped: neither python3.14 nor python3.13 is here"
+else
+	test -x .venv-newest/bin/python || $(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+		-e . beartype==0.23.1 pytest==9.2.0 hypothesis==6.170.17
+	.venv-newest/bin/python -m pytest -q -o addopts=-ra $(SHORT)
+endif
 
 shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N names
 	$(PYTEST) $(SUITE) -p randomly $(if $(SEED),--randomly-seed=$(SEED))
@@ -46,4 +63,4 @@ $(VENV)/.torch: $(STAMP)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-newest .cache .pytest_cache .ruff_cache *.egg-info

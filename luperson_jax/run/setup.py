@@ -66,12 +66,28 @@ class Run:
         return self.recipe.train.epochs * self.steps_per_epoch
 
 
+def lowered_step(current: Run) -> jax.stages.Lowered:
+    """The step of a run, ready to be compiled for its mesh, whose devices need not be here."""
+    with jax.set_mesh(current.mesh):
+        return _jitted_step(current).lower(current.shapes, states.batch_shapes(current.recipe))
+
+
 def compile_step(current: Run) -> Step:
     """`train_step` jitted: the batch cut over the mesh, the state given back in the memory that it
     came in."""
+    jitted = _jitted_step(current)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        with jax.set_mesh(current.mesh):
+            return jitted(state, batch)
+
+    return step
+
+
+def _jitted_step(current: Run) -> Any:
     whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
     placed = current.shardings
-    jitted = jax.jit(
+    return jax.jit(
         functools.partial(
             train_step,
             current.task,
@@ -84,12 +100,6 @@ def compile_step(current: Run) -> Step:
         out_shardings=(placed, whole),
         donate_argnums=0,
     )
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        with jax.set_mesh(current.mesh):
-            return jitted(state, batch)
-
-    return step
 
 
 def build(

@@ -34,6 +34,20 @@ def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
     return task.init(jax.random.key(recipe.train.seed), example, table)
 
 
+def batch_shapes(recipe: config.Recipe) -> Batch:
+    """The global batch of a recipe without its arrays."""
+    num = recipe.data.batch_size
+    numbers = {
+        name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
+    }
+    return Batch(
+        images=jax.ShapeDtypeStruct((num, *recipe.data.canvas, 3), jnp.uint8),
+        size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
+        mask=jax.ShapeDtypeStruct((num,), bool),
+        **numbers,
+    )
+
+
 def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple[Tree, Tree]:
     """Shapes of `params` and `extra` at step 0. The loss of a batch is traced with them, so that
     settings that do not fit each other are told before anything is computed or written.
@@ -41,16 +55,6 @@ def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple
     Raises:
         InputError: the loss cannot be computed with these settings.
     """
-    num = recipe.data.batch_size
-    fields = {
-        name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
-    }
-    batch = Batch(
-        images=jax.ShapeDtypeStruct((num, *recipe.data.canvas, 3), jnp.uint8),
-        size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
-        mask=jax.ShapeDtypeStruct((num,), bool),
-        **fields,
-    )
 
     def loss(batch: Batch) -> tuple[Tree, Tree]:
         params, extra = init(task, recipe, table)
@@ -59,12 +63,13 @@ def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple
 
     try:
         with jax.set_mesh(mesh):
-            return jax.eval_shape(loss, batch)
+            return jax.eval_shape(loss, batch_shapes(recipe))
     except (ValueError, TypeError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"no step can be made with these settings: {reason} Given were "
-            f"data.batch_size={num}, model.bn_group_size={recipe.model.bn_group_size}, "
+            f"data.batch_size={recipe.data.batch_size}, "
+            f"model.bn_group_size={recipe.model.bn_group_size}, "
             f"data.canvas={recipe.data.canvas}, data.size={recipe.data.size}, "
             f"model.width={recipe.model.width}, augment.recipe={recipe.augment.recipe!r}"
         ) from error

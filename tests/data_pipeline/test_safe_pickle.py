@@ -12,7 +12,7 @@ import pytest
 from data_pipeline.errors import InputError
 from data_pipeline.read import safe_pickle
 
-PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+PROTOCOLS = (0, 2, 5)  # of text, of Python 2, and the newest
 
 SHARED = ["a", "b"]
 PLAIN = {
@@ -181,8 +181,6 @@ HARMFUL = {
     "codec": (lambda mark: Call(__import__("_codecs").encode, "x", "rot13"), "_codecs.encode"),
     "class": (lambda mark: Person(), r"(copy_?reg|Person)"),
     "named class": (lambda mark: [Person], "Person"),
-    "type alone": (lambda mark: [list], r"builtins\.list"),
-    "dtype alone": (lambda mark: [np.dtype("f8")], "dtype|DType"),
     "records": (lambda mark: np.zeros(2, [("a", "i4")]), "V4"),
     "dates": (lambda mark: np.array(["2020-01-01"], "M8[D]"), "M8"),
     "matrix": (lambda mark: matrix(), "matrix"),
@@ -208,12 +206,8 @@ def test_what_is_no_plain_data_is_named_and_not_run(tmp_path, name, protocol):
         (b"(cos\nsystem\nS'touch x'\no.", "os.system"),
         (b"Pname\n.", "not in the file"),
         (instructions(b"N", b"Q"), "not in the file"),
-        (instructions(b"\x82\x01"), "extension"),
         (instructions(short("os"), short("path.join"), b"\x93"), "os.path.join"),
-        (instructions(short("builtins"), short("list"), b"\x93", b")", b"\x81"), "instance"),
-        (instructions(short("builtins"), short("list"), b"\x93", b")", b"R"), "call of a type"),
         (instructions(b"]", b"}", b"b"), "list with a state"),
-        (instructions(b"\x97"), "buffer"),
     ],
 )
 def test_instructions_that_are_refused(tmp_path, data, asked):
@@ -235,54 +229,50 @@ HUGE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
 
 
 @pytest.mark.parametrize(
-    ("pieces", "message"),
+    "pieces",
     [
-        ([b"Nr\xff\xff\xff\x7f"], "place 2147483647 of the memo"),
-        ([b"Np1000000000000\n"], "place 1000000000000 of the memo"),
-        ([b"Np-1\n"], "place -1"),
-        ([b"h\x05"], "place 5 of a memo of 0"),
-        ([b"\x8e", struct.pack("<Q", 2**40), b"x"], "1099511627"),
-        ([b"\x8d", struct.pack("<Q", 2**63), b"x"], "announced"),
-        ([b"\x96", struct.pack("<Q", 2**40), b"x"], "announced"),
-        ([b"X", struct.pack("<I", 2**31), b"x"], "announced"),
-        ([b"\x8b", struct.pack("<I", 2**31), b"x"], "announced"),
-        ([b"\x95", struct.pack("<I", 1)], "announced"),
-        (
-            [*BEGIN, HUGE, b"\x85C\x01b\x87R", *array_state("<f8", b"K\x03\x85", b"C\0")],
-            "not that of its bytes",
-        ),
-        (
-            [*BEGIN, b")C\x01b\x87R", *array_state("<f8", HUGE + b"\x85", b"C\x08" + b"a" * 8)],
-            "not that of its bytes",
-        ),
-        ([*BEGIN, b")C\x01b\x87R", *array_state("<S0", HUGE + b"\x85", b"C\0")], "data type"),
-        (
-            [*BEGIN, b")C\x01b\x87R", *array_state("<U1", b"K\x01\x85", b"C\4\xff\xff\xff\xff")],
-            "letters",
-        ),
-        ([*BEGIN, b")C\x01b\x87R", *array_state("<S99999999999999", b")", b"C\0")], "no pickle"),
-        ([b"(" * 50_000 + b")" + b"\x85" * 1_000_000 + b"Nd"], "key"),
-        ([b"\x8f(]\x90"], "key"),
-        ([b"}]Ns"], "key"),
-        ([b"\x85"], "tuple of more"),
-        ([b"NNa"], "NoneType where a list"),
-        ([b"(I" + b"9" * 5000 + b"\n"], "digits|exceeds"),
-        ([b"\xff"], "byte 2 is no instruction"),
-        ([b"N("], "middle"),
-        ([b"NN"], "middle"),
-        ([], "middle"),
+        [b"Np-1\n"],
+        [b"h\x05"],
+        [b"\x8e", struct.pack("<Q", 2**40), b"x"],
+        [b"\x8d", struct.pack("<Q", 2**63), b"x"],
+        [b"\x96", struct.pack("<Q", 2**40), b"x"],
+        [b"X", struct.pack("<I", 2**31), b"x"],
+        [b"\x8b", struct.pack("<I", 2**31), b"x"],
+        [*BEGIN, HUGE, b"\x85C\x01b\x87R", *array_state("<f8", b"K\x03\x85", b"C\0")],
+        [*BEGIN, b")C\x01b\x87R", *array_state("<f8", HUGE + b"\x85", b"C\x08" + b"a" * 8)],
+        [*BEGIN, b")C\x01b\x87R", *array_state("<S0", HUGE + b"\x85", b"C\0")],
+        [*BEGIN, b")C\x01b\x87R", *array_state("<U1", b"K\x01\x85", b"C\4\xff\xff\xff\xff")],
+        [*BEGIN, b")C\x01b\x87R", *array_state("<S99999999999999", b")", b"C\0")],
+        [short("builtins"), short("bytearray"), b"\x93", HUGE, b"\x85R"],
+        [short("numpy"), short("ndarray"), b"\x93", HUGE, b"\x85\x85R"],
+        [b"\x8f(]\x90"],
+        [b"}]Ns"],
+        [b"\x85"],
+        [b"NNa"],
+        [b"\x82\x01"],
+        [b"\x97"],
+        [b"(I" + b"9" * 5000 + b"\n"],
+        [b"\xff"],
+        [b"N("],
+        [],
     ],
 )
-def test_damage_and_bombs(tmp_path, pieces, message):
+def test_damage_and_bombs(tmp_path, pieces):
     data = instructions(*pieces)
     path = write(tmp_path, data)
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=r"x\.pkl is no pickle file or a damaged one"):
             safe_pickle.load(path)
         assert tracemalloc.get_traced_memory()[1] < 200 * len(data) + 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="more than 100 bytes"):
+        safe_pickle.load(dumped(tmp_path, list(range(1000))))
 
 
 def test_copies_of_the_same_bytes_do_not_fill_the_memory(tmp_path):
