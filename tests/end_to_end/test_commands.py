@@ -121,7 +121,7 @@ MISTAKES = {
     "workdir not writable": (["--workdir=/proc/run"], ["cannot write to the workdir '/proc/run'"]),
     "nothing to evaluate": (
         ["--workdir={tmp}/empty", "--mode=eval"],
-        ["empty holds no checkpoints"],
+        ["empty is no workdir"],
     ),
     "evaluation not named": (["--config.eval.dataset=", "--mode=eval"], ["eval.dataset"]),
     "evaluation of another network": (
@@ -134,7 +134,7 @@ MISTAKES = {
     ),
     "no run to start from": (
         ["--config.train.init_from={tmp}/empty", "--workdir={tmp}/second"],
-        ["empty holds no checkpoints"],
+        ["empty is no workdir"],
     ),
     "option misspelt": (["--wrokdir={tmp}/third"], ["wrokdir", "workdir"]),
     "stray argument": (["train"], ["train: expected GROUP.SETTING=VALUE"]),
