@@ -92,10 +92,10 @@ class RankingReport:
         mINP: mean inverse negative penalty (relevant images / rank of the last of them).
         cmc: [K] share of valid queries with a match among the first k+1.
         ap: [Q] average precision of each query: the mean of the precision at every match. nan where
-            the query has no match, or 0 where such queries were to be counted.
+            the query has no match.
         num_valid_queries: queries with at least one match.
         num_queries: all of them.
-        inp: [Q] inverse negative penalty of each query; nan or 0 as `ap`.
+        inp: [Q] inverse negative penalty of each query; nan as `ap`.
         first_rank: [Q] rank of the first match, from 1; 0 where the query has none.
         ap_trapezoid: [Q] average precision by the trapezoid rule, as MARS reports it: each match
             counts with the mean of the precision at it and just before it. Never above `ap`.

@@ -65,7 +65,7 @@ def rank_raw_pixels(labelled: str) -> RankingReport:
         pixels = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)
         media = tuple(table.media)
         sets.append(EmbeddingSet(pixels - pixels.mean(), table.pid, table.camera, media))
-    return ranking.rank_embeddings(*sets)
+    return ranking.rank(*sets)
 
 
 def rows_of(unlabelled: str, labelled: str) -> list[studies.Row]:

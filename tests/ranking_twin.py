@@ -2,7 +2,20 @@
 
 import numpy as np
 
+from luperson_jax.retrieval.labels import Columns, Labels, Rule, make_labels
 from luperson_jax.structs import RankingReport
+
+
+def labels_of(
+    query_pid: np.ndarray,
+    query_camera: np.ndarray,
+    gallery_pid: np.ndarray,
+    gallery_camera: np.ndarray,
+    junk: np.ndarray | None = None,
+) -> Labels:
+    """The labels of four columns."""
+    sides = Columns(query_pid, query_camera), Columns(gallery_pid, gallery_camera)
+    return make_labels(*sides, Rule(junk=junk))
 
 
 def written_out(

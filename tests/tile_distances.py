@@ -4,6 +4,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from luperson_jax.retrieval import tiles
+from luperson_jax.retrieval.rows import HostRows, cut
 
 
 def tile_distances(
@@ -15,13 +16,9 @@ def tile_distances(
 ) -> np.ndarray:
     """[Q, N] distances put together from tiles: to the bit those that are ranked. Compiled in
     another way, the last bit would differ, and with it the order of what is equally near."""
-    shape, mesh = shape or tiles.tile_shape(), mesh or tiles.local_mesh()
-    query_rows, gallery_rows = tiles.HostRows(query), tiles.HostRows(gallery)
+    grid = tiles.Execution(shape, mesh).grid()
     distance = np.full((len(query), len(gallery)), np.nan, np.float32)
-    order = np.arange(len(query))
-    for start, right in tiles.gallery_blocks(gallery_rows, shape.gallery, metric, mesh):
-        for rows, left in tiles.query_blocks(query_rows, order, shape.queries, metric, mesh):
-            tile = np.asarray(tiles.distance_tile(left, right, metric=metric, mesh=mesh))
-            columns = slice(start, min(start + tile.shape[1], len(gallery)))
-            distance[rows, columns] = tile[: len(rows), : columns.stop - start]
+    blocks = cut(np.arange(len(query)), grid.shape.queries)
+    for tile in tiles.walk(HostRows(query), HostRows(gallery), blocks, metric, grid):
+        distance[tile.rows, tile.first : tile.first + tile.num] = tile.on_host()
     return distance

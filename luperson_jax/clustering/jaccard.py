@@ -17,7 +17,7 @@ from scipy import sparse
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors, reciprocal
-from luperson_jax.retrieval.tiles import HostRows
+from luperson_jax.retrieval.rows import HostRows
 
 MAX_DENSE_ROWS = 20_000
 """1.6 GB of distances."""

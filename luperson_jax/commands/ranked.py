@@ -13,6 +13,7 @@ from luperson_jax.commands import output
 from luperson_jax.measure import embeddings
 from luperson_jax.measure.figures import all_ranking_values, ranking_table, ranking_values
 from luperson_jax.retrieval import expansion, inputs, protocols, ranking
+from luperson_jax.retrieval.labels import Columns, make_labels
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 if TYPE_CHECKING:
@@ -128,15 +129,11 @@ def rank(
         InputError: sets that cannot be compared, or no query with a match.
     """
     metric, max_rank = options.metric, options.max_rank
-    reports = {PLAIN: ranking.rank_embeddings(query, galleries, metric=metric, max_rank=max_rank)}
+    reports = {PLAIN: ranking.rank(query, galleries, metric=metric, max_rank=max_rank)}
     if options.rerank:
-        pid, camera = (
-            np.concatenate([getattr(one, name) for one in galleries]) for name in ("pid", "camera")
-        )
+        labels = make_labels(query, Columns.of(galleries))
         rows = reranked(query, galleries, options).rows
-        reports[RERANKED] = ranking.rank_rows(
-            rows, query.pid, query.camera, pid, camera, max_rank=max_rank
-        )
+        reports[RERANKED] = ranking.rank_rows(rows, labels, max_rank=max_rank)
     return reports
 
 

@@ -23,7 +23,7 @@ from luperson_jax.measure.figures import (
     ranking_values,
 )
 from luperson_jax.optim import averaging
-from luperson_jax.retrieval import measures, ranking
+from luperson_jax.retrieval import average_precision, ranking
 from luperson_jax.retrieval.labels import make_labels
 from luperson_jax.structs import EmbeddingSet, RankingReport, TrainState
 from luperson_jax.tasks.base import Task
@@ -90,7 +90,7 @@ class Evaluation:
             embed.embed_table(self.task, state, table, self.recipe, self.mesh, **how)
             for table in (self.splits.query, self.splits.gallery)
         )
-        report = ranking.rank_embeddings(query, gallery, metric=settings.metric)
+        report = ranking.rank(query, gallery, metric=settings.metric)
         values = ranking_values(report)
         for name in settings.probes:
             values |= probes.PROBES[name](query, gallery)
@@ -187,9 +187,9 @@ def check_matches(splits: Splits, pool: str, what: str) -> None:
     """Raises InputError where no gallery image can be the answer to any query, so that the ranking
     would fail once all is embedded."""
     query, gallery = (tracklet_pooling.of(part, pool) for part in (splits.query, splits.gallery))
-    labels = make_labels(query.pid, query.camera, gallery.pid, gallery.camera)
+    labels = make_labels(query, gallery)
     try:
-        measures.check_any_match(labels.num_matches)
+        average_precision.check_any_match(labels.num_matches)
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
 

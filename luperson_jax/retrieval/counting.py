@@ -18,13 +18,13 @@ from jaxtyping import Array, Float, Int
 
 from luperson_jax import sharding
 from luperson_jax.retrieval import tiles
-from luperson_jax.retrieval.plans import Distances, GalleryLabels, OnDevices, Plan
-from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS
+from luperson_jax.retrieval.labels import Labels
+from luperson_jax.retrieval.rows import HostRows, cut
+from luperson_jax.retrieval.seen import GalleryGroups, SeenByDevices, removed
+from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS, Execution, OnDevices, Tile
 
 MATCHES_AT_ONCE = 32
 """Matches of a query that are counted in one call."""
-PICKED_AT_ONCE = 8192
-"""Distances of matches that are read from a tile in one call."""
 NEAREST, FARTHEST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 
 
@@ -32,199 +32,162 @@ class Thresholds(NamedTuple):
     """Some matches of a query block.
 
     Attributes:
-        group: [t] int32 groups of the queries.
         distance: [t, w] float32.
         rows: [t, w] int32 gallery rows; -1 where there is no match.
         most: [1] int32 columns that hold a match.
     """
 
-    group: OnDevices
     distance: OnDevices
     rows: OnDevices
     most: OnDevices
 
 
 def ranks_of_features(
-    query: tiles.HostRows, gallery: tiles.HostRows, plan: Plan, metric: str
+    query: HostRows, gallery: HostRows, labels: Labels, metric: str, execution: Execution
 ) -> np.ndarray:
-    """Ranks, from 1, of all matches of `plan.labels`, [M] int64 in their order."""
-    own = _distances_of_matches(query, gallery, plan, metric)
-    thresholds = [_thresholds(plan, block, own) for block in plan.blocks]
-    counts = [[_no_counts(plan) for _ in chunks] for chunks in thresholds]
-    labels = plan.gallery_labels()
-    for number, place, tile in plan.feature_tiles(query, gallery, metric):
-        _count_all(tile, thresholds[number], labels[place], counts[number], plan.mesh)
-    ranks = np.zeros(len(own), np.int64)
-    for block, chunks in zip(plan.blocks, counts, strict=True):
-        _store(ranks, plan, block, chunks)
-    return ranks
+    """Ranks, from 1, of all matches of `labels`, [M] int64 in their order."""
+    counter = RankCounter(labels, execution)
+    counter.own = _distances_of_matches(query, gallery, counter, metric)
+    for number in range(len(counter.blocks)):
+        counter.begin(number)
+    for tile in tiles.walk(query, gallery, counter.blocks, metric, counter.grid):
+        counter.add(tile)
+    return counter.finish()
 
 
-def ranks_of_rows(distances: Distances, plan: Plan) -> np.ndarray:
+def ranks_of_rows(
+    distances: tiles.KnownDistances, labels: Labels, execution: Execution
+) -> np.ndarray:
     """The same where a function gives the distances.
 
     Raises:
         InputError: a distance is not finite.
     """
-    ranks = np.zeros(len(plan.labels.matches), np.int64)
-    own = np.zeros(len(plan.labels.matches), np.float32)
-    labels = plan.gallery_labels()
-    for block in plan.blocks:
-        matrix = plan.read_rows(distances, block)
-        places, query_of = _places(plan, block)
-        own[places] = matrix[query_of, plan.labels.matches[places]]
-        thresholds = _thresholds(plan, block, own)
-        counts = [_no_counts(plan) for _ in thresholds]
-        for place, tile in plan.matrix_tiles(matrix):
-            _count_all(tile, thresholds, labels[place], counts, plan.mesh)
-        _store(ranks, plan, block, counts)
-    return ranks
+    counter = RankCounter(labels, execution)
+    for number, block in enumerate(counter.blocks):
+        matrix = tiles.read_rows(distances, block, len(labels.gallery_group))
+        places, query_of = counter.places(block)
+        counter.own[places] = matrix[query_of, labels.matches[places]]
+        counter.begin(number)
+        for tile in tiles.tiles_of_matrix(matrix, number, block, counter.grid):
+            counter.add(tile)
+    return counter.finish()
 
 
-def _places(plan: Plan, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of every match of a block: its place among all matches, and its query's in the block."""
-    offsets, num_matches = plan.labels.offsets, plan.labels.num_matches[block]
-    query_of = np.repeat(np.arange(len(block)), num_matches)
-    first = np.cumsum(num_matches) - num_matches
-    within = np.arange(len(query_of)) - first[query_of]
-    return offsets[block][query_of] + within, query_of
+class RankCounter:
+    """Counts, tile by tile, what stands before each match.
 
-
-class _Wanted(NamedTuple):
-    """Matches of a query block whose gallery rows fit into one gallery block.
-
-    `places` are those of the matches, `query_of` and `column` where a tile holds their distance.
+    Attributes:
+        labels: of all queries and gallery rows.
+        grid: of the tiles.
+        blocks: rows of the queries that have a match.
+        own: [M] float32 distances of the matches, to be known before a block begins.
     """
 
-    block: np.ndarray
-    rows: np.ndarray
-    places: np.ndarray
-    query_of: np.ndarray
-    column: np.ndarray
+    def __init__(self, labels: Labels, execution: Execution) -> None:
+        self.labels, self.grid = labels, execution.grid()
+        self.shape, self.mesh = self.grid
+        self.blocks = _blocks(labels, self.shape.queries)
+        self.own = np.zeros(len(labels.matches), np.float32)
+        self._seen = SeenByDevices(labels, self.grid)
+        self._thresholds: dict[int, list[Thresholds]] = {}
+        self._counts: dict[int, list[Array]] = {}
+
+    def places(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of every match of a block: its place among all matches, and its query's in the block."""
+        offsets, num_matches = self.labels.offsets, self.labels.num_matches[block]
+        query_of = np.repeat(np.arange(len(block)), num_matches)
+        first = np.cumsum(num_matches) - num_matches
+        within = np.arange(len(query_of)) - first[query_of]
+        return offsets[block][query_of] + within, query_of
+
+    def begin(self, number: int) -> None:
+        """Puts the matches of a block on the devices, as many columns at a time as are counted in
+        one call."""
+        block = self.blocks[number]
+        places, is_match = self._columns(block)
+        rows = np.where(is_match, self.labels.matches[places], np.int32(-1))
+        most = int(is_match.sum(1).max())
+        chunks = []
+        for start in range(0, most, MATCHES_AT_ONCE):
+            part = slice(start, start + MATCHES_AT_ONCE)
+            left = np.array([min(most - start, MATCHES_AT_ONCE)], np.int32)
+            chunks.append(Thresholds(self.own[places[:, part]], rows[:, part], left))
+        self._thresholds[number] = jax.device_put(chunks, sharding.replicated(self.mesh))
+        zeros = np.zeros((self.mesh.size * self.shape.queries, MATCHES_AT_ONCE), np.int32)
+        placed = sharding.over_batch(self.mesh)
+        self._counts[number] = [jax.device_put(zeros, placed) for _ in chunks]
+
+    def add(self, tile: Tile) -> None:
+        """Adds what is ahead of the matches of a block in one tile."""
+        group, seen = self._seen.query(tile), self._seen.gallery(tile)
+        counts, how = self._counts[tile.block], {"mesh": self.mesh, "at_once": _at_once(self.mesh)}
+        for place, chunk in enumerate(self._thresholds[tile.block]):
+            counts[place] = _count(tile.distance, group, chunk, seen, counts[place], **how)
+
+    def finish(self) -> np.ndarray:
+        """Ranks of all matches, from what all devices have counted."""
+        ranks = np.zeros(len(self.labels.matches), np.int64)
+        for number, counts in self._counts.items():
+            places, is_match = self._columns(self.blocks[number])
+            summed = [
+                np.asarray(one).reshape(self.mesh.size, -1, MATCHES_AT_ONCE).sum(0)
+                for one in counts
+            ]
+            ranks[places[is_match]] = 1 + np.concatenate(summed, axis=1)[is_match]
+        return ranks
+
+    def _columns(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the matches of a block as a matrix, [t, multiple of `MATCHES_AT_ONCE`], and
+        which of its entries are matches."""
+        num_matches = np.zeros(self.shape.queries, np.int64)
+        first = np.zeros(self.shape.queries, np.int64)
+        num_matches[: len(block)] = self.labels.num_matches[block]
+        first[: len(block)] = self.labels.offsets[block]
+        width = -(-int(num_matches.max()) // MATCHES_AT_ONCE) * MATCHES_AT_ONCE
+        column = np.arange(width)[None, :]
+        is_match = column < num_matches[:, None]
+        return np.where(is_match, first[:, None] + column, 0), is_match
 
 
-def _wanted(plan: Plan) -> Iterator[_Wanted]:
-    matches = plan.labels.matches
-    for block in plan.blocks:
-        places, query_of = _places(plan, block)
-        for rows in tiles.cut(np.unique(matches[places]), plan.shape.gallery):
-            column = np.minimum(np.searchsorted(rows, matches[places]), len(rows) - 1)
-            here = rows[column] == matches[places]
-            for part in tiles.cut(np.flatnonzero(here), PICKED_AT_ONCE):
-                yield _Wanted(block, rows, places[part], query_of[part], column[part])
+def _blocks(labels: Labels, size: int) -> list[np.ndarray]:
+    """The queries that have a match, in blocks.
+
+    Queries of one identity follow each other, so that a block has few distinct matches; and
+    identities with about as many matches do, so that no block waits for a single long list.
+    """
+    num_matches = labels.num_matches
+    most = np.zeros(int(labels.identity.max()) + 1, np.int64)
+    np.maximum.at(most, labels.identity, num_matches)
+    valid = np.flatnonzero(num_matches)
+    identity = labels.identity[valid]
+    return cut(valid[np.lexsort((identity, most[identity]))], size)
 
 
 def _distances_of_matches(
-    query: tiles.HostRows, gallery: tiles.HostRows, plan: Plan, metric: str
+    query: HostRows, gallery: HostRows, counter: RankCounter, metric: str
 ) -> Float[np.ndarray, "m"]:
     """Distance of every match, to the bit what the tiles will hold: those of equal rows must tie.
 
-    The rows of the matches are gathered into tiles of the same shape, another one on each device.
+    The gallery rows of the matches of a block are gathered into tiles of the same shape.
     """
-    mesh, shape, over_devices = plan.mesh, plan.shape, sharding.over_batch(plan.mesh)
-    own = np.zeros(len(plan.labels.matches), np.float32)
-    work = list(_wanted(plan))
-    picked = []
-    for start in range(0, len(work), mesh.size):
-        shared = work[start : start + mesh.size]
-        queries, galleries = (
-            tiles.prepare(
-                jax.device_put(_stack(parts, size, mesh.size), over_devices),
-                metric=metric,
-                mesh=mesh,
-                over=ROWS,
-            )
-            for parts, size in (
-                ([query.take(one.block, shape.queries) for one in shared], shape.queries),
-                ([gallery.take(one.rows, shape.gallery) for one in shared], shape.gallery),
-            )
-        )
-        tile = tiles.paired_tiles(queries, galleries, metric=metric, mesh=mesh)
-        where = [
-            _stack([getattr(one, name) for one in shared], PICKED_AT_ONCE, mesh.size)
-            for name in ("query_of", "column")
-        ]
-        picked.append(_pick(tile, *jax.device_put(where, over_devices), mesh=mesh))
-    for start, values in zip(range(0, len(work), mesh.size), picked, strict=True):
-        for one, row in zip(work[start:], np.asarray(values).reshape(mesh.size, -1), strict=False):
-            own[one.places] = row[: len(one.places)]
+    own, matches, grid = counter.own.copy(), counter.labels.matches, counter.grid
+
+    def gathered() -> Iterator[Tile]:
+        for block in counter.blocks:
+            rows = np.unique(matches[counter.places(block)[0]])
+            for number, part in enumerate(cut(rows, grid.width)):
+                some = HostRows(gallery.take(part, len(part)))
+                (tile,) = tiles.walk(query, some, [block], metric, grid)
+                yield tile._replace(first=number * grid.width)
+
+    for tile in tiles.one_ahead(gathered()):
+        places, query_of = counter.places(tile.rows)
+        wanted = matches[places]
+        column = np.searchsorted(np.unique(wanted), wanted) - tile.first
+        here = (column >= 0) & (column < tile.num)
+        own[places[here]] = tile.on_host()[query_of[here], column[here]]
     return own
-
-
-def _stack(parts: list[np.ndarray], size: int, num: int) -> np.ndarray:
-    """The parts after each other, each filled up to `size`, as if there were `num` of them."""
-    if num == 1 and len(parts[0]) == size:
-        return parts[0]
-    dtype = np.float32 if parts[0].dtype == np.float32 else np.int32
-    stacked = np.zeros((num, size, *parts[0].shape[1:]), dtype)
-    for place, part in enumerate(parts):
-        stacked[place, : len(part)] = part
-    return stacked.reshape(num * size, *parts[0].shape[1:])
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def _pick(
-    tile: Float[Array, "t g"], rows: Int[Array, "p"], columns: Int[Array, "p"], *, mesh: Mesh
-) -> Float[Array, "p"]:
-    return jax.shard_map(
-        lambda tile, rows, columns: tile[rows, columns], mesh=mesh, in_specs=ROWS, out_specs=ROWS
-    )(tile, rows, columns)
-
-
-def _columns(plan: Plan, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the matches of a block as a matrix, [t, multiple of `MATCHES_AT_ONCE`], and which
-    of its entries are matches."""
-    num_matches = np.zeros(plan.shape.queries, np.int64)
-    first = np.zeros(plan.shape.queries, np.int64)
-    num_matches[: len(block)] = plan.labels.num_matches[block]
-    first[: len(block)] = plan.labels.offsets[block]
-    width = -(-int(num_matches.max()) // MATCHES_AT_ONCE) * MATCHES_AT_ONCE
-    column = np.arange(width)[None, :]
-    is_match = column < num_matches[:, None]
-    return np.where(is_match, first[:, None] + column, 0), is_match
-
-
-def _thresholds(plan: Plan, block: np.ndarray, own: np.ndarray) -> list[Thresholds]:
-    """The matches of a block, as many columns at a time as are counted in one call."""
-    places, is_match = _columns(plan, block)
-    group = np.zeros(plan.shape.queries, np.int32)
-    group[: len(block)] = plan.labels.query_group[block]
-    rows = np.where(is_match, plan.labels.matches[places], np.int32(-1))
-    most = int(is_match.sum(1).max())
-    chunks = []
-    for start in range(0, most, MATCHES_AT_ONCE):
-        part = slice(start, start + MATCHES_AT_ONCE)
-        left = np.array([min(most - start, MATCHES_AT_ONCE)], np.int32)
-        chunks.append(Thresholds(group, own[places[:, part]], rows[:, part], left))
-    return jax.device_put(chunks, sharding.replicated(plan.mesh))
-
-
-def _no_counts(plan: Plan) -> Int[Array, "t w"]:
-    """What each device has counted, its rows below those of the one before it."""
-    zeros = np.zeros((plan.mesh.size * plan.shape.queries, MATCHES_AT_ONCE), np.int32)
-    return jax.device_put(zeros, sharding.over_batch(plan.mesh))
-
-
-def _store(ranks: np.ndarray, plan: Plan, block: np.ndarray, counts: list[Array]) -> None:
-    """Writes the ranks of a block, from what all devices have counted."""
-    places, is_match = _columns(plan, block)
-    summed = [
-        np.asarray(count).reshape(plan.mesh.size, -1, MATCHES_AT_ONCE).sum(0) for count in counts
-    ]
-    ranks[places[is_match]] = 1 + np.concatenate(summed, axis=1)[is_match]
-
-
-def _count_all(
-    tile: Float[Array, "t g"],
-    thresholds: list[Thresholds],
-    labels: GalleryLabels,
-    counts: list[Array],
-    mesh: Mesh,
-) -> None:
-    """Adds to the counts of a query block what is ahead of its matches in one tile."""
-    at_once = _at_once(mesh)
-    for number, chunk in enumerate(thresholds):
-        counts[number] = _count(tile, chunk, labels, counts[number], mesh=mesh, at_once=at_once)
 
 
 def _at_once(mesh: Mesh) -> bool:
@@ -236,24 +199,23 @@ def _at_once(mesh: Mesh) -> bool:
 @functools.partial(jax.jit, static_argnames=("mesh", "at_once"), donate_argnames="counts")
 def _count(
     tile: Float[Array, "t g"],
+    group: Int[Array, "t"],
     thresholds: Thresholds,
-    labels: GalleryLabels,
+    seen: GalleryGroups,
     counts: Int[Array, "n w"],
     *,
     mesh: Mesh,
     at_once: bool,
 ) -> Int[Array, "n w"]:
     def local(
-        tile: Array, thresholds: Thresholds, labels: GalleryLabels, counts: Array
+        tile: Array, group: Array, thresholds: Thresholds, seen: GalleryGroups, counts: Array
     ) -> Int[Array, "t w"]:
-        removed = (labels.group < 0)[None, :]
-        removed = removed | (thresholds.group[:, None] == labels.group[None, :])
-        keys = jnp.where(removed, jnp.int32(FARTHEST), _ordered(tile))
+        keys = jnp.where(removed(group, seen), jnp.int32(FARTHEST), _ordered(tile))
         is_match = thresholds.rows >= 0
         own = jnp.where(is_match, _ordered(thresholds.distance), jnp.int32(NEAREST))
         if at_once:
             return counts + _num_ahead(
-                keys[:, None, :], own[:, :, None], thresholds.rows[:, :, None], labels.rows
+                keys[:, None, :], own[:, :, None], thresholds.rows[:, :, None], seen.rows
             )
 
         def count(column: Array, counts: Array) -> Array:
@@ -262,7 +224,7 @@ def _count(
                 for array in (own, thresholds.rows, counts)
             )
             one_own, one_row, before = parts
-            ahead = before + _num_ahead(keys, one_own, one_row, labels.rows)[:, None]
+            ahead = before + _num_ahead(keys, one_own, one_row, seen.rows)[:, None]
             return jax.lax.dynamic_update_slice_in_dim(counts, ahead, column, axis=1)
 
         return jax.lax.fori_loop(0, thresholds.most[0], count, counts)
@@ -270,9 +232,9 @@ def _count(
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(COLUMNS, EVERYWHERE, ROWS, ROWS),
+        in_specs=(COLUMNS, EVERYWHERE, EVERYWHERE, ROWS, ROWS),
         out_specs=ROWS,
-    )(tile, thresholds, labels, counts)
+    )(tile, group, thresholds, seen, counts)
 
 
 def _ordered(distance: Float[Array, "*s"]) -> Int[Array, "*s"]:

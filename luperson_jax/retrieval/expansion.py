@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors
-from luperson_jax.retrieval.neighbors import Neighbors
-from luperson_jax.retrieval.tiles import HostRows
+from luperson_jax.retrieval.lists import Neighbors
+from luperson_jax.retrieval.rows import HostRows
 
 BLOCK_ELEMENTS = 2**23
 """Numbers gathered at once: 32 MB."""

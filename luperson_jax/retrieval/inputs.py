@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
+from luperson_jax.structs import EmbeddingSet
 
 METRICS = ("cosine", "euclidean")
 MAX_MAGNITUDE = 1e15
@@ -104,6 +105,23 @@ def check_pair(query: np.ndarray, gallery: np.ndarray | Sequence[np.ndarray], me
         raise InputError("the gallery is an empty list; give at least one set of features")
     names = ["gallery"] if len(parts) == 1 else [f"gallery {i}" for i in range(len(parts))]
     check_sets({"query": query, **dict(zip(names, parts, strict=True))})
+
+
+def check_embeddings(query: EmbeddingSet, galleries: Sequence[EmbeddingSet], metric: str) -> None:
+    """Checks embedded sets of both sides and that they can be compared.
+
+    Args:
+        query: the queries.
+        galleries: one or several that count as one.
+        metric: one of `METRICS`.
+
+    Raises:
+        InputError: as `check_pair`, or columns that do not fit the features.
+    """
+    check_pair(query.features, [one.features for one in galleries], metric)
+    for name, one in [("query", query), *(("gallery", part) for part in galleries)]:
+        check_column(f"{name} pid", one.pid, len(one.features))
+        check_column(f"{name} camera", one.camera, len(one.features))
 
 
 def check_column(name: str, column: np.ndarray, num_rows: int) -> None:

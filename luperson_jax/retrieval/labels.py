@@ -1,6 +1,8 @@
 """Who is compared with whom: removal rules and the matches of every query."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +17,51 @@ NOBODYS = -1
 """Group of gallery rows that no query sees."""
 NO_GROUP = -2
 """Group of queries for which nothing is removed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What of the gallery a query does not see.
+
+    Attributes:
+        removal: one of `REMOVALS`.
+        junk: [N] bool, True for gallery rows that no query sees; None for those of identity -1.
+            Where it is given, no identity is special, not even -1.
+    """
+
+    removal: str = "same_identity_and_camera"
+    junk: np.ndarray | None = None
+
+
+MARKET_RULE = Rule()
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Rows with an identity and a camera each, both [N] integers: an embedded set, a table."""
+
+    @property
+    def pid(self) -> np.ndarray: ...
+
+    @property
+    def camera(self) -> np.ndarray: ...
+
+
+class Columns(NamedTuple):
+    """Identities and cameras without anything else.
+
+    Attributes:
+        pid: [N] identities, any integers.
+        camera: [N] cameras, any integers.
+    """
+
+    pid: np.ndarray
+    camera: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Identified]) -> "Columns":
+        """Those of several sets after each other."""
+        return cls(*(np.concatenate([getattr(one, n) for one in parts]) for n in cls._fields))
 
 
 class Labels(NamedTuple):
@@ -40,54 +87,42 @@ class Labels(NamedTuple):
         return np.diff(self.offsets)
 
 
-def make_labels(
-    query_pid: np.ndarray,
-    query_camera: np.ndarray,
-    gallery_pid: np.ndarray,
-    gallery_camera: np.ndarray,
-    *,
-    sizes: tuple[int, int] | None = None,
-    removal: str = "same_identity_and_camera",
-    junk: np.ndarray | None = None,
-) -> Labels:
+def make_labels(query: Identified, gallery: Identified, rule: Rule = MARKET_RULE) -> Labels:
     """Numbers identities and finds the matches of every query.
 
     The identity -1 is nobody's. A gallery row of it is junk, which no query sees, and a query of it
     has no match and nothing removed. Where nobody in the gallery is known, no row of it is junk.
 
     Args:
-        query_pid: [Q] identities, any integers.
-        query_camera: [Q] cameras, any integers.
-        gallery_pid: [N].
-        gallery_camera: [N].
-        sizes: Q and N as the features have them; by default those of the identities.
-        removal: one of `REMOVALS`.
-        junk: [N] bool, True for gallery rows that no query sees. With it no identity is special,
-            not even -1.
+        query: Q rows.
+        gallery: N rows.
+        rule: what a query does not see.
 
     Raises:
-        InputError: columns that do not fit the features, or an unknown removal.
+        InputError: columns that do not fit each other, or an unknown removal.
     """
-    num_queries, num_gallery = sizes or (len(query_pid), len(gallery_pid))
-    inputs.check_column("query pid", query_pid, num_queries)
-    inputs.check_column("query camera", query_camera, num_queries)
-    inputs.check_column("gallery pid", gallery_pid, num_gallery)
-    inputs.check_column("gallery camera", gallery_camera, num_gallery)
+    (query_pid, query_camera), (gallery_pid, gallery_camera) = (
+        (one.pid, one.camera) for one in (query, gallery)
+    )
+    num_queries, num_gallery, junk = len(query_pid), len(gallery_pid), rule.junk
+    for name, one in (("query", query), ("gallery", gallery)):
+        inputs.check_column(f"{name} pid", one.pid, len(one.pid))
+        inputs.check_column(f"{name} camera", one.camera, len(one.pid))
     if junk is not None and (junk.shape != (num_gallery,) or junk.dtype != bool):
         raise InputError(
             f"junk has shape {junk.shape} and type {junk.dtype}; expected {num_gallery} values "
             "True or False, one for each gallery row"
         )
     pid, camera = _number(query_pid, gallery_pid), _number(query_camera, gallery_camera)
-    query_group, gallery_group = np.split(_groups(pid, camera, removal), [num_queries])
+    query_group, gallery_group = np.split(_groups(pid, camera, rule.removal), [num_queries])
     nobody = np.zeros(num_queries, bool)
     if junk is None:
         nobody = np.equal(query_pid, UNLABELLED)
         unknown = np.equal(gallery_pid, UNLABELLED)
         junk = unknown & ~unknown.all()
-    if removal == "nothing":
+    if rule.removal == "nothing":
         query_group = np.full_like(query_group, NO_GROUP)
-    elif removal == "same_identity_and_camera":
+    elif rule.removal == "same_identity_and_camera":
         query_group = np.where(nobody, np.int32(NO_GROUP), query_group)
     gallery_group = np.where(junk, np.int32(NOBODYS), gallery_group)
     identity, gallery_identity = np.split(pid, [num_queries])

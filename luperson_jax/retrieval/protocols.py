@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import counting, inputs, measures, tiles
-from luperson_jax.retrieval.labels import NOBODYS, Labels, make_labels
-from luperson_jax.retrieval.plans import Plan
+from luperson_jax.retrieval import average_precision, counting, inputs
+from luperson_jax.retrieval.labels import NOBODYS, Labels, Rule, make_labels
+from luperson_jax.retrieval.rows import HostRows
+from luperson_jax.retrieval.tiles import ANYHOW
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 RanksOf = Callable[[Labels], np.ndarray]
@@ -118,7 +119,7 @@ def evaluate(
     Raises:
         InputError: as `ranking.rank`.
     """
-    measures.check_max_rank(max_rank)
+    average_precision.check_max_rank(max_rank)
     query, gallery = query.known(), gallery.known()
     if protocol.draw == "division":
         return _divided(query, gallery, protocol, metric, max_rank, seed)
@@ -196,7 +197,7 @@ def single_gallery_shot(
 
 
 def _cmc_of_draw(ranks_of: RanksOf, drawn: Labels, max_rank: int) -> np.ndarray:
-    return measures.make_report(drawn.offsets, ranks_of(drawn), max_rank=max_rank).cmc
+    return average_precision.make_report(drawn.offsets, ranks_of(drawn), max_rank=max_rank).cmc
 
 
 def _draw_gallery(
@@ -233,17 +234,15 @@ def _one_direction(
     max_rank: int,
     seed: int,
 ) -> Result:
-    inputs.check_pair(query.features, gallery.features, metric)
-    sides = tiles.HostRows(query.features), tiles.HostRows(gallery.features)
-    columns = query.pid, query.camera, gallery.pid, gallery.camera
-    sizes = (len(sides[0]), len(sides[1]))
-    labels = make_labels(*columns, sizes=sizes, removal=protocol.removal)
-    measures.check_any_match(labels.num_matches)
+    inputs.check_embeddings(query, [gallery], metric)
+    labels = make_labels(query, gallery, Rule(protocol.removal))
+    average_precision.check_any_match(labels.num_matches)
 
     def ranks_of(labels: Labels) -> np.ndarray:
-        return counting.ranks_of_features(*sides, Plan.of_matches(labels, None, None), metric)
+        sides = HostRows(query.features), HostRows(gallery.features)
+        return counting.ranks_of_features(*sides, labels, metric, ANYHOW)
 
-    report = measures.make_report(
+    report = average_precision.make_report(
         labels.offsets, ranks_of(labels), max_rank=max_rank, every_match=protocol.every_match
     )
     result = _result(report, protocol)

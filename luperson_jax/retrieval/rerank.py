@@ -19,8 +19,8 @@ from scipy import sparse
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors, reciprocal
 from luperson_jax.retrieval.inputs import check_finite
-from luperson_jax.retrieval.neighbors import Neighbors
-from luperson_jax.retrieval.tiles import HostRows
+from luperson_jax.retrieval.lists import Neighbors
+from luperson_jax.retrieval.rows import HostRows
 
 DENSE_ROWS = 128
 """Queries at a time in `Reranked.dense`."""

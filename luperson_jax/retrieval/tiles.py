@@ -1,29 +1,45 @@
-"""Distances between large sets in tiles of one fixed shape, on one device or several.
+"""One walk over the tiles of distances between two sets, of any size, on one device or several.
 
 Features stay on the host, in memory or in a memory-mapped file, and come to the devices in blocks
 of a fixed number of rows, zeros behind the last. A gallery block has as many rows as all devices
-together take, and each device computes a [queries, gallery] tile of distances to its share.
+together take, and each device computes a [queries, gallery] tile of distances to its share. What is
+wanted of the distances is for reducers: `counting` counts ranks, `lists` keeps the nearest,
+`verification` counts pairs.
 
 Equal rows have equal distances to the last bit wherever they stand in a tile, but another shape of
 tile may round differently. Where bits decide (ties), both sides must come from `distance_tile` with
 the same shape; the number of devices is no part of that shape.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
+from data_pipeline.errors import InputError
 from luperson_jax import platforms, sharding
+from luperson_jax.retrieval import inputs
+from luperson_jax.retrieval.rows import HostRows, cut, row_blocks
 from luperson_jax.vectors import l2_normalize
 
 ROWS, EVERYWHERE = PartitionSpec(sharding.DATA_AXIS), PartitionSpec()
 COLUMNS = PartitionSpec(None, sharding.DATA_AXIS)
+
+RESIDENT_BYTES = 2**28
+"""Queries kept on a device while the gallery passes by; more queries cost another pass."""
+MAX_ROW_ELEMENTS = 2**24
+"""Distances asked at once of a function that gives whole rows: 64 MB."""
+
+KnownDistances = Callable[[np.ndarray], Float[np.ndarray, "t n"] | Float[Array, "t n"]]
+"""Rows of the query set -> their distances to the whole gallery."""
+OnDevices = Any
+"""An array that is made on the host and then placed on the devices."""
 
 
 class TileShape(NamedTuple):
@@ -43,6 +59,43 @@ SHORT, LENGTHEN = 2.0**-39, 2.0**90
 float32, 2^-126, then is 2^-36, well above where `l2_normalize` stops at 1e-12."""
 
 
+class Grid(NamedTuple):
+    """A tile on each device, and the devices."""
+
+    shape: TileShape
+    mesh: Mesh
+
+    @property
+    def width(self) -> int:
+        """Gallery rows of a block."""
+        return self.shape.gallery * self.mesh.size
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a comparison is carried out. The mesh changes no result, the tile at most a last bit.
+
+    Attributes:
+        tile: queries and gallery rows that a device compares at once; None for what suits it.
+        mesh: devices that share the gallery; None for all of this process.
+    """
+
+    tile: TileShape | None = None
+    mesh: Mesh | None = None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether tiles are best reduced by the host: on a CPU, unless a mesh was asked for."""
+        return self.mesh is None and platforms.current() == "cpu"
+
+    def grid(self) -> Grid:
+        """The tile and the mesh, chosen where they were not given."""
+        return Grid(self.tile or tile_shape(), self.mesh or local_mesh())
+
+
+ANYHOW = Execution()
+
+
 class Prepared(NamedTuple):
     """A block of features on the devices, ready to be compared.
 
@@ -55,38 +108,27 @@ class Prepared(NamedTuple):
     squared_norm: Float[Array, "n"]
 
 
-class HostRows:
-    """Rows of one array or of several ones after each other, which are never joined in memory."""
+class Tile(NamedTuple):
+    """The distances of a query block to a gallery block.
 
-    def __init__(self, parts: np.ndarray | Sequence[np.ndarray]) -> None:
-        self.parts = [parts] if isinstance(parts, np.ndarray) else list(parts)
-        self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
-        self.shape = (int(self.starts[-1]), self.parts[0].shape[1])
+    Attributes:
+        block: number of the query block.
+        rows: [t] its rows of the query set.
+        first: first gallery row.
+        num: gallery rows.
+        distance: [T, G * devices] float32, its columns cut over the devices; padded beyond
+            [t, num].
+    """
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    block: int
+    rows: np.ndarray
+    first: int
+    num: int
+    distance: Array
 
-    def span(self, start: int, size: int) -> Float[np.ndarray, "size d"]:
-        """The `size` rows from `start` on, zeros where there are none; perhaps a view."""
-        for part, first in zip(self.parts, self.starts, strict=False):
-            if first <= start and start + size <= first + len(part):
-                return np.ascontiguousarray(part[start - first : start - first + size], np.float32)
-        block = np.zeros((size, self.shape[1]), np.float32)
-        for part, first in zip(self.parts, self.starts, strict=False):
-            low, high = max(start, first), min(start + size, first + len(part))
-            if low < high:
-                block[low - start : high - start] = part[low - first : high - first]
-        return block
-
-    def take(self, rows: np.ndarray, size: int) -> Float[np.ndarray, "size d"]:
-        """The given rows in their order, filled up with zeros to `size` rows."""
-        block = np.zeros((size, self.shape[1]), np.float32)
-        owner = np.searchsorted(self.starts, rows, side="right") - 1
-        for number, part in enumerate(self.parts):
-            places = np.flatnonzero(owner == number)
-            if len(places):
-                block[places] = part[rows[places] - self.starts[number]]
-        return block
+    def on_host(self) -> Float[np.ndarray, "t n"]:
+        """The distances without padding, perhaps read-only."""
+        return np.asarray(self.distance)[: len(self.rows), : self.num]
 
 
 def tile_shape() -> TileShape:
@@ -99,36 +141,99 @@ def local_mesh() -> Mesh:
     return sharding.make_mesh(jax.local_devices())
 
 
-def cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """The rows in pieces of at most `size`."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def walk(
+    query: HostRows,
+    gallery: HostRows | Iterable[np.ndarray],
+    blocks: list[np.ndarray],
+    metric: str,
+    grid: Grid,
+    *,
+    triangle: bool = False,
+) -> Iterator[Tile]:
+    """All tiles of distances: of each gallery block, one for each query block.
 
+    The gallery passes by in order, once for as many queries as `RESIDENT_BYTES` hold; so every
+    query meets the gallery rows in ascending order.
 
-def query_blocks(
-    query: HostRows, rows: np.ndarray, size: int, metric: str, mesh: Mesh
-) -> Iterator[tuple[np.ndarray, Prepared]]:
-    """Pieces of at most `size` of the given rows, whole on every device.
-
-    Yields:
-        The rows of a piece, and the piece padded to `size` rows.
+    Args:
+        query: [Q, D].
+        gallery: [N, D], or a stream of pieces of it, which passes once for all queries.
+        blocks: rows of the query set, at most `grid.shape.queries` in each.
+        metric: "cosine", "euclidean" or "sqeuclidean".
+        grid: of the tiles.
+        triangle: both sides are one set, and tiles on and above the diagonal are enough.
     """
-    for piece in cut(rows, size):
-        block = jax.device_put(query.take(piece, size), sharding.replicated(mesh))
-        yield piece, prepare(block, metric=metric, mesh=mesh, over=EVERYWHERE)
+    shape, mesh = grid
+    fitting = max(1, RESIDENT_BYTES // (4 * shape.queries * query.shape[1]))
+    if not isinstance(gallery, HostRows):
+        fitting = len(blocks)
+    step = grid.width
+    for numbers in cut(np.arange(len(blocks)), fitting):
+        lefts = [_query_block(query.take(blocks[n], shape.queries), metric, mesh) for n in numbers]
+        start = int(blocks[numbers[0]][0]) // step * step if triangle else 0
+        last = None
+        for first, num, rows in row_blocks(gallery, start, step):
+            block = jax.device_put(rows, sharding.over_batch(mesh))
+            right = prepare(block, metric=metric, mesh=mesh, over=ROWS)
+            tile = None
+            for number, left in zip(numbers, lefts, strict=True):
+                if triangle and blocks[number][0] >= first + num:
+                    break
+                tile = distance_tile(left, right, metric=metric, mesh=mesh)
+                yield Tile(int(number), blocks[number], first, num, tile)
+            if last is not None:
+                # Calls return before they are done: gallery blocks would pile up.
+                last.block_until_ready()
+            last = tile
 
 
-def gallery_blocks(
-    gallery: HostRows, size: int, metric: str, mesh: Mesh
-) -> Iterator[tuple[int, Prepared]]:
-    """The gallery in order, `size` rows for each device.
+def _query_block(rows: np.ndarray, metric: str, mesh: Mesh) -> Prepared:
+    """Whole on every device."""
+    block = jax.device_put(rows, sharding.replicated(mesh))
+    return prepare(block, metric=metric, mesh=mesh, over=EVERYWHERE)
 
-    Yields:
-        First row, and the block [size * devices, D], cut over the devices and padded.
+
+def one_ahead(tiles: Iterator[Tile]) -> Iterator[Tile]:
+    """The same tiles, each after the next was begun: what the host does with one overlaps with
+    computing the other."""
+    previous = next(tiles)
+    for tile in tiles:
+        yield previous
+        previous = tile
+    yield previous
+
+
+def read_rows(
+    distances: KnownDistances, rows: np.ndarray, num_gallery: int
+) -> Float[np.ndarray, "t n"]:
+    """Distances of some queries from a function that knows them, a few rows at a time.
+
+    Raises:
+        InputError: they are not finite or of another shape.
     """
-    step = size * mesh.size
-    for start in range(0, len(gallery), step):
-        block = jax.device_put(gallery.span(start, step), sharding.over_batch(mesh))
-        yield start, prepare(block, metric=metric, mesh=mesh, over=ROWS)
+    pieces = cut(rows, max(1, MAX_ROW_ELEMENTS // num_gallery))
+    parts = [np.asarray(distances(piece), np.float32) for piece in pieces]
+    for piece, part in zip(pieces, parts, strict=True):
+        if part.shape != (len(piece), num_gallery):
+            raise InputError(
+                f"the distances of {len(piece)} queries have shape {part.shape}; expected "
+                f"{(len(piece), num_gallery)}"
+            )
+    matrix = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    inputs.check_finite("distances", matrix, rows)
+    return matrix
+
+
+def tiles_of_matrix(
+    matrix: Float[np.ndarray, "t n"], block: int, rows: np.ndarray, grid: Grid
+) -> Iterator[Tile]:
+    """The tiles of one query block whose distances are known."""
+    for first in range(0, matrix.shape[1], grid.width):
+        piece = matrix[:, first : first + grid.width]
+        tile = np.zeros((grid.shape.queries, grid.width), np.float32)
+        tile[: piece.shape[0], : piece.shape[1]] = piece
+        placed = jax.device_put(tile, NamedSharding(grid.mesh, COLUMNS))
+        yield Tile(block, rows, first, piece.shape[1], placed)
 
 
 def unit_rows(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -150,7 +255,7 @@ def prepare(
 
     Args:
         block: [n, D].
-        metric: "cosine" or "euclidean".
+        metric: as in `distances`.
         mesh: of the devices.
         over: `ROWS` where the block is cut over them, `EVERYWHERE` where each has the whole.
     """
@@ -168,14 +273,17 @@ def distances(query: Prepared, gallery: Prepared, metric: str) -> Float[Array, "
     Args:
         query: [t, D].
         gallery: [g, D].
-        metric: "cosine", 1 - cosine similarity (0..2; 1 to a row of zeros), or "euclidean", at
-            least 1e-6; as `vectors.pairwise_distances`.
+        metric: "cosine", 1 - cosine similarity (0..2; 1 to a row of zeros), "euclidean", at least
+            1e-6, or "sqeuclidean"; as `vectors.pairwise_distances`.
     """
     product = jnp.matmul(query.rows, gallery.rows.T, precision=jax.lax.Precision.HIGHEST)
     if metric == "cosine":
         return 1 - product
     norms = query.squared_norm[:, None] + gallery.squared_norm[None, :]
-    return jnp.sqrt(jnp.maximum(norms - 2 * product, 1e-12))
+    squared = norms - 2 * product
+    if metric == "sqeuclidean":
+        return jnp.maximum(squared, 0)
+    return jnp.sqrt(jnp.maximum(squared, 1e-12))
 
 
 @functools.partial(jax.jit, static_argnames=("metric", "mesh"))
@@ -187,7 +295,7 @@ def distance_tile(
     Args:
         query: [t, D] on every device.
         gallery: [g * devices, D], cut over the devices.
-        metric: "cosine" or "euclidean".
+        metric: as in `distances`.
         mesh: of the devices.
 
     Returns:
@@ -198,28 +306,4 @@ def distance_tile(
         mesh=mesh,
         in_specs=(EVERYWHERE, ROWS),
         out_specs=COLUMNS,
-    )(query, gallery)
-
-
-@functools.partial(jax.jit, static_argnames=("metric", "mesh"))
-def paired_tiles(
-    query: Prepared, gallery: Prepared, *, metric: str, mesh: Mesh
-) -> Float[Array, "t g"]:
-    """Tiles of other queries on every device: those of its own block with its own gallery block.
-
-    Args:
-        query: [t * devices, D], cut over the devices.
-        gallery: [g * devices, D], cut over the devices.
-        metric: "cosine" or "euclidean".
-        mesh: of the devices.
-
-    Returns:
-        [t * devices, g] float32, its rows cut over the devices; bit for bit what `distance_tile`
-        says of the same pairs.
-    """
-    return jax.shard_map(
-        functools.partial(distances, metric=metric),
-        mesh=mesh,
-        in_specs=(ROWS, ROWS),
-        out_specs=ROWS,
     )(query, gallery)

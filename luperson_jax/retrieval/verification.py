@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float, Int
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.retrieval.labels import Columns
+from luperson_jax.retrieval.rows import HostRows, cut
 from luperson_jax.structs import EmbeddingSet
 
 RULES = {
@@ -95,6 +97,10 @@ class PairKinds:
     gallery_camera: Int[np.ndarray, "n"]
     rule: str
     within: bool
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise InputError(f"pairs are {self.rule!r}; expected one of {', '.join(RULES)}")
 
     def kinds(
         self, rows: Int[np.ndarray, "t"], first: int, num: int
@@ -174,7 +180,7 @@ def count_distances(
         )
     rows, columns = (np.flatnonzero(pid != UNLABELLED) for pid in (query_pid, gallery_pid))
     distance = distance[np.ix_(rows, columns)]
-    labels = _labels(
+    labels = PairKinds(
         query_pid[rows],
         query_camera[rows],
         gallery_pid[columns],
@@ -249,14 +255,10 @@ def prepare(
         parts = [query]
     else:
         parts = [gallery] if isinstance(gallery, EmbeddingSet) else list(gallery)
-    features = [part.features for part in parts]
-    inputs.check_pair(query.features, features, metric)
-    for name, one in [("query", query), *(("gallery", part) for part in parts)]:
-        inputs.check_column(f"{name} pid", one.pid, len(one.features))
-        inputs.check_column(f"{name} camera", one.camera, len(one.features))
-    pid = np.concatenate([part.pid for part in parts])
-    camera = np.concatenate([part.camera for part in parts])
-    return features, _labels(query.pid, query.camera, pid, camera, rule, gallery is None)
+    inputs.check_embeddings(query, parts, metric)
+    others = Columns.of(parts)
+    kinds = PairKinds(query.pid, query.camera, *others, rule, gallery is None)
+    return [part.features for part in parts], kinds
 
 
 def distances(
@@ -268,28 +270,12 @@ def distances(
         Query rows [t], first gallery row, distances [t, n] float32. Where both sides are one set,
         tiles without a pair that counts are left out.
     """
-    mesh = tiles.local_mesh()
-    rows_of_query, rows_of_gallery = tiles.HostRows(query.features), tiles.HostRows(gallery)
-    everyone = np.arange(len(rows_of_query))
-    for first, block in tiles.gallery_blocks(rows_of_gallery, TILE.gallery, metric, mesh):
-        num = min(len(rows_of_gallery) - first, len(block.squared_norm))
-        wanted = everyone[: first + num] if within else everyone
-        for rows, piece in tiles.query_blocks(rows_of_query, wanted, TILE.queries, metric, mesh):
-            tile = tiles.distance_tile(piece, block, metric=metric, mesh=mesh)
-            yield rows, first, np.asarray(tile)[: len(rows), :num]
-
-
-def _labels(
-    query_pid: np.ndarray,
-    query_camera: np.ndarray,
-    gallery_pid: np.ndarray,
-    gallery_camera: np.ndarray,
-    rule: str,
-    within: bool,
-) -> PairKinds:
-    if rule not in RULES:
-        raise InputError(f"pairs are {rule!r}; expected one of {', '.join(RULES)}")
-    return PairKinds(query_pid, query_camera, gallery_pid, gallery_camera, rule, within)
+    rows, others = HostRows(query.features), HostRows(gallery)
+    blocks = cut(np.arange(len(rows)), TILE.queries)
+    grid = tiles.Execution(TILE).grid()
+    walk = tiles.walk(rows, others, blocks, metric, grid, triangle=within)
+    for tile in tiles.one_ahead(walk):
+        yield tile.rows, tile.first, tile.on_host()
 
 
 def _exactly(found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: PairKinds) -> PairCounts:

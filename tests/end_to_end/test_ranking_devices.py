@@ -26,11 +26,9 @@ def embed(num):
 query, gallery = embed(70), embed(1500)
 results = {"devices": jax.device_count()}
 for metric in ("cosine", "euclidean"):
-    tile = tiles.TileShape(16, 64)
-    sides = (query.features, query.pid, query.camera)
-    others = (gallery.features, gallery.pid, gallery.camera)
-    report = ranking.rank(*sides, *others, metric=metric, tile=tile)
-    top = ranking.top_matches(query, gallery, k=20, metric=metric, tile=tile)
+    execution = tiles.Execution(tiles.TileShape(16, 64), tiles.local_mesh())
+    report = ranking.rank(query, gallery, metric=metric, execution=execution)
+    top = ranking.top_matches(query, gallery, k=20, metric=metric, execution=execution)
     results |= {f"{metric}_{name}": value for name, value in vars(report).items()}
     results |= {f"{metric}_{name}": value for name, value in top._asdict().items()}
 np.savez(sys.argv[1], **results)

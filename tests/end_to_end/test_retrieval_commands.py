@@ -136,7 +136,7 @@ def test_other_protocols_and_expansion(evaluated, tmp_path, capsys):
         dataclasses.replace(saved[name], features=one)
         for name, one in zip(PARTS, features, strict=True)
     ]
-    assert found["mAP"] == ranking.rank_embeddings(*sets).mAP
+    assert found["mAP"] == ranking.rank(*sets).mAP
     assert found["settings"]["expand"] == 5
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import expansion, neighbors, ranking
+from luperson_jax.structs import EmbeddingSet
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -67,10 +68,13 @@ def test_augmentation_of_the_gallery_equals_the_formula():
 
 def test_every_expansion_finds_more_among_clusters():
     query, gallery, query_pid, gallery_pid = _sets(3, num_gallery=240, noise=0.9)
-    cameras = np.zeros(len(query), int), np.ones(len(gallery), int)
 
     def mean_ap(query, gallery):
-        return ranking.rank(query, query_pid, cameras[0], gallery, gallery_pid, cameras[1]).mAP
+        one, other = (
+            EmbeddingSet(features, pid, np.full(len(pid), camera), ("",) * len(pid))
+            for features, pid, camera in ((query, query_pid, 0), (gallery, gallery_pid, 1))
+        )
+        return ranking.rank(one, other).mAP
 
     before = mean_ap(query, gallery)
     assert before < 0.9

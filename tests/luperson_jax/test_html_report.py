@@ -34,7 +34,7 @@ def page(tmp_path_factory) -> str:
         return EmbeddingSet(features, np.arange(num) % 3 + 40, np.full(num, camera), tuple(keys))
 
     query, gallery = embedded("q", 3, 5), embedded("g", 6, 7)
-    found = ranking.rank_embeddings(query, gallery)
+    found = ranking.rank(query, gallery)
     return html_report.make(
         workdir, query, gallery, found, metric="cosine", figures={"step 1": found}
     )

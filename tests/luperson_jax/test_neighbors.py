@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
-from luperson_jax.retrieval import neighbors
-from luperson_jax.retrieval.tiles import HostRows
+from luperson_jax.retrieval import neighbors, tiles
+from luperson_jax.retrieval.rows import HostRows
 from luperson_jax.vectors import METRICS, pairwise_distances
 
 TILE, DIMENSION = 16, 3
@@ -61,7 +61,7 @@ def _assert_lists(found, expected):
     assert (found.rows.dtype, found.distance.dtype) == (np.int32, np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     num_queries=st.integers(1, 50),
@@ -78,7 +78,7 @@ def test_lists_equal_a_stable_sort(seed, num_queries, num_gallery, levels, k):
     _assert_lists(neighbors.nearest(query, gallery, k, metric="sqeuclidean"), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     num_rows=st.integers(1, 70),
@@ -147,6 +147,29 @@ def test_mapped_files_and_other_types(tmp_path):
     _assert_lists(neighbors.nearest(mapped, mapped, 6, metric="sqeuclidean"), expected)
     wide = features.astype(np.float64)
     _assert_lists(neighbors.nearest(mapped, wide, 6, metric="sqeuclidean"), expected)
+
+
+@pytest.mark.parametrize("num_devices", [0, 2])
+def test_a_stream_of_pieces_is_searched_like_the_whole(num_devices, monkeypatch):
+    monkeypatch.setattr(tiles, "RESIDENT_BYTES", 1)  # a stream passes once all the same
+    query, gallery = _integers(1, 40, 2), _integers(2, 70, 2)
+    mesh = _mesh(num_devices) if num_devices else None
+    pieces = (gallery[start : start + 9] for start in range(0, 70, 9))
+    found = neighbors.nearest(query, pieces, 7, metric="sqeuclidean", mesh=mesh)
+    _assert_lists(found, _twin(_exact(query, gallery), 7))
+    with pytest.raises(InputError, match="empty stream"):
+        neighbors.nearest(query, iter([]), 7)
+    with pytest.raises(InputError, match=r"gallery piece 1 features 2"):
+        neighbors.nearest(query, iter([gallery[:3], gallery[:3, :2]]), 7)
+
+
+def test_passes_over_the_gallery_do_not_change_the_lists(monkeypatch):
+    """Two blocks of queries a pass: tiles on and above the diagonal still come in order."""
+    features = _integers(3, 100, 2)
+    monkeypatch.setattr(tiles, "RESIDENT_BYTES", 2 * 4 * TILE * DIMENSION)
+    lists, farthest = neighbors.nearest_and_farthest(HostRows(features), 9, metric="sqeuclidean")
+    _assert_lists(lists, _twin(_exact(features, features), 9))
+    np.testing.assert_array_equal(farthest, _exact(features, features).max(axis=1))
 
 
 @pytest.mark.parametrize("self_first", [False, True])

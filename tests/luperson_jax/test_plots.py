@@ -26,7 +26,7 @@ def sets() -> tuple[EmbeddingSet, EmbeddingSet]:
 
 
 def test_curves_pass_through_what_was_measured(sets):
-    report = ranking.rank_embeddings(*sets, max_rank=7)
+    report = ranking.rank(*sets, max_rank=7)
     (line,) = plots.cmc({"": report}).axes[0].get_lines()
     np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 8))
     np.testing.assert_allclose(line.get_ydata(), 100 * report.cmc)

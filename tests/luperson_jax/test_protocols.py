@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import counting, labels, measures, protocols, ranking
-from luperson_jax.retrieval.plans import Plan
+from luperson_jax.retrieval import average_precision, counting, labels, protocols, ranking
+from luperson_jax.retrieval.tiles import ANYHOW
 from luperson_jax.structs import EmbeddingSet
+from tests.ranking_twin import labels_of
 
 PROTOCOLS = protocols.PROTOCOLS
 
@@ -111,7 +112,7 @@ def test_a_drawn_gallery_shows_every_identity_once():
     pid = generator.integers(0, 6, 50)
     camera = generator.integers(0, 3, 50)
     junk = generator.random(50) < 0.2
-    whole = labels.make_labels(pid[:9], camera[:9], pid, camera, junk=junk)
+    whole = labels_of(pid[:9], camera[:9], pid, camera, junk=junk)
     for _ in range(5):
         drawn = protocols._draw_gallery(whole, pid, generator)
         shown = np.flatnonzero(drawn.gallery_group != labels.NOBODYS)
@@ -136,15 +137,13 @@ def _single_shot(stored, case, **options):
     else:
         columns = tuple(stored[f"{case}__{name}"] for name in names)
     nothing = np.zeros(len(columns[2]), bool)  # is junk to that evaluator
-    whole = labels.make_labels(*columns, junk=nothing)
+    whole = labels_of(*columns, junk=nothing)
 
     def ranks_of(some):
-        return counting.ranks_of_rows(
-            lambda rows: distance[rows], Plan.of_matches(some, None, None)
-        )
+        return counting.ranks_of_rows(lambda rows: distance[rows], some, ANYHOW)
 
     cmc = protocols.single_gallery_shot(ranks_of, whole, columns[2], max_rank=20, **options)
-    report = measures.make_report(whole.offsets, ranks_of(whole), max_rank=20)
+    report = average_precision.make_report(whole.offsets, ranks_of(whole), max_rank=20)
     return cmc, report.mAP
 
 
@@ -172,4 +171,5 @@ def test_the_rules_need_a_match_and_a_place():
         evaluate("market1501", QUERY, alone)
     with pytest.raises(InputError, match="max_rank is 0"):
         evaluate("market1501", QUERY, GALLERY, max_rank=0)
-    assert ranking.rank_embeddings(QUERY, alone, metric="euclidean", removal="nothing").mAP == 1
+    everything = labels.Rule("nothing")
+    assert ranking.rank(QUERY, alone, metric="euclidean", rule=everything).mAP == 1

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import counting, inputs, plans, ranking, tiles
+from luperson_jax.retrieval import counting, inputs, ranking, tiles
+from luperson_jax.retrieval.labels import Rule
+from luperson_jax.retrieval.tiles import Execution
 from luperson_jax.structs import EmbeddingSet
 from luperson_jax.vectors import l2_normalize
-from tests.ranking_twin import assert_same_report, written_out
+from tests.ranking_twin import assert_same_report, labels_of, written_out
 from tests.tile_distances import tile_distances
 
 
@@ -62,7 +64,7 @@ def test_ranks_and_ties_equal_a_stable_sort(levels):
         labels = _labels(levels + num_cameras, num_cameras=num_cameras)
         expected = written_out(distance, *labels)
         assert 0 < expected.num_valid_queries < expected.num_queries
-        assert_same_report(ranking.rank_distances(distance, *labels), expected)
+        assert_same_report(ranking.rank_distances(distance, labels_of(*labels)), expected)
 
 
 @pytest.mark.parametrize("metric", inputs.METRICS)
@@ -70,7 +72,7 @@ def test_embeddings_rank_like_their_distances(metric):
     query, gallery = _sets(3)
     expected = written_out(_distances(query, gallery, metric), *_arrays(query, gallery))
     assert 0.1 < expected.mAP < 0.9
-    assert_same_report(ranking.rank_embeddings(query, gallery, metric=metric), expected)
+    assert_same_report(ranking.rank(query, gallery, metric=metric), expected)
 
 
 def test_scale_matters_to_the_euclidean_distance_only():
@@ -78,7 +80,7 @@ def test_scale_matters_to_the_euclidean_distance_only():
     scale = np.linspace(0.1, 9, len(gallery.pid), dtype=np.float32)[:, None]
     scaled = dataclasses.replace(gallery, features=gallery.features * scale)
     before, after = (
-        [ranking.rank_embeddings(query, g, metric=m).mAP for m in ("cosine", "euclidean")]
+        [ranking.rank(query, g, metric=m).mAP for m in ("cosine", "euclidean")]
         for g in (gallery, scaled)
     )
     assert before[0] == pytest.approx(after[0], abs=1e-9)
@@ -88,28 +90,28 @@ def test_scale_matters_to_the_euclidean_distance_only():
 def test_tile_size_does_not_change_the_report(monkeypatch):
     generator = np.random.default_rng(5)
     distance, labels = generator.random((30, 90)), _labels(5)
-    whole = ranking.rank_distances(distance, *labels)
+    whole = ranking.rank_distances(distance, labels_of(*labels))
     monkeypatch.setattr(counting, "MATCHES_AT_ONCE", 3)
     for queries, gallery, elements in ((1, 64, 2**24), (4, 7, 2 * 90), (64, 1024, 10)):
-        monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", elements)
-        tile = tiles.TileShape(queries, gallery)
-        report = ranking.rank_rows(lambda rows: distance[rows], *labels, tile=tile)
+        monkeypatch.setattr(tiles, "MAX_ROW_ELEMENTS", elements)
+        execution = Execution(tiles.TileShape(queries, gallery))
+        report = ranking.rank_rows(
+            lambda rows: distance[rows], labels_of(*labels), execution=execution
+        )
         assert_same_report(report, whole)
 
 
 def test_limits_of_memory_do_not_change_the_report(monkeypatch):
     query, gallery = _sets(16)
-    sides = [(one.features, one.pid, one.camera) for one in (query, gallery)]
-    tile = tiles.TileShape(7, 16)
-    whole = ranking.rank(*sides[0], *sides[1], tile=tile)
-    monkeypatch.setattr(plans, "RESIDENT_BYTES", 2 * 4 * 7 * 8)  # two blocks of queries
-    monkeypatch.setattr(counting, "PICKED_AT_ONCE", 5)
+    execution = Execution(tiles.TileShape(7, 16))
+    whole = ranking.rank(query, gallery, execution=execution)
+    monkeypatch.setattr(tiles, "RESIDENT_BYTES", 2 * 4 * 7 * 8)  # two blocks of queries
     monkeypatch.setattr(counting, "MATCHES_AT_ONCE", 3)
-    assert_same_report(ranking.rank(*sides[0], *sides[1], tile=tile), whole, 0)
+    assert_same_report(ranking.rank(query, gallery, execution=execution), whole, 0)
 
 
 def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(plans, "MAX_ROW_ELEMENTS", 4 * 90)
+    monkeypatch.setattr(tiles, "MAX_ROW_ELEMENTS", 4 * 90)
     distance, labels = np.random.default_rng(7).random((30, 90)), _labels(7)
     asked = []
 
@@ -117,7 +119,7 @@ def test_rows_are_asked_for_once_and_a_few_at_a_time(monkeypatch):
         asked.append(rows)
         return distance[rows]
 
-    report = ranking.rank_rows(distances, *labels)
+    report = ranking.rank_rows(distances, labels_of(*labels))
     assert max(map(len, asked)) == 4
     np.testing.assert_array_equal(
         np.sort(np.concatenate(asked)), np.flatnonzero(~np.isnan(report.ap))
@@ -128,7 +130,8 @@ def test_names_of_identities_and_cameras_do_not_matter():
     distance, labels = np.random.default_rng(6).random((30, 90)), _labels(6)
     renamed = [np.where(column < 0, column, column * 10**12 + 5) for column in labels]
     assert_same_report(
-        ranking.rank_distances(distance, *renamed), ranking.rank_distances(distance, *labels)
+        ranking.rank_distances(distance, labels_of(*renamed)),
+        ranking.rank_distances(distance, labels_of(*labels)),
     )
 
 
@@ -139,9 +142,8 @@ def _rank_one_query(gallery_pid, gallery_camera, max_rank=5):
     """One query of identity 1, camera 1; the gallery stands in order of distance."""
     distance = np.arange(len(gallery_pid))[None] / 10
     one = np.array([1])
-    return ranking.rank_distances(
-        distance, one, one, np.array(gallery_pid), np.array(gallery_camera), max_rank=max_rank
-    )
+    labels = labels_of(one, one, np.array(gallery_pid), np.array(gallery_camera))
+    return ranking.rank_distances(distance, labels, max_rank=max_rank)
 
 
 def test_own_camera_is_removed_and_the_rest_moves_up():
@@ -158,7 +160,8 @@ def test_other_identities_of_the_same_camera_stay():
 def test_queries_without_match_are_counted_and_left_out():
     distance = np.zeros((3, 2))
     pid, camera = np.array([1, 5, 2]), np.array([1, 1, 1])
-    report = ranking.rank_distances(distance, pid, camera, np.array([1, 2]), np.array([2, 1]))
+    labels = labels_of(pid, camera, np.array([1, 2]), np.array([2, 1]))
+    report = ranking.rank_distances(distance, labels)
     assert (report.num_valid_queries, report.num_queries) == (1, 3)
     np.testing.assert_array_equal(report.ap, [1, np.nan, np.nan])
     assert report.cmc.shape == (50,)
@@ -168,11 +171,12 @@ def test_queries_without_match_are_counted_and_left_out():
 def test_nobody_is_no_match_and_stands_before_none():
     distance = np.array([[0.0, 0.1, 1.0], [0.3, 0.0, 0.2]])
     columns = [np.array(x) for x in ([5, -1], [0, 0], [-1, -1, 5], [0, 1, 1])]
-    report = ranking.rank_distances(distance, *columns)
+    report = ranking.rank_distances(distance, labels_of(*columns))
     assert (report.mAP, report.num_valid_queries, report.num_queries) == (1, 1, 2)
     np.testing.assert_array_equal(report.ap, [1, np.nan])
     # Junk that is named takes the place of that rule.
-    named = ranking.rank_distances(distance, *columns, junk=np.array([False, True, False]))
+    junk = np.array([False, True, False])
+    named = ranking.rank_distances(distance, labels_of(*columns, junk=junk))
     np.testing.assert_allclose(named.ap, [1 / 2, np.nan])
     features = np.eye(3, dtype=np.float32)
     sets = [
@@ -196,7 +200,7 @@ def test_distances_that_differ_in_the_last_bit_are_no_tie():
     near = np.float32(0.5)
     distance = np.array([[np.nextafter(near, np.float32(1)), near]])
     labels = (np.array([1]), np.array([1]), np.array([2, 1]), np.array([1, 2]))
-    assert ranking.rank_distances(distance, *labels).mAP == 1
+    assert ranking.rank_distances(distance, labels_of(*labels)).mAP == 1
 
 
 @pytest.mark.parametrize("power", [-120, -100, -64, -45, -39, 0, 40])
@@ -250,15 +254,18 @@ def test_lists_do_not_depend_on_the_tiles():
     # Whole numbers: their squared distances are exact in any order of summation.
     sets = [dataclasses.replace(x, features=np.round(x.features)) for x in _sets(15)]
     whole = ranking.top_matches(*sets, k=20, metric="euclidean")
-    tile = tiles.TileShape(7, 16)
-    tiled = ranking.top_matches(*sets, k=20, metric="euclidean", tile=tile)
-    for name, column in whole._asdict().items():
-        np.testing.assert_array_equal(getattr(tiled, name), column, err_msg=name)
+    shape = tiles.TileShape(7, 16)
+    for mesh in (None, tiles.local_mesh()):  # lists that the host keeps, and the devices
+        tiled = ranking.top_matches(
+            *sets, k=20, metric="euclidean", execution=Execution(shape, mesh)
+        )
+        for name, column in whole._asdict().items():
+            np.testing.assert_array_equal(getattr(tiled, name), column, err_msg=name)
 
 
 def test_top_matches_agree_with_the_report():
     query, gallery = _sets(9)
-    report = ranking.rank_embeddings(query, gallery, max_rank=5)
+    report = ranking.rank(query, gallery, max_rank=5)
     top = ranking.top_matches(query, gallery, k=5)
     valid = ~np.isnan(report.ap)
     hits = np.maximum.accumulate(top.correct[valid], axis=1).mean(0)
@@ -280,7 +287,7 @@ def test_lists_longer_than_the_gallery_are_padded():
 def test_features_that_are_not_finite(side, bad):
     sets = dict(zip(("query", "gallery"), _sets(11), strict=True))
     sets[side].features[2, 3] = bad
-    for function in (ranking.rank_embeddings, lambda q, g: ranking.top_matches(q, g, k=1)):
+    for function in (ranking.rank, lambda q, g: ranking.top_matches(q, g, k=1)):
         with pytest.raises(InputError, match=f"{side} features contain nan"):
             function(sets["query"], sets["gallery"])
 
@@ -301,15 +308,15 @@ def test_shapes_that_do_not_fit():
     }
     for message, (q, g) in cases.items():
         with pytest.raises(InputError, match=re.escape(message)):
-            ranking.rank_embeddings(q, g)
+            ranking.rank(q, g)
 
 
 def test_values_that_do_not_exist():
     query, gallery = _sets(13)
     with pytest.raises(InputError, match=r"sqeuclidean.*cosine, euclidean"):
-        ranking.rank_embeddings(query, gallery, metric="sqeuclidean")
+        ranking.rank(query, gallery, metric="sqeuclidean")
     with pytest.raises(InputError, match="max_rank is 0"):
-        ranking.rank_embeddings(query, gallery, max_rank=0)
+        ranking.rank(query, gallery, max_rank=0)
     with pytest.raises(InputError, match="length 0"):
         ranking.top_matches(query, gallery, k=0)
 
@@ -317,7 +324,7 @@ def test_values_that_do_not_exist():
 def test_a_single_camera_leaves_nothing_to_rank():
     query, gallery = _sets(14, num_cameras=1)
     with pytest.raises(InputError, match=r"none of the 30 queries has a match.*cameras"):
-        ranking.rank_embeddings(query, gallery)
+        ranking.rank(query, gallery)
     assert (ranking.top_matches(query, gallery, k=3).rows >= 0).any()
 
 
@@ -332,29 +339,34 @@ def _assert_golden(report, stored, prefix, ap_tolerance=1e-5):
     np.testing.assert_allclose(report.cmc[:length], cmc[:length], rtol=0, atol=1e-6)
 
 
+def _stored_sets(stored, features):
+    return [
+        EmbeddingSet(stored[f"{side}_{features}"], pid, stored[f"{side}_cams"], ("",) * len(pid))
+        for side, pid in (("q", stored["q_ids"]), ("g", stored["g_ids"]))
+    ]
+
+
 @pytest.mark.parametrize(("prefix", "metric"), [("cos_", "cosine"), ("euc_", "euclidean")])
 def test_golden_500_by_2000(golden, prefix, metric):
     stored = np.load(golden / "rank_fastreid_500x2000.npz")
-    query = [stored[name] for name in ("q_feat", "q_ids", "q_cams")]
-    gallery = [stored[name] for name in ("g_feat", "g_ids", "g_cams")]
+    query, gallery = _stored_sets(stored, "feat")
     nothing = np.zeros(len(stored["g_ids"]), bool)  # is junk to that evaluator
-    report = ranking.rank(*query, *gallery, metric=metric, junk=nothing)
+    report = ranking.rank(query, gallery, metric=metric, rule=Rule(junk=nothing))
     _assert_golden(report, stored, prefix)
     np.testing.assert_array_equal(~np.isnan(report.ap), stored["valid_query"])
     np.testing.assert_allclose(
         report.ap[stored["valid_query"]], stored[f"{prefix}ap_valid"], rtol=0, atol=1e-5
     )
     if metric == "cosine":
-        _assert_golden(ranking.rank(*query, *gallery), stored, "cos_nojunk_")
+        _assert_golden(ranking.rank(query, gallery), stored, "cos_nojunk_")
 
 
 @pytest.mark.parametrize("junk", ["all_", "nojunk_"])
 def test_golden_market_protocol_at_full_size(golden, junk):
     stored = np.load(golden / "market1501_protocol_synthetic.npz")
-    query = [stored[f"q_{name}"] for name in ("feat_f16", "ids", "cams")]
-    gallery = [stored[f"g_{name}"] for name in ("feat_f16", "ids", "cams")]
+    query, gallery = _stored_sets(stored, "feat_f16")
     named = np.zeros(len(stored["g_ids"]), bool) if junk == "all_" else None
-    _assert_golden(ranking.rank(*query, *gallery, junk=named), stored, junk)
+    _assert_golden(ranking.rank(query, gallery, rule=Rule(junk=named)), stored, junk)
 
 
 @pytest.mark.parametrize(
@@ -369,9 +381,10 @@ def test_golden_market_protocol_at_full_size(golden, junk):
 )
 def test_golden_edge_cases(golden, case, law):
     stored = np.load(golden / "rank_edge_cases.npz")
-    names = ("dist", "q_ids", "q_cams", "g_ids", "g_cams")
+    columns = (stored[f"{case}__{name}"] for name in ("q_ids", "q_cams", "g_ids", "g_cams"))
     nothing = np.zeros(len(stored[f"{case}__g_ids"]), bool)  # is junk to that evaluator
-    report = ranking.rank_distances(*(stored[f"{case}__{name}"] for name in names), junk=nothing)
+    labels = labels_of(*columns, junk=nothing)
+    report = ranking.rank_distances(stored[f"{case}__dist"], labels)
     _assert_golden(report, stored, f"{case}__{law}__", 1e-9)
     assert report.cmc.shape == (50,)
     assert (np.diff(report.cmc) >= 0).all()

@@ -53,10 +53,8 @@ def columns(query, gallery):
     return query.pid, query.camera, gallery.pid, gallery.camera
 
 
-def rank(query, gallery, **options):
-    sides = (query.features, query.pid, query.camera)
-    others = (gallery.features, gallery.pid, gallery.camera)
-    return ranking.rank(*sides, *others, tile=TILE, **options)
+def rank(query, gallery, mesh=None, **options):
+    return ranking.rank(query, gallery, execution=tiles.Execution(TILE, mesh), **options)
 
 
 @few_examples
@@ -68,9 +66,9 @@ def test_the_report_is_that_of_a_stable_sort(problem, metric, mesh, data):
     junk = np.random.default_rng(0).random(len(gallery.pid)) < share
     junk[-1] = False
     distance = tile_distances(query.features, gallery.features, metric, TILE, mesh)
-    rule = {"removal": removal, "junk": junk}
-    expected = written_out(distance, *columns(query, gallery), **rule)
-    assert_same_report(rank(query, gallery, metric=metric, mesh=mesh, **rule), expected)
+    expected = written_out(distance, *columns(query, gallery), removal=removal, junk=junk)
+    rule = labels.Rule(removal, junk)
+    assert_same_report(rank(query, gallery, mesh, metric=metric, rule=rule), expected)
 
 
 @few_examples
@@ -84,7 +82,12 @@ def test_several_galleries_are_one_and_may_be_files(problem, data, tmp_path):
     np.save(path, parts[0])
     parts[0] = np.load(path, mmap_mode="r")
     assert isinstance(parts[0], np.memmap)
-    divided = EmbeddingSet(parts, gallery.pid, gallery.camera, gallery.key)
+    ends = np.cumsum([len(part) for part in parts])
+    pids, cameras = (np.split(one, ends[:-1]) for one in (gallery.pid, gallery.camera))
+    divided = [
+        EmbeddingSet(*columns, ("",) * len(columns[1]))
+        for columns in zip(parts, pids, cameras, strict=True)
+    ]
     assert_same_report(rank(query, divided), rank(query, gallery), 0)
 
 
@@ -94,10 +97,12 @@ def test_devices_change_nothing(problem, metric):
     one, two = (rank(*problem, metric=metric, mesh=mesh) for mesh in MESHES)
     assert_same_report(two, one, 0)
     lists = [
-        ranking.top_matches(*problem, k=5, metric=metric, tile=TILE, mesh=mesh) for mesh in MESHES
+        ranking.top_matches(*problem, k=5, metric=metric, execution=tiles.Execution(TILE, mesh))
+        for mesh in (None, *MESHES)
     ]
     for name, column in lists[0]._asdict().items():
-        np.testing.assert_array_equal(getattr(lists[1], name), column, err_msg=name)
+        for other in lists[1:]:
+            np.testing.assert_array_equal(getattr(other, name), column, err_msg=name)
 
 
 @few_examples

@@ -10,6 +10,7 @@ from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors, ranking, reciprocal
 from luperson_jax.retrieval.rerank import rerank, rerank_distances
 from luperson_jax.vectors import pairwise_distances
+from tests.ranking_twin import labels_of
 
 DIMENSION = 4
 METRIC_OF = {"cos": "cosine", "euc": "euclidean", "sqeuc": "sqeuclidean"}
@@ -71,7 +72,7 @@ def _all_distances(query, gallery, metric):
     return np.asarray(pairwise_distances(both, both, metric), np.float64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     num_queries=st.integers(1, 12),
@@ -216,9 +217,10 @@ def test_golden_distances_rank_alike(golden):
     stored = np.load(golden / "rerank_variants_80x420.npz")
     reranked = rerank(stored["q_feat"], stored["g_feat"])
     generator = np.random.default_rng(0)
-    labels = [generator.integers(0, top, n) for n, top in itertools.product((80, 420), (20, 4))]
-    found = ranking.rank_rows(reranked.rows, *labels)
-    expected = ranking.rank_distances(stored["cos_k120_k26_lam0.3"], *labels)
+    columns = [generator.integers(0, top, n) for n, top in itertools.product((80, 420), (20, 4))]
+    labels = labels_of(*columns)
+    found = ranking.rank_rows(reranked.rows, labels)
+    expected = ranking.rank_distances(stored["cos_k120_k26_lam0.3"], labels)
     assert found.mAP == pytest.approx(expected.mAP, abs=1e-5)
     np.testing.assert_allclose(found.ap, expected.ap, rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.cmc, expected.cmc, rtol=0, atol=1e-6)

@@ -126,7 +126,7 @@ def test_figures_are_those_of_the_last_ranking(tmp_path, monkeypatch):
         )
         for camera in (0, 1)
     ]
-    report = ranking.rank_embeddings(*sets)
+    report = ranking.rank(*sets)
     monkeypatch.setattr(study.loop, "run", lambda *_: report)
     recipe = study.config.resolve(
         study.config.read("small", options=study.tasks.OPTIONS), study.tasks.OPTIONS

@@ -7,6 +7,7 @@ import pytest
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
 from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.retrieval.rows import HostRows, row_blocks
 from luperson_jax.vectors import pairwise_distances
 from tests.tile_distances import tile_distances
 
@@ -26,7 +27,7 @@ def test_rows_of_several_arrays_read_like_rows_of_one(dtype, tmp_path):
     whole = np.random.default_rng(0).standard_normal((20, 3)).astype(dtype)
     mapped = np.memmap(tmp_path / "rows", dtype, "w+", shape=(8, 3))
     mapped[:] = whole[5:13]
-    rows = tiles.HostRows([whole[:5], mapped, whole[13:]])
+    rows = HostRows([whole[:5], mapped, whole[13:]])
     assert rows.shape == (20, 3)
     padded = np.pad(whole.astype(np.float32), ((0, 10), (0, 0)))
     for start, size in ((0, 20), (3, 4), (4, 15), (12, 18), (19, 1)):
@@ -36,6 +37,17 @@ def test_rows_of_several_arrays_read_like_rows_of_one(dtype, tmp_path):
     np.testing.assert_array_equal(taken[:7], padded[picked])
     np.testing.assert_array_equal(taken[7:], 0)
     assert taken.dtype == np.float32
+
+
+@pytest.mark.parametrize("lengths", [(3, 1, 16), (20,), (8, 8, 4), (1,) * 20])
+def test_a_stream_comes_in_the_same_blocks(lengths):
+    whole = np.arange(60, dtype=np.float32).reshape(20, 3)
+    pieces = iter(np.split(whole, np.cumsum(lengths)[:-1]))
+    expected = list(row_blocks(HostRows(whole), 0, 8))
+    found = list(row_blocks(pieces, 0, 8))
+    assert [one[:2] for one in found] == [(0, 8), (8, 8), (16, 4)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one[2], other[2])
 
 
 # Tiles

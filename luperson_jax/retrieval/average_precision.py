@@ -33,7 +33,6 @@ def make_report(
     ranks: np.ndarray,
     *,
     max_rank: int,
-    count_unmatched: bool = False,
     every_match: bool = False,
 ) -> RankingReport:
     """The measures of a ranking.
@@ -42,8 +41,6 @@ def make_report(
         offsets: [Q + 1]; query i has the ranks from `offsets[i]` to `offsets[i + 1]`.
         ranks: [M] ranks of all matches, from 1, in any order within a query.
         max_rank: length of the CMC.
-        count_unmatched: whether a query without a match counts as one that finds nothing, instead
-            of not at all.
         every_match: whether the CMC is that of all shots: of each query it counts the share of its
             matches with fewer than k wrong images before them, instead of the first match alone.
     """
@@ -57,8 +54,7 @@ def make_report(
     before = np.where(ranks == 1, 1.0, (hits - 1) / np.maximum(ranks - 1, 1))
 
     valid = np.flatnonzero(num_matches)
-    absent = 0.0 if count_unmatched else np.nan
-    ap, ap_trapezoid, inp = (np.full(num_queries, absent) for _ in range(3))
+    ap, ap_trapezoid, inp = (np.full(num_queries, np.nan) for _ in range(3))
     first_rank = np.zeros(num_queries, np.int64)
     first, last = offsets[valid], offsets[valid + 1] - 1
     ap[valid] = np.add.reduceat(precision, first) / num_matches[valid]
@@ -71,11 +67,10 @@ def make_report(
     else:
         places, weights = ranks[first], np.ones(len(valid))
     found = np.bincount(np.minimum(places, max_rank + 1), weights, minlength=max_rank + 2)
-    counted = num_queries if count_unmatched else len(valid)
     return RankingReport(
-        mAP=float(ap.sum(where=~np.isnan(ap)) / counted),
-        mINP=float(inp.sum(where=~np.isnan(inp)) / counted),
-        cmc=np.cumsum(found[1 : max_rank + 1]) / counted,
+        mAP=float(ap.sum(where=~np.isnan(ap)) / len(valid)),
+        mINP=float(inp.sum(where=~np.isnan(inp)) / len(valid)),
+        cmc=np.cumsum(found[1 : max_rank + 1]) / len(valid),
         ap=ap,
         num_valid_queries=len(valid),
         num_queries=num_queries,
