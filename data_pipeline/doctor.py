@@ -11,7 +11,7 @@ from data_pipeline import datasets, recognize
 from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet, count_of
 from data_pipeline.errors import InputError
-from data_pipeline.findings import Findings, Part
+from data_pipeline.findings import Findings, PartCounts
 from data_pipeline.read import listing, storage
 from data_pipeline.read.decode import decode
 from data_pipeline.table.records import Splits, Table, with_match
@@ -65,7 +65,7 @@ def examine(
         root=place,
         own=own,
         parts={
-            part: Part(count_of(table), counts.get(part))
+            part: PartCounts(count_of(table), counts.get(part))
             for part, table in tables.items()
             if len(table) or part in dataset.counts
         },

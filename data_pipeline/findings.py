@@ -10,7 +10,7 @@ from data_pipeline.terminal import visible, visible_name
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class PartCounts:
     """One part as it was found and as it was published."""
 
     found: Count
@@ -47,7 +47,7 @@ class Findings:
     dataset: DataSet
     root: str
     own: bool = False
-    parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, PartCounts] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
@@ -143,7 +143,7 @@ def _verdict(findings: Findings) -> str:
     return "whole, with the published numbers" if numbers else "whole; no numbers are published"
 
 
-def _table(parts: Mapping[str, Part]) -> list[str]:
+def _table(parts: Mapping[str, PartCounts]) -> list[str]:
     """Found and (published) numbers, in columns."""
     titles = [field.name for field in dataclasses.fields(Count)]
     shown = [
@@ -159,7 +159,7 @@ def _table(parts: Mapping[str, Part]) -> list[str]:
     return [_line(row, widths) for row in rows]
 
 
-def _number(part: Part, title: str) -> str:
+def _number(part: PartCounts, title: str) -> str:
     value = part.published and getattr(part.published, title)
     return "" if value is None else f" ({value})"
 

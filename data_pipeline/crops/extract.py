@@ -20,7 +20,7 @@ IMAGES, RECORDS = "images", "videos"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Convention:
     """What LUPerson and LUPerson-NL do differently.
 
     Attributes:
@@ -35,8 +35,8 @@ class Source:
 
 
 SOURCES = {
-    "luperson": Source(1, False, "{frame:08d}_{object:04d}.jpg"),
-    "luperson_nl": Source(0, True, "{pid:06d}_{frame:07d}_{object:02d}.jpg"),
+    "luperson": Convention(1, False, "{frame:08d}_{object:04d}.jpg"),
+    "luperson_nl": Convention(0, True, "{pid:06d}_{frame:07d}_{object:02d}.jpg"),
 }
 
 
@@ -64,7 +64,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class VideoJob:
     """One video to take crops of.
 
     Attributes:
@@ -134,7 +134,7 @@ class Record:
     Attributes:
         name: of the video.
         failure: why it gave no crops; "" where it is done.
-        inputs: see `Job.inputs`.
+        inputs: see `VideoJob.inputs`.
         counts: see `Counts`.
         frame_size: width and height of its first wanted frame; (0, 0) where none was wanted.
         reach: the farthest right and bottom side of a box, in shares of the frame.
@@ -148,7 +148,7 @@ class Record:
     reach: tuple[float, float] = (0.0, 0.0)
 
 
-def extract_video(job: Job) -> Record:
+def extract_video(job: VideoJob) -> Record:
     """Writes the crops of one video, and the record that says that it is done.
 
     Crops are collected in a hidden folder that gets its name when all of them are there, so that a
@@ -183,7 +183,7 @@ def record_path(out: str, video: Video) -> pathlib.Path:
     return pathlib.Path(out, RECORDS, f"{video.name}.json")
 
 
-def finished(job: Job) -> Record | None:
+def finished(job: VideoJob) -> Record | None:
     """The record of a video that is done, with the same inputs; otherwise None."""
     path = record_path(job.out, job.video)
     try:
@@ -201,7 +201,7 @@ def finished(job: Job) -> Record | None:
     return record if record.inputs == job.inputs() else None
 
 
-def _extract(job: Job, part: pathlib.Path) -> Record:
+def _extract(job: VideoJob, part: pathlib.Path) -> Record:
     options, source = job.options, SOURCES[job.options.source]
     found = detections.read(job.detections, source.with_ids)
     counts = Counts(boxes=len(found))
@@ -238,7 +238,9 @@ def _extract(job: Job, part: pathlib.Path) -> Record:
 class _Crops:
     """Writes crops frame by frame, and counts them."""
 
-    def __init__(self, job: Job, part: pathlib.Path, found: Detections, counts: Counts) -> None:
+    def __init__(
+        self, job: VideoJob, part: pathlib.Path, found: Detections, counts: Counts
+    ) -> None:
         self.job, self.part, self.found, self.counts = job, part, found, counts
         self.size: tuple[int, int] = (0, 0)
         self.fitted: boxes.Fitted | None = None

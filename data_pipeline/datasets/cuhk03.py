@@ -35,7 +35,7 @@ COLUMNS = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx
 PAIR = 1000
 PLACES = ("cuhk03",)
 LAYOUTS = {
-    kind: three_folders.Layout(
+    kind: three_folders.ThreeFolderLayout(
         title=f"CUHK03-NP ({kind})",
         name=re.compile(r"(-1|\d+)_c(\d+)_\d+\."),
         example="0001_c1_1.png",

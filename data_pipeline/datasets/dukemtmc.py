@@ -10,7 +10,7 @@ from data_pipeline.datasets import cmdm, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 
 NUM_CAMERAS = 8
-LAYOUT = three_folders.Layout(
+LAYOUT = three_folders.ThreeFolderLayout(
     title="DukeMTMC-reID",
     name=re.compile(r"(-1|\d+)_c(\d+)_f\d+"),
     example="0002_c2_f0046182.jpg",

@@ -18,7 +18,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.table.records import Splits
 
-LAYOUT = tracklets.Layout(
+LAYOUT = tracklets.TrackletLayout(
     title="iLIDS-VID",
     homes=("i-LIDS-VID/sequences", "sequences", ""),
     cameras=(("cam1",), ("cam2",)),

@@ -37,7 +37,7 @@ NAME = re.compile(
 )
 
 
-class Part(NamedTuple):
+class PicturePlace(NamedTuple):
     """Pictures of one place: what their media begin with, how they go on, and what a key list
     says of their persons and videos."""
 
@@ -84,7 +84,7 @@ def load_nl(root: str) -> Splits:
     return Splits(table, empty_table(), empty_table())
 
 
-def parts_of(root: str) -> list[Part]:
+def parts_of(root: str) -> list[PicturePlace]:
     """The pictures of a root, see `load`: the LMDB environments, or the folder.
 
     Raises:
@@ -102,7 +102,7 @@ def parts_of(root: str) -> list[Part]:
             f"<country>/<city>/<video>/*.jpg in it, or lmdb/{lmdb_store.DATA_FILE} and {KEY_LIST}; "
             f"it {folders.contents(home, 'lmdb')}"
         )
-    return [Part(start, names)]
+    return [PicturePlace(start, names)]
 
 
 def word_of(root: str) -> str:
@@ -149,7 +149,7 @@ def find_environments(home: str) -> list[str]:
     return [os.path.join(one, "lmdb") for one in packings]
 
 
-def _read_keys(environment: str, sole: bool) -> Part:
+def _read_keys(environment: str, sole: bool) -> PicturePlace:
     """The keys of an environment: those that its key list names, or all."""
     data = os.path.join(environment, lmdb_store.DATA_FILE)
     # Media name the file within the folder, so that fingerprints do not depend on what lies above.
@@ -160,7 +160,7 @@ def _read_keys(environment: str, sole: bool) -> Part:
         keys: Sequence[str] = lmdb_store.keys(environment)
         if not keys:
             raise InputError(f"{environment} has no keys; copy or write it again")
-        return Part(prefix, keys)
+        return PicturePlace(prefix, keys)
     content = safe_pickle.load(path)
     if not isinstance(content, dict):
         content = {"keys": content}
@@ -178,7 +178,7 @@ def _read_keys(environment: str, sole: bool) -> Part:
         raise InputError(f"{path}: 'pids' holds something else than whole numbers")
     if pids is not None:
         pids = whole_numbers.column(pids, "identity", lambda row: f"key {keys[row]} of {path}")
-    return Part(prefix, keys, pids, None if videos is None else videos.tolist())
+    return PicturePlace(prefix, keys, pids, None if videos is None else videos.tolist())
 
 
 def _key_list(environment: str, sole: bool) -> str | None:
@@ -233,7 +233,7 @@ def _column(content: dict, name: str, size: int, path: str) -> np.ndarray | None
     return column
 
 
-def _table(parts: Sequence[Part], labelled: bool) -> Table:
+def _table(parts: Sequence[PicturePlace], labelled: bool) -> Table:
     count = sum(len(part.names) for part in parts)
     video, pid = np.full(count, -1), np.full(count, UNLABELLED)
     # The part counts too: running numbers of videos begin anew in each environment.
@@ -257,7 +257,7 @@ def _table(parts: Sequence[Part], labelled: bool) -> Table:
     return table_of(media, shown, camera, _tracks(camera, pid))
 
 
-def _facts(number: int, part: Part) -> Iterator[tuple[tuple[int, Any] | None, int]]:
+def _facts(number: int, part: PicturePlace) -> Iterator[tuple[tuple[int, Any] | None, int]]:
     """Video, or None, and person, or -1, of each name."""
     given = part.videos
     for row, name in enumerate(part.names):

@@ -20,7 +20,7 @@ from data_pipeline.table.records import Splits, Table, table_of
 
 ARCHIVE_FOLDER = "Market-1501-v15.09.15"
 DISTRACTOR_FOLDERS = ("distractors", "images")
-LAYOUT = three_folders.Layout(
+LAYOUT = three_folders.ThreeFolderLayout(
     title="Market-1501",
     name=re.compile(r"(-1|\d+)_c(\d+)"),
     example="0002_c1s1_000451_03.jpg",

@@ -24,7 +24,7 @@ PICTURE_FOLDERS = {"train": "bbox_train", "test": "bbox_test"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ListedPart:
     """The list files of the train or the test part.
 
     Attributes:
@@ -104,7 +104,7 @@ def read_tracks(info: str, part: str) -> np.ndarray:
     return tracks
 
 
-def read_part(info: str, part: str) -> Part:
+def read_part(info: str, part: str) -> ListedPart:
     """The lists of one part, checked against each other but not against the pictures.
 
     Args:
@@ -131,10 +131,10 @@ def read_part(info: str, part: str) -> Part:
                 f"tracks_{part}_info.mat) but of several people or cameras; take both from the "
                 "same release"
             )
-    return Part(path, names, start - 1, end, pid, camera - 1)
+    return ListedPart(path, names, start - 1, end, pid, camera - 1)
 
 
-def read_query(info: str, test: Part) -> np.ndarray:
+def read_query(info: str, test: ListedPart) -> np.ndarray:
     """The rows of `test` that are queries, [Q] from 0.
 
     Raises:
@@ -152,7 +152,7 @@ def read_query(info: str, test: Part) -> np.ndarray:
 
 
 def protocol(
-    test: Part, query: np.ndarray, queries_in_gallery: bool
+    test: ListedPart, query: np.ndarray, queries_in_gallery: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The test tracklets of query and gallery, as rows of `test`.
 
@@ -176,7 +176,7 @@ def _info_folder(home: str) -> str:
     return os.path.dirname(found)
 
 
-def _table(part: Part, tracklets: np.ndarray, folder: str) -> Table:
+def _table(part: ListedPart, tracklets: np.ndarray, folder: str) -> Table:
     length = (part.end - part.start)[tracklets]
     track = np.repeat(tracklets, length)
     within = np.arange(len(track)) - np.repeat(np.cumsum(length) - length, length)

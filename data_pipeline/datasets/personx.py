@@ -10,7 +10,7 @@ from data_pipeline.datasets import three_folders
 from data_pipeline.datasets.about import Count, DataSet
 
 CAMERAS = {3: 0, 4: 1, 8: 2, 10: 3, 11: 4, 12: 5}
-LAYOUT = three_folders.Layout(
+LAYOUT = three_folders.ThreeFolderLayout(
     title="PersonX",
     name=re.compile(r"(-1|\d+)_c(\d+)"),
     example="0001_c3_000001.jpg",

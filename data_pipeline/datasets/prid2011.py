@@ -13,7 +13,7 @@ from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Splits
 
-LAYOUT = tracklets.Layout(
+LAYOUT = tracklets.TrackletLayout(
     title="PRID2011",
     homes=("prid_2011/multi_shot", "multi_shot", ""),
     cameras=(("cam_a", "cam1"), ("cam_b", "cam2")),

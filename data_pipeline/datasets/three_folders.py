@@ -18,7 +18,7 @@ JUNK, DISTRACTOR = -1, 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ThreeFolderLayout:
     """What distinguishes one such data set from another.
 
     Attributes:
@@ -54,7 +54,7 @@ def counted(number: int) -> Mapping[int, int]:
     return {camera + 1: camera for camera in range(number)}
 
 
-def load(root: str, layout: Layout) -> Splits:
+def load(root: str, layout: ThreeFolderLayout) -> Splits:
     """The three tables; cameras count from 0.
 
     Raises:
@@ -65,7 +65,7 @@ def load(root: str, layout: Layout) -> Splits:
     return Splits(train, query, gallery)
 
 
-def home(root: str, layout: Layout) -> str:
+def home(root: str, layout: ThreeFolderLayout) -> str:
     """The folder that holds the three: the root or one of the layout's places below it.
 
     Raises:
@@ -78,12 +78,12 @@ def home(root: str, layout: Layout) -> str:
     return place
 
 
-def find(root: str, layout: Layout) -> str | None:
+def find(root: str, layout: ThreeFolderLayout) -> str | None:
     """As `home`, but None where there is none."""
     return next((place for place in _places(root, layout) if _complete(place, layout)), None)
 
 
-def lost(root: str, layout: Layout) -> str:
+def lost(root: str, layout: ThreeFolderLayout) -> str:
     """What to say of a root that exists and does not lead to the three folders."""
     begun = [
         place
@@ -108,7 +108,7 @@ def lost(root: str, layout: Layout) -> str:
     )
 
 
-def read(folder: str, layout: Layout) -> Table:
+def read(folder: str, layout: ThreeFolderLayout) -> Table:
     """The table of one folder, without junk.
 
     Raises:
@@ -149,13 +149,13 @@ def pictures(folder: str, example: str) -> list[str]:
     return found
 
 
-def _camera(number: int, layout: Layout) -> int | None:
+def _camera(number: int, layout: ThreeFolderLayout) -> int | None:
     if layout.cameras is None:
         return number - 1 if number >= 1 else None
     return layout.cameras.get(number)
 
 
-def _numbers(layout: Layout) -> str:
+def _numbers(layout: ThreeFolderLayout) -> str:
     if layout.cameras is None:
         return "from 1"
     numbers = sorted(layout.cameras)
@@ -164,9 +164,9 @@ def _numbers(layout: Layout) -> str:
     return ", ".join(str(number) for number in numbers)
 
 
-def _places(root: str, layout: Layout) -> list[str]:
+def _places(root: str, layout: ThreeFolderLayout) -> list[str]:
     return [root, *(os.path.join(root, place) for place in layout.places)]
 
 
-def _complete(folder: str, layout: Layout) -> bool:
+def _complete(folder: str, layout: ThreeFolderLayout) -> bool:
     return all(listing.is_folder(os.path.join(folder, part)) for part in layout.folders)

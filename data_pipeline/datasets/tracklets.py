@@ -23,7 +23,7 @@ FRAME_LISTS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class TrackletLayout:
     """Where such a data set keeps what.
 
     Attributes:
@@ -62,7 +62,7 @@ class Frames:
     track: np.ndarray
 
 
-def load_frame_lists(layout: Layout, root: str, split: int) -> Splits:
+def load_frame_lists(layout: TrackletLayout, root: str, split: int) -> Splits:
     """The tables by the lists `splitN/traindata.txt` and `testdata.txt`.
 
     Raises:
@@ -78,7 +78,7 @@ def load_frame_lists(layout: Layout, root: str, split: int) -> Splits:
 
 
 def load_people(
-    layout: Layout, root: str, train: Sequence[str], test: Sequence[str], source: str
+    layout: TrackletLayout, root: str, train: Sequence[str], test: Sequence[str], source: str
 ) -> Splits:
     """The tables by names of people; all pictures in their folders count.
 
@@ -96,7 +96,7 @@ def load_people(
     return _splits(cameras, *parts)
 
 
-def other_list(layout: Layout, root: str) -> str:
+def other_list(layout: TrackletLayout, root: str) -> str:
     """The path of the file with the other published lists.
 
     Raises:
@@ -111,7 +111,7 @@ def other_list(layout: Layout, root: str) -> str:
     raise InputError(f"there is no {layout.other_lists} in {root} or below it; put it there{hint}")
 
 
-def camera_folders(layout: Layout, root: str) -> tuple[str, str]:
+def camera_folders(layout: TrackletLayout, root: str) -> tuple[str, str]:
     """The folders of both cameras.
 
     Raises:
@@ -134,7 +134,7 @@ def camera_folders(layout: Layout, root: str) -> tuple[str, str]:
     )
 
 
-def frames_of(layout: Layout, given: video_lists.FrameList) -> Frames:
+def frames_of(layout: TrackletLayout, given: video_lists.FrameList) -> Frames:
     """What a list of frames says, without a look at the pictures.
 
     Raises:
@@ -166,7 +166,9 @@ def frames_of(layout: Layout, given: video_lists.FrameList) -> Frames:
     return Frames(given.source, names, np.array(pid), given.camera, np.array(tracks))
 
 
-def _listed(layout: Layout, cameras: tuple[str, str], people: Sequence[str], source: str) -> Frames:
+def _listed(
+    layout: TrackletLayout, cameras: tuple[str, str], people: Sequence[str], source: str
+) -> Frames:
     names, columns = [], []
     for person in people:
         match = layout.person.fullmatch(person)
@@ -221,7 +223,7 @@ def _table(cameras: tuple[str, str], frames: Frames) -> Table:
     return table.take(np.argsort([int.from_bytes(place.digest()) for place in places]))
 
 
-def _frame_list_folder(layout: Layout, root: str, split: int) -> str:
+def _frame_list_folder(layout: TrackletLayout, root: str, split: int) -> str:
     found = _fitting(layout, root, split)
     if found:
         return os.path.dirname(found)
@@ -234,7 +236,7 @@ def _frame_list_folder(layout: Layout, root: str, split: int) -> str:
     )
 
 
-def _fitting(layout: Layout, root: str, split: int) -> str:
+def _fitting(layout: TrackletLayout, root: str, split: int) -> str:
     """The list for training that names people as this data set does; "" where there is none. A
     folder may hold the lists of several data sets."""
     for path in _find(layout, root, f"split{split + 1}/traindata.txt"):
@@ -244,11 +246,11 @@ def _fitting(layout: Layout, root: str, split: int) -> str:
     return ""
 
 
-def _find_other(layout: Layout, root: str) -> Iterator[str]:
+def _find_other(layout: TrackletLayout, root: str) -> Iterator[str]:
     return _find(layout, root, layout.other_lists)
 
 
-def _find(layout: Layout, root: str, name: str) -> Iterator[str]:
+def _find(layout: TrackletLayout, root: str, name: str) -> Iterator[str]:
     closed = {"cam1", "cam2", *layout.cameras[0], *layout.cameras[1]}
     return video_lists.find(folders.checked_root(root), name, closed)
 

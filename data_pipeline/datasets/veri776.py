@@ -7,7 +7,7 @@ from data_pipeline.datasets import three_folders
 from data_pipeline.datasets.about import Count, DataSet
 
 NUM_CAMERAS = 20
-LAYOUT = three_folders.Layout(
+LAYOUT = three_folders.ThreeFolderLayout(
     title="VeRi-776",
     name=re.compile(r"(-1|\d+)_c(\d{3})_"),
     example="0001_c001_00016450_0.jpg",

@@ -102,16 +102,16 @@ def _describe(
 
 def _jobs(
     home: pathlib.Path, prefix: str, files: Mapping[str, Mapping[str, int]]
-) -> list[shards.Job]:
+) -> list[shards.ShardJob]:
     return [
-        shards.Job(str(home.absolute()), prefix, part, number, file, images)
+        shards.ShardJob(str(home.absolute()), prefix, part, number, file, images)
         for part, inside in files.items()
         for number, (file, images) in enumerate(inside.items())
     ]
 
 
 def _write_shards(
-    jobs: Sequence[shards.Job],
+    jobs: Sequence[shards.ShardJob],
     workers: int,
     beam: Sequence[str] | None,
     progress: plan.Progress,

@@ -30,7 +30,7 @@ PART_SUFFIX = ".part"
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class ShardJob:
     """One shard to write.
 
     Attributes:
@@ -50,7 +50,7 @@ class Job:
     images: int
 
 
-def is_written(job: Job) -> bool:
+def is_written(job: ShardJob) -> bool:
     """Whether the shard is there, and whole."""
     path = pathlib.Path(job.home, job.file)
     return path.is_file() and _num_records(str(path)) == job.images
@@ -66,7 +66,7 @@ def _num_records(path: str) -> int:
     return num_records
 
 
-def write(job: Job) -> Job:
+def write(job: ShardJob) -> ShardJob:
     """Writes one shard. Two processes may write the same one: either result is whole, and alike.
 
     Raises:
@@ -120,7 +120,7 @@ def remove_parts(home: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def run(jobs: Sequence[Job], workers: int) -> Iterator[Job]:
+def run(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardJob]:
     """Writes shards in `workers` processes, or in this one if that is fewer than two.
 
     Yields:
@@ -155,7 +155,7 @@ def _live_with_the_parent() -> None:
     worker.end_with_parent()
 
 
-def run_on_beam(jobs: Sequence[Job], options: Sequence[str]) -> None:
+def run_on_beam(jobs: Sequence[ShardJob], options: Sequence[str]) -> None:
     """Writes shards by a pipeline of Apache Beam, whose machines must all see source and target.
 
     Args:

@@ -61,7 +61,7 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         root = str(dl_manager.manual_dir)
         config = self.builder_config
         split = int(config.name.rpartition("_")[2]) if config else 0
-        source = Source(self.data_set.name, root, split)
+        source = Division(self.data_set.name, root, split)
         tables = vars(source.load())
         prefix = shard_layout.source_prefix(tables.values())
         return {
@@ -70,7 +70,7 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if len(table)
         }
 
-    def _generate_examples(self, source: "Source", part: str, table: Table, prefix: str) -> Any:
+    def _generate_examples(self, source: "Division", part: str, table: Table, prefix: str) -> Any:
         """Numbers and features of the pictures of one part: a generator, or a transform of Beam."""
         if not self._beam:
             return _examples(table, prefix, range(len(table)))
@@ -86,7 +86,7 @@ class ReidBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Division:
     """What `datasets.load` needs."""
 
     name: str
@@ -114,14 +114,14 @@ def _examples(table: Table, prefix: str, rows: range) -> Iterator[tuple[int, dic
 
 
 def _examples_from(
-    start: int, source: Source, part: str, prefix: str
+    start: int, source: Division, part: str, prefix: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     table = getattr(_load(source), part)
     return _examples(table, prefix, range(start, min(start + ROWS_AT_ONCE, len(table))))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(source: Source) -> Splits:
+def _load(source: Division) -> Splits:
     return source.load()
 
 

@@ -15,14 +15,14 @@ from data_pipeline.table.records import Table, concatenate
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class NamedFolder:
     """A data set by name and folder."""
 
     name: str
     root: str
 
 
-def parse(text: str, setting: str = "data.root") -> tuple[Source, ...]:
+def parse(text: str, setting: str = "data.root") -> tuple[NamedFolder, ...]:
     """The sources that a text lists as `name=folder`, separated by commas.
 
     Args:
@@ -41,7 +41,7 @@ def parse(text: str, setting: str = "data.root") -> tuple[Source, ...]:
                 f"{setting} has {part!r}; expected NAME=FOLDER for each data set, such as "
                 "market1501=/data/market,msmt17=/data/msmt17"
             )
-        found.append(Source(datasets.find(name).name, root))
+        found.append(NamedFolder(datasets.find(name).name, root))
     if not found:
         raise InputError(f"{setting} is {text!r}; expected NAME=FOLDER, separated by commas")
     folders = {os.path.realpath(os.path.expanduser(one.root)) for one in found}

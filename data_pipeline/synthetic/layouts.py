@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from data_pipeline.errors import InputError, suggest
 from data_pipeline.synthetic import image_layouts, luperson_layouts, video_layouts
-from data_pipeline.synthetic.plan import Plan
+from data_pipeline.synthetic.extent import Extent
 
-Writer = Callable[[pathlib.Path, Plan], dict[str, int]]
+Writer = Callable[[pathlib.Path, Extent], dict[str, int]]
 
 
 def make(layout: str, root: str | pathlib.Path, **numbers) -> dict[str, int]:
@@ -17,7 +17,7 @@ def make(layout: str, root: str | pathlib.Path, **numbers) -> dict[str, int]:
     Args:
         layout: a key of `LAYOUTS`.
         root: folder to fill; it must be absent or empty.
-        numbers: fields of `Plan`.
+        numbers: fields of `Extent`.
 
     Returns:
         Number of images in each part, by the part's name.
@@ -27,16 +27,16 @@ def make(layout: str, root: str | pathlib.Path, **numbers) -> dict[str, int]:
     """
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}{suggest(layout, LAYOUTS)}")
-    fields = [field.name for field in dataclasses.fields(Plan)]
+    fields = [field.name for field in dataclasses.fields(Extent)]
     for name in numbers:
         if name not in fields:
             raise InputError(f"unknown setting {name!r}{suggest(name, fields)}")
-    plan = Plan(**numbers)
+    extent = Extent(**numbers)
     root = pathlib.Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root} exists and is not an empty folder; give a new one or empty it")
     root.mkdir(parents=True, exist_ok=True)
-    return LAYOUTS[layout](root, plan)
+    return LAYOUTS[layout](root, extent)
 
 
 LAYOUTS: dict[str, Writer] = {

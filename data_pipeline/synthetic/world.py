@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import scenes, streams
 from data_pipeline.synthetic.cameras import Camera, develop, draw_camera
-from data_pipeline.synthetic.draw import Pose, draw_figure
+from data_pipeline.synthetic.figure import Pose, draw_figure
 from data_pipeline.synthetic.pen import Pen
 from data_pipeline.synthetic.people import draw_person
 

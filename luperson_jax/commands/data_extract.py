@@ -13,8 +13,7 @@ import dataclasses
 import os
 
 from data_pipeline import terminal
-from data_pipeline.crops import boxes, videos
-from data_pipeline.crops import run as crops
+from data_pipeline.crops import all_videos, boxes, videos
 from data_pipeline.crops.extract import SOURCES, Record
 from data_pipeline.errors import InputError, shorten
 
@@ -68,20 +67,20 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: wrong options, lists or folders, or crops begun with other options.
     """
-    settings = crops.make_options(
+    settings = all_videos.make_options(
         options.source, options.first_frame, options.sampling, options.outside, options.quality
     )
     path = options.list
     listed = videos.read_list(path) if path else videos.list_folder(options.videos)
     terminal.say(*_about_list(listed))
     made_at = options.detections_at
-    summary = crops.build(
+    summary = all_videos.extract_all(
         listed,
         options.videos,
         options.detections,
         options.out,
         settings,
-        made_at if not made_at or boxes.parse_size(made_at) else crops.read_sizes(made_at),
+        made_at if not made_at or boxes.parse_size(made_at) else all_videos.read_sizes(made_at),
         options.workers,
         _share(options.share),
         _say_video,
@@ -105,7 +104,7 @@ def _say_video(record: Record, number: int, total: int) -> None:
     terminal.say(f"[{number}/{total}] {record.name}: {what}")
 
 
-def _about_run(summary: crops.Summary, options: argparse.Namespace) -> list[str]:
+def _about_run(summary: all_videos.Summary, options: argparse.Namespace) -> list[str]:
     lines = [f"{summary.done} of {summary.videos} videos done"]
     numbers = dataclasses.asdict(summary.counts)
     lines += [f"  {name.replace('_', ' ')}: {number}" for name, number in numbers.items() if number]

@@ -7,7 +7,7 @@ Example:
 import argparse
 
 from data_pipeline import terminal
-from data_pipeline.crops import pack
+from data_pipeline.crops import gather
 from data_pipeline.crops.extract import SOURCES
 from data_pipeline.errors import shorten
 
@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", required=True, help=", ".join(SOURCES))
     parser.add_argument("--images", required=True, help="<country>/<city>/<id>/*.jpg below it")
     parser.add_argument("--out", required=True, help="folder that gets lmdb and keys.pkl")
-    persons = "; ".join(f"{name}: {what}" for name, what in pack.PERSONS.items())
+    persons = "; ".join(f"{name}: {what}" for name, what in gather.PERSONS.items())
     parser.add_argument("--persons", default="", help=f"if pids stand in several videos: {persons}")
 
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: wrong options or folders, or crops that do not belong together.
     """
-    packed = pack.pack(options.images, options.out, options.source, options.persons)
+    packed = gather.gather(options.images, options.out, options.source, options.persons)
     ids = f", {packed.ids} identities" if packed.ids else ""
     terminal.say(f"{options.out}: {packed.images} pictures of {packed.videos} videos{ids}")
     if packed.same_id:

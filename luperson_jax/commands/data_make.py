@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--layout", required=True, help=", ".join(layouts.LAYOUTS))
     parser.add_argument("--root", required=True, help="folder to fill; absent or empty")
-    for field in dataclasses.fields(layouts.Plan):
+    for field in dataclasses.fields(layouts.Extent):
         kind = float if field.type is float else int
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draws a world and writes it in the layout of a data set."""
-    names = [field.name for field in dataclasses.fields(layouts.Plan)]
+    names = [field.name for field in dataclasses.fields(layouts.Extent)]
     numbers = {name: getattr(options, name) for name in names}
     try:
         counts = layouts.make(options.layout, options.root, **numbers)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from data_pipeline import datasets, doctor, findings
-from data_pipeline.crops import pack, videos
+from data_pipeline.crops import gather, videos
 from data_pipeline.errors import InputError
 from data_pipeline.read import archive_parts, listing
 from data_pipeline.synthetic import layouts
@@ -127,7 +127,7 @@ def test_videos_crops_and_archives_in_closed_folders(tmp_path, close):
     with denied:
         videos.find_detections(str(tmp_path), [])
     with denied:
-        pack.pack(str(tmp_path), str(tmp_path / "out"), "luperson")
+        gather.gather(str(tmp_path), str(tmp_path / "out"), "luperson")
     with denied:
         archive_parts.numbered_parts(tmp_path / "country" / "city")
 

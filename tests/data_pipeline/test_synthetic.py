@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from data_pipeline.errors import InputError
 from data_pipeline.synthetic import cameras, pen, people, scenes
-from data_pipeline.synthetic.draw import Pose, draw_figure
+from data_pipeline.synthetic.figure import Pose, draw_figure
 from data_pipeline.synthetic.layouts import LAYOUTS, make
 from data_pipeline.synthetic.world import World
 from tests import synthetic_baselines

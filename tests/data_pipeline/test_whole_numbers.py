@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from data_pipeline import datasets, whole_numbers
-from data_pipeline.crops import detections, pack
+from data_pipeline.crops import detections, gather
 from data_pipeline.datasets import video_lists
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import lists
@@ -147,7 +147,7 @@ def test_key_lists_detections_and_crops(tmp_path):
     crop.parent.mkdir(parents=True)
     crop.write_bytes(b"")
     with pytest.raises(InputError, match=f"jpg has the identity {HUGE}"):
-        pack.pack(str(tmp_path / "crops"), str(tmp_path / "out"), "luperson_nl")
+        gather.gather(str(tmp_path / "crops"), str(tmp_path / "out"), "luperson_nl")
 
 
 def test_saved_embeddings(tmp_path):

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from data_pipeline.crops import boxes, extract, reader, videos
-from data_pipeline.crops.extract import SOURCES, Counts, Job, Options, Record
+from data_pipeline.crops.extract import SOURCES, Counts, Options, Record, VideoJob
 from data_pipeline.crops.videos import Video, VideoList
 from data_pipeline.crops.workers import process_pool
 from data_pipeline.errors import InputError, suggest
@@ -90,7 +90,7 @@ def make_options(
     return Options(source, first, shortest, step, outside, quality, decoder or reader.backend())
 
 
-def build(
+def extract_all(
     listed: VideoList,
     videos_root: str,
     detections_root: str,
@@ -138,7 +138,7 @@ def build(
     _expect_some(chosen, pickles, detections_root, "<country+city+id>.pkl")
     _open_folder(pathlib.Path(out), options)
     jobs = [
-        Job(video, paths[video], pickles[video], _size_of(made_at, video), out, options)
+        VideoJob(video, paths[video], pickles[video], _size_of(made_at, video), out, options)
         for video in chosen
         if video in paths and video in pickles
     ]
@@ -220,7 +220,7 @@ def _open_folder(out: pathlib.Path, options: Options) -> None:
 
 
 def _run(
-    jobs: Sequence[Job], num_workers: int, on_done: Callable[[Record, int, int], None] | None
+    jobs: Sequence[VideoJob], num_workers: int, on_done: Callable[[Record, int, int], None] | None
 ) -> list[Record]:
     """The records of all jobs, in their order."""
     records = {job.video: extract.finished(job) for job in jobs}
@@ -240,7 +240,7 @@ def _run(
     return [record for record in records.values() if record]
 
 
-def _results(jobs: Sequence[Job], num_workers: int) -> Iterator[tuple[Job, Record]]:
+def _results(jobs: Sequence[VideoJob], num_workers: int) -> Iterator[tuple[VideoJob, Record]]:
     """Records as they get ready."""
     if num_workers <= 1:
         for job in jobs:

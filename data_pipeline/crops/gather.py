@@ -24,7 +24,7 @@ PERSONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Crop:
+class GatheredCrop:
     """One picture to pack: its key, its file, the number of its video and its identity or -1."""
 
     key: str
@@ -44,7 +44,7 @@ class Packed:
     same_id: tuple[str, ...]
 
 
-def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
+def gather(images: str, out: str, source: str, persons: str = "") -> Packed:
     """Writes `<out>/lmdb` and `<out>/keys.pkl` from `<images>/<country>/<city>/<id>/*.jpg`.
 
     Values are the bytes of the files. Keys are LUPerson's: numbers of country, city in the country,
@@ -57,7 +57,7 @@ def pack(images: str, out: str, source: str, persons: str = "") -> Packed:
     A packing that was cut off leaves `lmdb.part`, and the same call goes on with it.
 
     Args:
-        images: the folder of the countries, or the one that `run.build` wrote.
+        images: the folder of the countries, or the one that `all_videos.extract_all` wrote.
         out: folder to write to; the LMDB must not exist in it.
         source: a key of `extract.SOURCES`.
         persons: a key of `PERSONS`. "" refuses a pid that stands in several videos, since only the
@@ -110,11 +110,11 @@ def _expect_size(part: pathlib.Path, number: int, root: str) -> None:
         )
 
 
-def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[Crop]:
+def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[GatheredCrop]:
     """The pictures in the order in which LUPerson's scripts walk; adds to `same_id`.
 
     Raises:
-        InputError: as for `pack`.
+        InputError: as for `gather`.
     """
     found = False
     videos: set[str] = set()
@@ -140,7 +140,7 @@ def list_crops(root: str, source: str, same_id: list[str]) -> Iterator[Crop]:
                         key = f"{len(videos):05d}_{os.path.splitext(file)[0]}"
                     else:
                         key = f"{i:02d}_{j:02d}_{k:04d}_{m:08d}"
-                    yield Crop(key, path, len(videos), _pid(path, file, source))
+                    yield GatheredCrop(key, path, len(videos), _pid(path, file, source))
     if not found:
         raise InputError(f"{root} has no crops; expected <country>/<city>/<id>/*.jpg in it")
 

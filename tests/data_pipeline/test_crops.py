@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipeline.crops import extract, run, videos
+from data_pipeline.crops import all_videos, extract, videos
 from data_pipeline.crops.videos import Video
 from data_pipeline.errors import InputError
 from luperson_jax import cli
@@ -52,14 +52,15 @@ def world(tmp_path):
     return tmp_path
 
 
-def build(world, out="out", source="luperson_nl", folder=None, only=None, **others):
+def extract_all(world, out="out", source="luperson_nl", folder=None, only=None, **others):
     names = ("first_frame", "sampling", "outside", "quality")
-    options = run.make_options(source, **{k: others.pop(k) for k in names if k in others})
+    options = all_videos.make_options(source, **{k: others.pop(k) for k in names if k in others})
     listed = videos.list_folder(str(world / "videos"))
     if only:
         listed = videos.VideoList(tuple(videos.parse_name(name) for name in only))
     detections = str(world / (folder or {"luperson": "lup", "luperson_nl": "nl"}[source]))
-    return run.build(listed, str(world / "videos"), detections, str(world / out), options, **others)
+    folders = str(world / "videos"), detections, str(world / out)
+    return all_videos.extract_all(listed, *folders, options, **others)
 
 
 def crops(world, out="out"):
@@ -104,8 +105,8 @@ def test_videos_are_found_with_any_ending_and_mp4_first(world):
 
 
 def test_luperson_counts_frames_from_1_and_luperson_nl_from_0(world):
-    build(world, "out", "luperson")
-    build(world, "out_nl", "luperson_nl")
+    extract_all(world, "out", "luperson")
+    extract_all(world, "out_nl", "luperson_nl")
     folder = world / "out/images/fiji/suva/c3"
     assert len(crops(world)) == len(crops(world, "out_nl")) == 3 * (10 + 10 + 10 + 9)
     for frame in range(3, FRAMES + 1, 3):
@@ -118,9 +119,9 @@ def test_luperson_counts_frames_from_1_and_luperson_nl_from_0(world):
 
 
 def test_first_frame_is_an_option_and_a_frame_before_it_an_error(world):
-    build(world, only=NAMES[2:3], first_frame=1)
+    extract_all(world, only=NAMES[2:3], first_frame=1)
     assert_file_shows(world / "out/images/fiji/suva/c3/000023_0000005_00.jpg", 4, BOXES[0])
-    summary = build(world, "other", only=NAMES[:1], first_frame=1)
+    summary = extract_all(world, "other", only=NAMES[:1], first_frame=1)
     assert "boxes in frame 0, but frames are said to be counted from 1" in summary.failed[NAMES[0]]
     assert crops(world, "other") == []
 
@@ -129,7 +130,7 @@ def test_sampling_leaves_few_pictures_of_those_who_are_seen_for_long(world):
     frames = tracks(range(0, 18), (1, 2, 3)) | tracks(range(18, 28), (1, 5, 3))
     frames[9].pop(0)
     write_detections(world / "nl" / f"{NAMES[0]}.pkl", frames)
-    summary = build(world, only=NAMES[:1], sampling="20_10")
+    summary = extract_all(world, only=NAMES[:1], sampling="20_10")
     names = [pathlib.PurePath(path).stem for path in crops(world)]
     kept = {1: (0, 11, 21), 3: (0, 10, 20)}  # 1 is not seen in frame 9
     expected = [f"{pid:06d}_{frame:07d}_{pid - 1:02d}" for pid in kept for frame in kept[pid]]
@@ -152,7 +153,7 @@ def test_every_box_is_accounted_for(world):
         99: [(0, (3, 4, 23, 44), 9), (1, (3, 4, 23, 44), 10)],
     }
     write_detections(world / "nl" / f"{name}.pkl", frames)
-    counts = build(world, only=[name], outside="clip").counts
+    counts = extract_all(world, only=[name], outside="clip").counts
     assert counts == extract.Counts(
         boxes=12,
         crops=3,
@@ -175,7 +176,7 @@ def test_every_box_is_accounted_for(world):
 def test_boxes_of_a_smaller_resolution_are_scaled(world, made_at):
     path = next(world.glob(f"videos/*/*/{NAMES[0]}.mp4"))
     write_clip(path, size=(128, 96))
-    assert build(world, only=NAMES[:1], made_at=made_at).done == 1
+    assert extract_all(world, only=NAMES[:1], made_at=made_at).done == 1
     left, top, right, bottom = (2 * side for side in BOXES[1])
     file = world / "out/images/chad/n djamena/b_1/000001_0000003_01.jpg"
     assert_file_shows(file, 3, (left, top, right, bottom), scale=2)
@@ -187,21 +188,21 @@ def test_boxes_of_a_larger_resolution_are_refused_or_counted(world):
         f: [(i, tuple(2 * side for side in box), 1) for i, box in enumerate(BOXES)] for f in (0, 1)
     }
     write_detections(path, large)
-    summary = build(world, only=NAMES[:1])
+    summary = extract_all(world, only=NAMES[:1])
     assert (
         "6 of 6 boxes reach beyond the frame of 64x48, as far as 128, 96"
         in summary.failed[NAMES[0]]
     )
     assert "--detections-at" in summary.failed[NAMES[0]]
     assert crops(world) == []
-    assert build(world, only=NAMES[:1], made_at="96").counts.crops == 6
-    assert build(world, "skip", only=NAMES[:1], outside="skip").counts.outside == 6
+    assert extract_all(world, only=NAMES[:1], made_at="96").counts.crops == 6
+    assert extract_all(world, "skip", only=NAMES[:1], outside="skip").counts.outside == 6
 
 
 def test_boxes_in_a_corner_of_the_frame_are_told(world):
     frames = {f: [(i, (i, 0, i + 9, 12), 1) for i in range(20)] for f in range(6)}
     write_detections(world / "nl" / f"{NAMES[0]}.pkl", frames)
-    assert build(world, only=NAMES[:2]).small == (NAMES[0],)
+    assert extract_all(world, only=NAMES[:2]).small == (NAMES[0],)
 
 
 def test_missing_and_broken_videos_are_listed_and_tried_again(world):
@@ -211,8 +212,8 @@ def test_missing_and_broken_videos_are_listed_and_tried_again(world):
     broken.write_bytes(whole[:100])
     moved = (world / "nl" / f"{NAMES[3]}.pkl").rename(world / "later.pkl")
     arguments = (str(world / "videos"), str(world / "nl"), str(world / "out"))
-    options = run.make_options("luperson_nl")
-    summary = run.build(listed, *arguments, options)
+    options = all_videos.make_options("luperson_nl")
+    summary = all_videos.extract_all(listed, *arguments, options)
     assert (summary.videos, summary.done) == (5, 2)
     assert summary.missing_videos == ("peru+lima+e5",)
     assert summary.missing_detections == (NAMES[3],)
@@ -223,7 +224,7 @@ def test_missing_and_broken_videos_are_listed_and_tried_again(world):
     broken.write_bytes(whole)
     moved.rename(world / "nl" / f"{NAMES[3]}.pkl")
     done = []
-    summary = run.build(
+    summary = all_videos.extract_all(
         listed, *arguments, options, on_done=lambda r, i, n: done.append((r.name, i, n))
     )
     assert done == [(NAMES[2], 3, 4), (NAMES[3], 4, 4)]
@@ -231,20 +232,20 @@ def test_missing_and_broken_videos_are_listed_and_tried_again(world):
 
 
 def test_processes_shares_and_order_change_nothing(world):
-    build(world, "serial")
+    extract_all(world, "serial")
     expected = tree(world / "serial")
-    build(world, "parallel", num_workers=2)
+    extract_all(world, "parallel", num_workers=2)
     assert tree(world / "parallel") == expected
     for share in (2, 0, 1):
-        build(world, "shares", share=(share, 3))
+        extract_all(world, "shares", share=(share, 3))
     assert "summary.json" not in tree(world / "shares")
-    build(world, "shares")
+    extract_all(world, "shares")
     assert tree(world / "shares") == expected
 
 
 KILL = """
 import os, signal, sys
-from data_pipeline.crops import extract, run, videos
+from data_pipeline.crops import all_videos, extract, videos
 root, moment = sys.argv[1], sys.argv[2]
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 file = extract.atomic.replacing
@@ -258,12 +259,12 @@ if moment == "crop":
 if moment == "record":
     extract.atomic.replacing = lambda path: kill() if path.parent.name == "videos" else file(path)
 if __name__ == "__main__":
-    options = run.make_options("luperson_nl")
+    options = all_videos.make_options("luperson_nl")
     listed = videos.list_folder(root + "/videos")
     folders = (root + "/videos", root + "/nl", root + "/out")
     workers = 2 if moment == "parallel" else 1
     on_done = kill if moment == "parallel" else None
-    run.build(listed, *folders, options, num_workers=workers, on_done=on_done)
+    all_videos.extract_all(listed, *folders, options, num_workers=workers, on_done=on_done)
 """
 
 
@@ -281,8 +282,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(world, moment):
     assert len(crops(world)) < 117
     if moment != "parallel":
         assert any(".part/" in path for path in crops(world)) == (moment == "crop")
-    build(world)
-    build(world, "expected")
+    extract_all(world)
+    extract_all(world, "expected")
     assert tree(world / "out") == tree(world / "expected")
 
 
@@ -290,9 +291,9 @@ def test_what_an_interrupted_run_left_does_not_get_into_the_crops(world):
     for folder in ("images/fiji/suva/.c3.part", "images/fiji/suva/c3"):
         (world / "stray" / folder).mkdir(parents=True)
         (world / "stray" / folder / "000001_0000000_99.jpg").touch()
-    build(world)
+    extract_all(world)
     (world / "stray/build.json").write_bytes((world / "out/build.json").read_bytes())
-    build(world, "stray")
+    extract_all(world, "stray")
     assert tree(world / "stray") == tree(world / "out")
 
 
@@ -301,7 +302,7 @@ def test_boxes_follow_a_stream_that_changes_its_size(world, monkeypatch):
         return ((n, picture(n) if n < 15 else picture(n, 128, 96)) for n in wanted)
 
     monkeypatch.setattr(extract.reader, "frames", frames)
-    build(world, only=NAMES[2:3])
+    extract_all(world, only=NAMES[2:3])
     folder = world / "out/images/fiji/suva/c3"
     assert_file_shows(folder / "000021_0000014_01.jpg", 14, BOXES[1])
     large = tuple(2 * side for side in BOXES[1])
@@ -309,32 +310,32 @@ def test_boxes_follow_a_stream_that_changes_its_size(world, monkeypatch):
 
 
 def test_a_finished_video_is_not_decoded_again_unless_its_inputs_changed(world):
-    build(world)
+    extract_all(world)
     again = []
-    build(world, on_done=lambda record, *_: again.append(record.name))
+    extract_all(world, on_done=lambda record, *_: again.append(record.name))
     assert again == []
     write_detections(world / "nl" / f"{NAMES[2]}.pkl", tracks([4]))
-    summary = build(world, on_done=lambda record, *_: again.append(record.name))
+    summary = extract_all(world, on_done=lambda record, *_: again.append(record.name))
     assert again == [NAMES[2]]
     assert len(crops(world)) == summary.counts.crops == 117 - 30 + 3
 
 
 def test_other_options_and_foreign_folders_are_refused(world):
-    build(world, only=NAMES[:1])
+    extract_all(world, only=NAMES[:1])
     with pytest.raises(InputError, match="begun with quality 95, not 80; go on with the same"):
-        build(world, only=NAMES[:1], quality=80)
+        extract_all(world, only=NAMES[:1], quality=80)
     before = tree(world / "videos")
     with pytest.raises(InputError, match="holds something else"):
-        build(world, "videos")
+        extract_all(world, "videos")
     assert tree(world / "videos") == before
 
 
 def test_folders_without_anything_that_is_asked_for_are_errors(world):
     (world / "lup/x").mkdir()
     with pytest.raises(InputError, match=r"nothing below .*/lup/x belongs to any of the 4 videos"):
-        build(world, folder="lup/x")
+        extract_all(world, folder="lup/x")
     with pytest.raises(InputError, match=r"nothing below .*peru\+lima\+e5"):
-        build(world, only=["peru+lima+e5"])
+        extract_all(world, only=["peru+lima+e5"])
     assert not (world / "out").exists()
 
 
@@ -351,7 +352,7 @@ def test_folders_without_anything_that_is_asked_for_are_errors(world):
 )
 def test_wrong_options(options, message):
     with pytest.raises(InputError, match=message):
-        run.make_options(**options)
+        all_videos.make_options(**options)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.crops import pack, statistics
+from data_pipeline.crops import gather, statistics
 from data_pipeline.datasets import luperson
 from data_pipeline.errors import InputError
 from data_pipeline.read import lmdb_store, storage
@@ -69,8 +69,8 @@ def test_luperson_is_packed_under_its_keys(tmp_path):
     fill(tmp_path, [*LUPERSON, "images/fiji/suva/b1/00000001_0000.jpg"])
     fill(tmp_path, ["videos/a.jpg", "images/fiji/.suva/x/a.jpg", "images/fiji/suva/.c9.part/a.jpg"])
     # suva/b1 has the id of chad's b1: left out, but counted, as in LUPerson's script.
-    packed = pack.pack(str(tmp_path), str(tmp_path / "packed"), "luperson")
-    assert packed == pack.Packed(5, 4, 0, ("fiji/suva/b1",))
+    packed = gather.gather(str(tmp_path), str(tmp_path / "packed"), "luperson")
+    assert packed == gather.Packed(5, 4, 0, ("fiji/suva/b1",))
     values = stored(tmp_path / "packed/lmdb")
     assert values == {key: (tmp_path / name).read_bytes() for name, key in LUPERSON.items()}
     keys = pickle.loads((tmp_path / "packed/keys.pkl").read_bytes())
@@ -80,8 +80,8 @@ def test_luperson_is_packed_under_its_keys(tmp_path):
 @pytest.mark.usefixtures("lmdb")
 def test_luperson_nl_is_packed_with_contiguous_identities(tmp_path):
     fill(tmp_path, LUPERSON_NL)
-    packed = pack.pack(str(tmp_path / "images"), str(tmp_path / "packed"), "luperson_nl")
-    assert packed == pack.Packed(5, 3, 4, ())
+    packed = gather.gather(str(tmp_path / "images"), str(tmp_path / "packed"), "luperson_nl")
+    assert packed == gather.Packed(5, 3, 4, ())
     values = stored(tmp_path / "packed/lmdb")
     assert values == {key: (tmp_path / n).read_bytes() for n, (key, _) in LUPERSON_NL.items()}
     index = pickle.loads((tmp_path / "packed/keys.pkl").read_bytes())
@@ -96,9 +96,9 @@ def test_a_pid_of_several_videos_is_for_the_user_to_explain(tmp_path, persons, p
     fill(tmp_path / "images", names)
     folders = (str(tmp_path / "images"), str(tmp_path / "packed"), "luperson_nl")
     with pytest.raises(InputError, match="1 pids stand in more than one video, for example 3"):
-        pack.pack(*folders)
+        gather.gather(*folders)
     assert not (tmp_path / "packed").exists()
-    pack.pack(*folders, persons)
+    gather.gather(*folders, persons)
     assert pickle.loads((tmp_path / "packed/keys.pkl").read_bytes())["pids"] == pids
 
 
@@ -111,20 +111,20 @@ def test_a_packing_that_was_cut_off_is_taken_up_and_nothing_is_overwritten(tmp_p
     damaged.write_bytes(b"")
     folders = (str(tmp_path), str(tmp_path / "packed"), "luperson_nl")
     with pytest.raises(InputError, match=r"000004_0000000_00.jpg is no JPEG file \(0 bytes\)"):
-        pack.pack(*folders)
+        gather.gather(*folders)
     assert os.listdir(tmp_path / "packed") == ["lmdb.part"]
     assert len(stored(tmp_path / "packed/lmdb.part")) == 2
     first = tmp_path / next(iter(LUPERSON_NL))
     first.rename(tmp_path / "first.jpg")
     damaged.write_bytes(whole)
     with pytest.raises(InputError, match=r"has 5 pictures, and .* has 4: the crops have changed"):
-        pack.pack(*folders)
+        gather.gather(*folders)
     (tmp_path / "first.jpg").rename(first)
-    pack.pack(*folders)
+    gather.gather(*folders)
     values = stored(tmp_path / "packed/lmdb")
     assert values == {key: (tmp_path / n).read_bytes() for n, (key, _) in LUPERSON_NL.items()}
     with pytest.raises(InputError, match="lmdb is there already"):
-        pack.pack(*folders)
+        gather.gather(*folders)
 
 
 @pytest.mark.usefixtures("lmdb")
@@ -135,7 +135,7 @@ def test_the_packed_set_reads_like_the_folder(tmp_path, source):
         "luperson_nl": (luperson.load_nl, LUPERSON_NL),
     }[source]
     fill(tmp_path, names)
-    pack.pack(str(tmp_path), str(tmp_path / "packed"), source)
+    gather.gather(str(tmp_path), str(tmp_path / "packed"), source)
     folder = load(str(tmp_path / "images")).train
     packed = load(str(tmp_path / "packed")).train
     assert len(packed) == len(folder) == 5
@@ -159,7 +159,7 @@ def test_the_packed_set_reads_like_the_folder(tmp_path, source):
 def test_what_is_no_folder_of_crops_is_an_error(tmp_path, names, source, message):
     fill(tmp_path / "crops", names)
     with pytest.raises(InputError, match=message):
-        pack.pack(str(tmp_path / "crops"), str(tmp_path / "packed"), source)
+        gather.gather(str(tmp_path / "crops"), str(tmp_path / "packed"), source)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ JUNK_QUALITY = 85
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Extent:
     """How much of the world is written.
 
     Attributes:
@@ -105,31 +105,32 @@ class Shot:
     instance: int
 
 
-def train_shots(plan: Plan) -> Iterator[Shot]:
-    yield from shots(plan, plan.train, range(plan.images_per_camera))
+def train_shots(extent: Extent) -> Iterator[Shot]:
+    yield from shots(extent, extent.train, range(extent.images_per_camera))
 
 
-def query_shots(plan: Plan) -> Iterator[Shot]:
+def query_shots(extent: Extent) -> Iterator[Shot]:
     """One picture by each camera, taken after those of the gallery."""
-    yield from shots(plan, plan.test, range(plan.images_per_camera, plan.images_per_camera + 1))
+    after = extent.images_per_camera
+    yield from shots(extent, extent.test, range(after, after + 1))
 
 
-def match_shots(plan: Plan) -> Iterator[Shot]:
-    yield from shots(plan, plan.test, range(plan.images_per_camera))
+def match_shots(extent: Extent) -> Iterator[Shot]:
+    yield from shots(extent, extent.test, range(extent.images_per_camera))
 
 
-def gallery_shots(plan: Plan) -> Iterator[Shot]:
+def gallery_shots(extent: Extent) -> Iterator[Shot]:
     """Matches of the queries, strangers, and pictures of nobody."""
-    yield from match_shots(plan)
-    for i in range(plan.distractors):
-        yield Shot(0, i % plan.cameras + 1, i + 1, DISTRACTOR_PEOPLE + i, 0)
-    for i in range(plan.junk):
-        yield Shot(-1, i % plan.cameras + 1, i + 1, -1, i)
+    yield from match_shots(extent)
+    for i in range(extent.distractors):
+        yield Shot(0, i % extent.cameras + 1, i + 1, DISTRACTOR_PEOPLE + i, 0)
+    for i in range(extent.junk):
+        yield Shot(-1, i % extent.cameras + 1, i + 1, -1, i)
 
 
-def shots(plan: Plan, people: range, instances: range) -> Iterator[Shot]:
+def shots(extent: Extent, people: range, instances: range) -> Iterator[Shot]:
     for person in people:
-        for camera in range(plan.cameras):
+        for camera in range(extent.cameras):
             for instance in instances:
                 yield Shot(person + 1, camera + 1, instance + 1, person, instance)
 
@@ -148,14 +149,14 @@ def save(world: World, shot: Shot, path: pathlib.Path, frame: int = 0) -> None:
 
 
 def three_parts(
-    root: pathlib.Path, plan: Plan, name: Callable[[Shot], str], gallery=gallery_shots
+    root: pathlib.Path, extent: Extent, name: Callable[[Shot], str], gallery=gallery_shots
 ) -> dict[str, int]:
     """The three folders that Market-1501 made common."""
     parts = {"bounding_box_train": train_shots, "query": query_shots, "bounding_box_test": gallery}
     counts = {}
     for part, list_shots in parts.items():
-        pictures = list(list_shots(plan))
+        pictures = list(list_shots(extent))
         for shot in pictures:
-            save(plan.world, shot, root / part / name(shot))
+            save(extent.world, shot, root / part / name(shot))
         counts[part] = len(pictures)
     return counts
