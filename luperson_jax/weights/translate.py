@@ -123,11 +123,7 @@ def from_torch(
     tensors = without_prefixes(tensors, family)
     chosen = detect(tensors, family)
     found, unknown, left_out, transforms = _apply(chosen, tensors)
-    kept = {path: path for path in found}
-    if only_backbone:
-        kept = {path: one for path in found if (one := backbone_path(path))}
-    elif skip_classifier:
-        kept = {path: path for path in found if not path.startswith(CLASSIFIER)}
+    kept = _kept(found, only_backbone, skip_classifier)
     left_out += [(path, NOT_ASKED) for path in found if path not in kept]
     if only_backbone:
         left_out += [(key, NOT_ASKED) for key in unknown if not key.startswith(chosen.trunk)]
@@ -154,6 +150,13 @@ def from_torch(
         source=tensors,
         account=account,
     )
+
+
+def _kept(paths: Collection[str], only_backbone: bool, skip_classifier: bool) -> dict[str, str]:
+    """The path in the model of each tensor that is asked for."""
+    if only_backbone:
+        return {path: one for path in paths if (one := backbone_path(path))}
+    return {path: path for path in paths if not (skip_classifier and path.startswith(CLASSIFIER))}
 
 
 def to_torch(model: Model, family: str = AUTO) -> tuple[Family, dict[str, np.ndarray]]:
