@@ -221,12 +221,9 @@ def loader_turns(
     chosen = LoaderOptions(canvas, num_workers=workers, worker_kind=kind)
     margin = (chosen.prefetch + 2 * workers) if workers else 1
     steps = options.steps * options.rounds + 2 * margin
-    rows = [
-        samplers.shuffled(table, options.batch_size, 0, epoch, len(table) // options.batch_size)
-        for epoch in range(-(-steps // max(len(table) // options.batch_size, 1)))
-    ]
+    rows = samplers.shuffled(table, options.batch_size, 0, 0, steps)
     turns = []
-    with Loader(table, np.concatenate(rows)[:steps], chosen) as loader:
+    with Loader(table, rows, chosen) as loader:
         batches = iter(loader)
         for _ in range(margin):
             next(batches)
