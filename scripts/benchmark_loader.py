@@ -392,8 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(table)
     if "tables" in report or "shuffles" in report:
         console.print(million_table(report))
-    before, after = report["load"]["before"], report["load"]["after"]
-    console.print(f"{report['cores']} cores, load {before:.1f} before and {after:.1f} after")
+    console.print("{cores} cores, load {load[before]:.1f}, {load[after]:.1f} after".format(**report))
     return 0
 
 
