@@ -392,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(table)
     if "tables" in report or "shuffles" in report:
         console.print(million_table(report))
-    console.print("{cores} cores, load {load[before]:.1f}, {load[after]:.1f} after".format(**report))
+    console.print("{cores} cores, load {load[before]:.1f}, then {load[after]:.1f}".format(**report))
     return 0
 
 
