@@ -6,7 +6,8 @@
 Distances, removal of a query's own camera, mAP, CMC and mINP of drawn features. Every measurement
 is a process of its own, so that its peak memory is its own. NumPy does what evaluators in Python
 do: the whole matrix of distances, argsort, and a loop over the queries. It may take a part of the
-queries; its seconds for all of them are then extrapolated.
+queries; its seconds for all of them are then extrapolated. The memory of a ranking from files
+counts their pages, which the system takes back when it needs them.
 """
 
 import argparse
@@ -103,23 +104,19 @@ def rank_in_numpy(query: EmbeddingSet, gallery: EmbeddingSet) -> np.ndarray:
 
 
 def measure(size: Size, method: str, rounds: int, num_queries: int) -> dict[str, Any]:
-    """One measurement, in this process; a first round compiles and is not counted."""
-    seconds, ap = [], np.empty(0)
+    """One measurement, in this process, after a ranking of one image that compiles."""
+    numpy, seconds, ap = method == "numpy", [], np.empty(0)
     with tempfile.TemporaryDirectory() as folder:
         query, gallery = draw(size, pathlib.Path(folder))
-        if method == "numpy":
+        if numpy:
             query = query.take(np.arange(num_queries))
         else:
             one = query.take(np.arange(1))
             ranking.rank(one, EmbeddingSet(one.features, one.pid, one.camera + 1, one.key))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for _ in range(rounds if method == "jax" else 1):
+        for _ in range(1 if numpy else rounds):
             began = time.perf_counter()
-            ap = (
-                ranking.rank(query, gallery).ap
-                if method == "jax"
-                else rank_in_numpy(query, gallery)
-            )
+            ap = rank_in_numpy(query, gallery) if numpy else ranking.rank(query, gallery).ap
             seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {

@@ -1,6 +1,6 @@
 """Networks of PyTorch to convert, one for every kind of file, and their conversion.
 
-The tests build them narrow, `scripts/check_conversion.py` as wide as they are published.
+The tests build them narrow, `full_width.py` as wide as they are published.
 """
 
 import dataclasses
@@ -91,7 +91,7 @@ LARGE = {
     "MGN R101": _mgn(101, extra_bn=True),
     "MGN R152": _mgn(152, extra_bn=True),
 }
-"""Too slow to compile for the tests; `scripts/check_conversion.py` has them too."""
+"""Too slow to compile for the tests; `full_width.py` has them too."""
 
 
 def make_twin(case: Case, width: int, seed: int = 0, *, trainable: bool = False) -> nn.Module:

@@ -1,9 +1,9 @@
 """Converts random networks of the published sizes from PyTorch and compares both worlds.
 
-    python scripts/check_conversion.py [--only BoT] [--json FILE]
-    python scripts/check_conversion.py --timing
+    python -m tests.parity.full_width [--only BoT] [--json FILE]
+    python -m tests.parity.full_width --timing
 
-Every kind of file is built in PyTorch (tests/parity), converted, and evaluated on noise in both
+Every kind of file is built in PyTorch, converted, and evaluated on noise in both
 worlds, of 256x128, or 384x128 where the method takes that; of some a step of training is compared
 as well. The difference of an evaluation is the largest of any map or feature, relative to the
 largest value there; that of a step is the norm of a tensor's difference relative to the tensor's
@@ -34,13 +34,12 @@ import rich.console
 import rich.table
 import torch
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the networks to compare with belong to the tests
+from data_pipeline import terminal
+from data_pipeline.read import atomic
+from tests import converted
+from tests.parity import cases, comparing, torch_nets
 
-from data_pipeline import terminal  # noqa: E402
-from data_pipeline.read import atomic  # noqa: E402
-from tests import converted  # noqa: E402
-from tests.parity import cases, comparing, torch_nets  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 SIZE, HIGH = (256, 128), (384, 128)
 BATCH_SIZE = 8  # of a step
@@ -224,4 +223,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(terminal.run("check_conversion", main))
+    sys.exit(terminal.run("full_width", main))
