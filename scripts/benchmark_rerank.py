@@ -18,13 +18,11 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-import rich.console
-import rich.table
 import sklearn.cluster
 
 from data_pipeline import terminal
@@ -177,39 +175,8 @@ def measure_apart(*arguments: Any) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the measurements."""
-    table = rich.table.Table()
-    for column in (
-        "work",
-        "program",
-        "images",
-        "D",
-        "k1",
-        "seconds",
-        "CPU s",
-        "GB above",
-        "result",
-    ):
-        table.add_column(column)
-    for row in rows:
-        result = {name: row[name] for name in ("mean_distance", "clusters", "noise") if name in row}
-        table.add_row(
-            row["work"],
-            row["program"],
-            " x ".join(map(str, row["sizes"])),
-            str(row["dimension"]),
-            str(row["k1"]),
-            f"{row['seconds']:.2f}",
-            f"{row['cpu_seconds']:.2f}",
-            f"{row['gigabytes_above_features']:.2f}",
-            ", ".join(f"{name} {value:.6g}" for name, value in result.items()),
-        )
-    terminal.say(table)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line, measures and prints."""
+def main() -> int:
+    """Measures all that is asked for and prints a line for each measurement."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rerank", nargs="*", default=["3368x15913"], metavar="QxG")
     parser.add_argument("--cluster", nargs="*", type=int, default=[12936], metavar="N")
@@ -218,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline_limit", type=int, default=20_000)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.measure:
         sys.stdout.write(json.dumps(measure(*json.loads(options.measure))))
         return 0
@@ -229,9 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for k1, program in itertools.product(options.k1 or [usual_k1], PROGRAMS[work]):
             if program != "numpy" or sum(sizes) <= options.baseline_limit:
                 rows.append(measure_apart(work, program, sizes, dimension, k1))
+                terminal.say(json.dumps(rows[-1]))
                 if options.json:
                     atomic.write_text(options.json, json.dumps(rows, indent=2) + "\n")
-    show(rows)
     return 0
 
 
