@@ -1,15 +1,31 @@
 """The one exception for mistakes that the user can mend, and the hint that goes with it."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+ARGUMENT = re.compile(r"`(\w+)`")
 
 
 class InputError(Exception):
     """A wrong path, key, file, shape or value that came from outside the program.
 
-    The message says what was given, what was expected and what to do. The entry points print it
-    without a traceback and exit with status 2.
+    The message says what was given, what was expected and what to do, with arguments of functions
+    in backticks, see `arguments_named`. The entry points print it without a traceback and exit with
+    status 2.
     """
+
+
+@contextlib.contextmanager
+def arguments_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Inside, messages call arguments what the user knows them by, as in {"root": "--root"}."""
+    try:
+        yield
+    except InputError as error:
+        if type(error) is InputError:  # Others hold more than a message.
+            error.args = (ARGUMENT.sub(lambda one: names.get(one[1], one[0]), str(error)),)
+        raise
 
 
 def suggest(given: str, valid: Iterable[str]) -> str:

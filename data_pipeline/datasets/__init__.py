@@ -24,7 +24,7 @@ from data_pipeline.datasets import (
     veri776,
 )
 from data_pipeline.datasets.about import DataSet
-from data_pipeline.errors import InputError, suggest
+from data_pipeline.errors import InputError, arguments_named, suggest
 from data_pipeline.read import listing
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import Splits, Table, concatenate
@@ -49,7 +49,7 @@ MODULES = (
 DATASETS: dict[str, DataSet] = {one.name: one for module in MODULES for one in module.DATASETS}
 
 
-def load(name: str, root: str, setting: str = "root", split: int = 0) -> Splits:
+def load(name: str, root: str, setting: str = "`root`", split: int = 0) -> Splits:
     """The tables of a data set.
 
     Args:
@@ -82,7 +82,8 @@ def load(name: str, root: str, setting: str = "root", split: int = 0) -> Splits:
                 f"{error}"
             ) from error
     number = (split,) if chosen.num_splits > 1 else ()
-    parts = [chosen.load(part, *number) for part in roots]
+    with arguments_named({"root": setting}):
+        parts = [chosen.load(part, *number) for part in roots]
     return parts[0] if len(parts) == 1 else _join(parts)
 
 

@@ -64,7 +64,7 @@ def extract(archive: str, kind: str, target: str) -> None:
         # Another process, which did the same, was done first.
         if not listing.is_folder(target):
             raise InputError(
-                f"cannot bring the pictures of {archive} to {target}: {error}; data.root must be "
+                f"cannot bring the pictures of {archive} to {target}: {error}; `root` must be "
                 "a folder that can be written to, once"
             ) from error
 

@@ -138,7 +138,7 @@ def _lost(root: str) -> str:
     near = [os.path.dirname(os.path.abspath(root))]
     near += [os.path.join(root, name) for name in listing.subfolders(root)]
     whole = (place for place in near for kind in PICTURES if not _missing(place, kind))
-    hint = next((f"; give {place} as data.root" for place in whole), "")
+    hint = next((f"; give {place} as `root`" for place in whole), "")
     forms = "; or ".join(", ".join(_parts(kind)) for kind in PICTURES)
     return (
         f"{root} holds no MSMT17; expected, in it or in {', '.join(PLACES)} below it, {forms}; or "

@@ -48,7 +48,7 @@ def _missing(root: str, home: pathlib.Path) -> str:
     inner = listing.subfolders(home)
     below = [name for name in inner if listing.is_file(home / name / shard_layout.DESCRIPTION)]
     if below:
-        hint = f"give {home / below[0]} as data.root"
+        hint = f"give {home / below[0]} as `root`"
     else:
         hint = "pack a data set with `luperson data pack NAME DIR OUT` and give OUT"
     return f"{root} holds no packed data set: it has no {shard_layout.DESCRIPTION}; {hint}"

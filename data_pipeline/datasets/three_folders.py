@@ -95,7 +95,7 @@ def lost(root: str, layout: ThreeFolderLayout) -> str:
     places = f" or in {', '.join(layout.places)} below it" if layout.places else ""
     above = os.path.dirname(os.path.abspath(root))
     around = [above, *(os.path.join(root, name) for name in listing.subfolders(root))]
-    hint = next((f"; give {near} as data.root" for near in around if _complete(near, layout)), "")
+    hint = next((f"; give {near} as `root`" for near in around if _complete(near, layout)), "")
     if people := folders.people(root):
         hint += (
             f". It looks like a folder per person ({len(people)}): give the pictures names like "

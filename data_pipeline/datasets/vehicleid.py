@@ -68,7 +68,7 @@ def _home(root: str, test_list: str) -> str:
     if missing[place]:
         above = os.path.dirname(os.path.abspath(root))
         whole = all(listing.exists(os.path.join(above, name)) for name in wanted)
-        hint = f"; give {above} as data.root" if whole else ""
+        hint = f"; give {above} as `root`" if whole else ""
         raise InputError(
             f"{place} is not in the layout of VehicleID: it lacks {', '.join(missing[place])}; "
             f"expected {', '.join(wanted)} in the root or in {', '.join(PLACES)} below it; "

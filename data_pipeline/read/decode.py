@@ -116,7 +116,7 @@ def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic
         InputError: unknown filter.
     """
     if filter not in FILTERS:
-        raise InputError(f"data.resize is {filter!r}; expected one of {', '.join(FILTERS)}")
+        raise InputError(f"`filter` is {filter!r}; expected one of {', '.join(FILTERS)}")
     height, width = size
     if picture.shape[:2] == (height, width):
         return picture

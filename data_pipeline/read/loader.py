@@ -39,8 +39,8 @@ SHARED_MEMORY_BYTES = 1 << 16
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
 MORE_SHARED_MEMORY = (
-    "give more of it (docker run --shm-size=8g), make data.num_workers, data.prefetch or "
-    "data.batch_size smaller, or use data.worker_kind=threads, which need none"
+    "give more of it (docker run --shm-size=8g), make `num_workers`, `prefetch` or "
+    "`batch_size` smaller, or use `worker_kind`=threads, which need none"
 )
 
 # How grain words the end of a worker process.
@@ -82,13 +82,13 @@ class LoaderOptions:
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise InputError(
-                    f"data.{name} is {getattr(self, name)!r}; expected one of {', '.join(valid)}"
+                    f"`{name}` is {getattr(self, name)!r}; expected one of {', '.join(valid)}"
                 )
         for name, least in (("num_workers", 0), ("prefetch", 1)):
             if getattr(self, name) < least:
-                raise InputError(f"data.{name} is {getattr(self, name)}; expected {least} or more")
+                raise InputError(f"`{name}` is {getattr(self, name)}; expected {least} or more")
         if len(self.canvas) != 2 or min(self.canvas) < 1:
-            raise InputError(f"data.canvas is {self.canvas}; expected height and width in pixels")
+            raise InputError(f"`canvas` is {self.canvas}; expected height and width in pixels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Loader:
         steps, batch_size = indices.shape
         if batch_size % process_count:
             raise InputError(
-                f"data.batch_size {batch_size} cannot be shared by {process_count} processes "
+                f"`batch_size` {batch_size} cannot be shared by {process_count} processes "
                 "alike; make it a multiple of their number"
             )
         if not 0 <= start <= steps:
@@ -362,7 +362,7 @@ def _killed(code: int) -> InputError:
     how = f"by signal {-code}" if code < 0 else f"with status {code}"
     return InputError(
         f"a decoding process ended {how}, perhaps for want of memory; give the same command "
-        "again, with a smaller data.num_workers or data.prefetch, or with data.worker_kind=threads"
+        "again, with a smaller `num_workers` or `prefetch`, or with `worker_kind`=threads"
     )
 
 

@@ -58,9 +58,9 @@ def apply(
     """
     rows = select(table, root, subset, ratio, list_path, seed).rows
     if repeat < 1:
-        raise InputError(f"data.repeat is {repeat}; expected 1 (every image once) or more")
+        raise InputError(f"`repeat` is {repeat}; expected 1 (every image once) or more")
     if repeat > 1:
-        _refuse_tracklets(table, f"data.repeat={repeat}")
+        _refuse_tracklets(table, f"`repeat`={repeat}")
     return table if repeat == 1 and len(rows) == len(table) else table.take(np.tile(rows, repeat))
 
 
@@ -100,15 +100,15 @@ def select(
     if not subset:
         if ratio != 1 or list_path:
             raise InputError(
-                f"data.ratio={ratio} and data.subset_list={list_path!r} say nothing without "
-                f"data.subset; give it as one of {', '.join(SUBSETS)}"
+                f"`ratio`={ratio} and `list_path`={list_path!r} say nothing without "
+                f"`subset`; give it as one of {', '.join(SUBSETS)}"
             )
         return Selection(np.arange(len(table)), "all images")
     if subset not in SUBSETS:
-        raise InputError(f"data.subset is {subset!r}{suggest(subset, SUBSETS)}")
+        raise InputError(f"`subset` is {subset!r}{suggest(subset, SUBSETS)}")
     if subset.startswith("cmpe") and ratio != 1:
         raise InputError(
-            f"data.ratio={ratio} with data.subset={subset}, which has its own; leave data.ratio "
+            f"`ratio`={ratio} with `subset`={subset}, which has its own; leave `ratio` "
             "at 1.0, or use the subset ids"
         )
     part = _part(subset, ratio)
@@ -197,21 +197,21 @@ def _refuse_overlap(table: Table, rows: np.ndarray, path: str, finetune: Selecti
 def _check_table(table: Table, subset: str, of_images: bool) -> None:
     known = table.pid != UNLABELLED
     if not len(table):
-        raise InputError(f"data.subset={subset} of a training set without images")
+        raise InputError(f"`subset`={subset} of a training set without images")
     if not known.all() and (known.any() or not of_images):
         raise InputError(
-            f"data.subset={subset} goes by identities, and {np.sum(~known)} of the {len(table)} "
+            f"`subset`={subset} goes by identities, and {np.sum(~known)} of the {len(table)} "
             "images have none; use it on a labelled set, or the subset images on an unlabelled one"
         )
     if of_images:
-        _refuse_tracklets(table, f"data.subset={subset}")
+        _refuse_tracklets(table, f"`subset`={subset}")
 
 
 def _refuse_tracklets(table: Table, setting: str) -> None:
     if (table.track >= 0).any():
         raise InputError(
             f"{setting} is for single images, and the rows of this set are frames of tracklets; "
-            "use data.subset=ids, which keeps tracklets whole"
+            "use `subset`=ids, which keeps tracklets whole"
         )
 
 
@@ -226,7 +226,7 @@ def _beside(table: Table, root: str, file: str) -> str:
     ]
     if found and len(roots) > 1:
         raise InputError(
-            f"{found[0]} lies in one of several folders of data.root, whose identities were "
+            f"{found[0]} lies in one of several folders of `root`, whose identities were "
             "renumbered when they were joined; name one folder, or move the list away"
         )
     return found[0] if found else ""

@@ -207,7 +207,7 @@ def _refuse_unknown(path: str | pathlib.Path, unknown: Sequence[object], what: s
         raise InputError(
             f"{path} names {len(unknown)} {what} that the data set lacks: "
             f"{some([str(one) for one in unknown])}; expected those of the training set in this "
-            "layout. Give the list that belongs to it as data.subset_list, or move this one away "
+            "layout. Give the list that belongs to it as `list_path`, or move this one away "
             "to have a subset drawn"
         )
 
@@ -216,6 +216,6 @@ def _refuse_count(path: str | pathlib.Path, found: int, expected: int, whole: st
     if found != expected:
         raise InputError(
             f"{path} has {found} lines; expected {expected} of the {whole} of the training set. "
-            "Give the list that belongs to this data set and ratio as data.subset_list, correct "
-            "data.ratio, or move the list away to have a subset drawn"
+            "Give the list that belongs to this data set and ratio as `list_path`, correct "
+            "`ratio`, or move the list away to have a subset drawn"
         )

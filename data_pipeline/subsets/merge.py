@@ -22,7 +22,7 @@ class NamedFolder:
     root: str
 
 
-def parse(text: str, setting: str = "data.root") -> tuple[NamedFolder, ...]:
+def parse(text: str, setting: str = "`root`") -> tuple[NamedFolder, ...]:
     """The sources that a text lists as `name=folder`, separated by commas.
 
     Args:
@@ -50,7 +50,7 @@ def parse(text: str, setting: str = "data.root") -> tuple[NamedFolder, ...]:
     return tuple(found)
 
 
-def training_table(text: str, setting: str = "data.root", split: int = 0) -> Table:
+def training_table(text: str, setting: str = "`root`", split: int = 0) -> Table:
     """The training images of several data sets as one table.
 
     Identities, cameras and tracklets of different sources are kept apart by their numbers; those

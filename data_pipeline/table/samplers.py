@@ -115,8 +115,8 @@ def _check_identities(table: Table, batch_size: int, num_instances: int) -> tupl
     _check_batch_size(batch_size)
     if num_instances < 1 or batch_size % num_instances:
         raise InputError(
-            f"data.batch_size {batch_size} is not a multiple of data.num_instances "
-            f"{num_instances}; each identity of a batch gives num_instances images"
+            f"`batch_size` {batch_size} is not a multiple of `num_instances` "
+            f"{num_instances}; each identity of a batch gives that many images"
         )
     rows = np.flatnonzero(table.pid != UNLABELLED)
     if not len(rows):
@@ -250,4 +250,4 @@ def _generator(seed: int, number: int) -> np.random.Generator:
 
 def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
-        raise InputError(f"data.batch_size is {batch_size}; expected 1 or more")
+        raise InputError(f"`batch_size` is {batch_size}; expected 1 or more")

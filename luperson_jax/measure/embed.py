@@ -13,7 +13,7 @@ from jaxtyping import Float
 from data_pipeline.read.loader import Loader, LoaderOptions
 from data_pipeline.table import samplers
 from data_pipeline.table.records import Table
-from luperson_jax import config, sharding
+from luperson_jax import config, setting_names, sharding
 from luperson_jax.measure import tracklet_pooling
 from luperson_jax.structs import Batch, EmbeddingSet, TrainState, Tree
 from luperson_jax.tasks.base import Embedder
@@ -38,23 +38,10 @@ def stream(
     Yields:
         [b, D] float32, `eval.batch_size` rows and in the end what is left.
     """
-    options = LoaderOptions(
-        canvas=recipe.data.size,
-        resize="bicubic",
-        num_workers=recipe.data.num_workers,
-        worker_kind=recipe.data.worker_kind,
-        prefetch=recipe.data.prefetch,
-    )
-    indices = samplers.sequential(len(table), recipe.eval.batch_size)
     left = len(table)
     with (
-        Loader(
-            table,
-            indices,
-            options,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ) as loader,
+        setting_names.named(canvas="data.size", batch_size="eval.batch_size"),
+        _loader(table, recipe) as loader,
         jax.set_mesh(mesh),
     ):
         last = None
@@ -67,6 +54,19 @@ def stream(
             last = following
         if last is not None:
             yield np.asarray(last)[:left]
+
+
+def _loader(table: Table, recipe: config.Recipe) -> Loader:
+    options = LoaderOptions(
+        canvas=recipe.data.size,
+        resize="bicubic",
+        num_workers=recipe.data.num_workers,
+        worker_kind=recipe.data.worker_kind,
+        prefetch=recipe.data.prefetch,
+    )
+    indices = samplers.sequential(len(table), recipe.eval.batch_size)
+    index, count = jax.process_index(), jax.process_count()
+    return Loader(table, indices, options, process_index=index, process_count=count)
 
 
 def embed_table(

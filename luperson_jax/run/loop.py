@@ -15,7 +15,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
 from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import Table
-from luperson_jax import config, platforms, sharding
+from luperson_jax import config, platforms, setting_names, sharding
 from luperson_jax.measure import embed, evaluate
 from luperson_jax.measure.figures import is_share
 from luperson_jax.run import going_on, programs, setup, states, stopping
@@ -194,6 +194,7 @@ def _note(session: Session, step: int, figures: Mapping[str, float], what: str) 
         session.checkpoints.add_figures(step, figures)
 
 
+@setting_names.named()
 def _train_epoch(
     session: Session, state: TrainState, epoch: int, step_function: Step
 ) -> TrainState:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import LoaderOptions
 from data_pipeline.table.records import Table
-from luperson_jax import config, optim, sharding
+from luperson_jax import config, optim, setting_names, sharding
 from luperson_jax.measure import evaluate
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.run import canvas, states, training_table
@@ -162,6 +162,7 @@ def initial_state(current: Run) -> TrainState:
     return jax.jit(begin, out_shardings=current.shardings)()
 
 
+@setting_names.named()
 def loader_options(recipe: config.Recipe) -> LoaderOptions:
     """How the group `data` says that pictures are read."""
     data = recipe.data

@@ -6,13 +6,14 @@ from data_pipeline import datasets, subsets
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import merge
 from data_pipeline.table.records import UNLABELLED, Table
-from luperson_jax import sharding
+from luperson_jax import setting_names, sharding
 from luperson_jax.config import DataConfig, Recipe
 
 SEVERAL = "several"
 """In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
 
 
+@setting_names.named()
 def load(data: DataConfig) -> tuple[Table, str]:
     """What the group `data` trains on.
 

@@ -72,7 +72,7 @@ def test_market_missing_root_names_the_nearest(tmp_path):
     make_market(tmp_path / "market_1501")
     with pytest.raises(InputError, match="has 'market_1501'"):
         datasets.load("market1501", str(tmp_path / "market1510"))
-    with pytest.raises(InputError, match=f"{tmp_path}/market_1501 as data.root"):
+    with pytest.raises(InputError, match=f"{tmp_path}/market_1501 as `root`"):
         datasets.load("market1501", str(tmp_path))
 
 
@@ -170,7 +170,7 @@ def test_several_roots_keep_query_and_gallery_numbers_together(tmp_path):
 
 @pytest.mark.parametrize("root", ["", " , "])
 def test_no_root(root):
-    with pytest.raises(InputError, match=r"root is"):
+    with pytest.raises(InputError, match="`root` is"):
         datasets.load("market1501", root)
 
 

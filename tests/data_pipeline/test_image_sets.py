@@ -155,7 +155,7 @@ def test_the_folders_in_which_others_keep_them(tmp_path, word, folder, name):
 )
 def test_a_path_wrong_by_one_level(tmp_path, word, layout, inside):
     root = draw(layout, tmp_path / "set")
-    with pytest.raises(InputError, match=f"give {root} as data.root"):
+    with pytest.raises(InputError, match=f"give {root} as `root`"):
         datasets.load(word, str(root / inside))
     with pytest.raises(InputError, match="set"):
         datasets.load(word, str(root.parent))

@@ -273,7 +273,7 @@ def test_processes_from_an_unguarded_script_do_not_run_it_again(table, tmp_path,
     ],
 )
 def test_wrong_option_is_named(wrong):
-    with pytest.raises(InputError, match="data." + next(iter(wrong))):
+    with pytest.raises(InputError, match=f"`{next(iter(wrong))}`"):
         LoaderOptions(**({"canvas": (8, 4)} | wrong))
 
 

@@ -118,7 +118,7 @@ def test_a_damaged_index_or_description(damaged):
 
 
 def test_a_folder_without_a_pack(packed, tmp_path):
-    with pytest.raises(InputError, match=f"give {packed} as data.root"):
+    with pytest.raises(InputError, match=f"give {packed} as `root`"):
         datasets.load("packed", str(packed.parent))
     with pytest.raises(InputError, match="luperson data pack NAME DIR OUT"):
         datasets.load("packed", str(tmp_path))

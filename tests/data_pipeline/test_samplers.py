@@ -190,13 +190,13 @@ def test_epoch_is_filled_by_several_passes(sampler):
 @pytest.mark.parametrize(
     ("pid", "batch_size", "num_instances", "named"),
     [
-        ([0, 0, 1, 1], 6, 4, r"data\.num_instances 4"),
-        ([0, 0, 1, 1], 4, 0, r"data\.num_instances 0"),
+        ([0, 0, 1, 1], 6, 4, r"`num_instances` 4"),
+        ([0, 0, 1, 1], 4, 0, r"`num_instances` 0"),
         ([-1, -1], 4, 2, "none of the 2 rows of the table has an identity"),
-        ([0, 0, 1, 1], 0, 2, r"data\.batch_size is 0"),
+        ([0, 0, 1, 1], 0, 2, r"`batch_size` is 0"),
     ],
 )
-def test_impossible_batches_name_the_setting(sampler, pid, batch_size, num_instances, named):
+def test_impossible_batches_name_the_argument(sampler, pid, batch_size, num_instances, named):
     with pytest.raises(InputError, match=named):
         sampler(table_of(pid), batch_size, num_instances, 0, 0, 1)
 

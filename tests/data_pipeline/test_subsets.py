@@ -329,12 +329,12 @@ def test_ratios_out_of_range_are_refused(subset, ratio):
     ("settings", "message"),
     [
         ({"subset": "imgaes", "ratio": 0.1}, "did you mean 'images'"),
-        ({"ratio": 0.1}, "say nothing without data.subset"),
-        ({"list_path": "x.txt"}, "say nothing without data.subset"),
+        ({"ratio": 0.1}, "say nothing without `subset`"),
+        ({"list_path": "x.txt"}, "say nothing without `subset`"),
         ({"subset": "cmpe_pretrain", "ratio": 0.9}, "has its own"),
         ({"subset": "ids", "ratio": 0.04}, "of 20 identities is less than one"),
         ({"subset": "ids", "ratio": 0.1, "list_path": "/nowhere/x.txt"}, "cannot be read"),
-        ({"repeat": 0}, "data.repeat is 0"),
+        ({"repeat": 0}, "`repeat` is 0"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
