@@ -106,7 +106,7 @@ def test_a_killed_worker_is_a_message(table):
         next(iterator)
         for worker in multiprocessing.active_children():
             os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(InputError, match=r"ended by signal 9, .*smaller data\.num_workers"):
+        with pytest.raises(InputError, match=r"ended by signal 9, .*smaller `num_workers`"):
             list(iterator)
     assert multiprocessing.active_children() == []
 
