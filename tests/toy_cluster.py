@@ -87,4 +87,4 @@ def register(known=tasks.TASKS, options=tasks.OPTIONS) -> None:
 
 if __name__ == "__main__":
     register()
-    sys.exit(main.main(sys.argv))
+    sys.exit(main.main(sys.argv[1:]))
