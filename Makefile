@@ -23,7 +23,7 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 	$(PYTEST) $(SUITE)
 
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
-	$(PYTEST) tests/parity tests/luperson_jax/test_benchmark.py \
+	$(PYTEST) tests/parity \
 		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
 
 newest:  ## a short test on the newest Python found: loader, step, checkpoint, ranking, a whole run
@@ -39,7 +39,7 @@ endif
 shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N names
 	$(PYTEST) $(SUITE) -p randomly $(if $(SEED),--randomly-seed=$(SEED))
 
-nightly: $(STAMP)  ## random kills and damaged files of whole runs; an hour and more
+nightly: $(STAMP)  ## random kills, damaged files of whole runs, benchmarks of the smallest size; an hour and more
 	$(BIN)/python -m pytest -q -n 0 -s tests/nightly
 
 lint: $(STAMP)  ## style and types

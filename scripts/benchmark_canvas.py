@@ -70,7 +70,11 @@ def times(original: tuple[int, int], canvases: list[tuple[int, int]], rounds: in
     """[canvases, 2] seconds a picture: host, device."""
     picture = draw(original, np.random.default_rng(1))
     law, pixels = recipes.recipe("ori-cj+sre"), recipes.statistics("lup")
-    view = jax.jit(lambda *given: recipes.apply(law, *given, VIEW, *pixels))
+    view = jax.jit(
+        lambda keys, batch, sizes: recipes.apply(
+            law, keys, batch, sizes, VIEW, pixels.mean, pixels.std
+        )
+    )
     keys = jax.random.split(jax.random.key(1), PICTURES)
     sizes = jnp.tile(jnp.array([original]), (PICTURES, 1))
     batches = [jnp.tile(to_canvas(picture, one)[None], (PICTURES, 1, 1, 1)) for one in canvases]
@@ -89,7 +93,7 @@ def times(original: tuple[int, int], canvases: list[tuple[int, int]], rounds: in
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name, default in (
         ("originals", "192x96 256x128 384x192 512x256 768x384"),
         ("canvases", "256x128 384x192 512x256 768x384"),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
+from data_pipeline.table import records
 from luperson_jax import config, optim, tasks
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.run import states, step
@@ -32,7 +33,7 @@ EFFORTS = {
 def make_batch(num: int) -> Batch:
     """Gray pictures of 256x128."""
     whole = jnp.zeros(num, jnp.int32)
-    images = jnp.full((num, 1, 256, 128, 3), 100, jnp.uint8)
+    images = jnp.full((num, 256, 128, 3), 100, jnp.uint8)
     size = jnp.full((num, 2), 128, jnp.int32)
     return Batch(images, size, whole, whole, whole, jnp.ones(num, bool))
 
@@ -46,12 +47,12 @@ def measure(network: str) -> list[str]:
         "augment": {"recipe": "ori", "statistics": "lup"},
     }
     recipe = config.resolve(settings, tasks.OPTIONS)
-    task = tasks.TASKS["moco"].build(recipe, None)
-    params, extra = jax.jit(lambda: states.init(task, recipe, None))()
+    task = tasks.TASKS["moco"].build(recipe)
+    params, extra = jax.jit(lambda: states.init(task, recipe, records.empty_table()))()
     batch = make_batch(BATCH_SIZE.value)
     if TRAINING.value:
         optimizer, schedule = optim.build(recipe.optim, params, epochs=200, steps_per_epoch=100)
-        state = states.begin(task, recipe, None, optimizer, Averaging())
+        state = states.begin(task, recipe, records.empty_table(), optimizer, Averaging())
         program = jax.jit(
             lambda state, batch: step.train_step(task, optimizer, schedule, state, batch)
         )

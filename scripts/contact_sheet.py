@@ -35,7 +35,7 @@ def contact_sheet(world: World, people: int, cameras: int, instances: int) -> np
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=pathlib.Path, help="file to write, .png")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--people", type=int, default=5)

@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = ROOT / "runs" / "demo"
     parser.add_argument("--root", type=pathlib.Path, default=default, help="folder to write")
     parser.add_argument("--unlabelled", default="", help="folders of crops, by commas")

@@ -94,10 +94,10 @@ class Block(nn.Module):
         strided = kernels.index(3)
         for i, kernel in enumerate(kernels):
             step = stride if i == strided else 1
-            pair = channels[i : i + 2]
-            convolution = nn.Conv2d(*pair, kernel, step, kernel // 2, bias=False)
+            entering, leaving = channels[i : i + 2]
+            convolution = nn.Conv2d(entering, leaving, kernel, step, kernel // 2, bias=False)
             self.add_module(f"conv{i + 1}", convolution)
-            self.add_module(f"bn{i + 1}", nn.BatchNorm2d(pair[1]))
+            self.add_module(f"bn{i + 1}", nn.BatchNorm2d(leaving))
         self.downsample = None
         if stride != 1 or inputs != outputs:
             projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +19,13 @@ from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
+import torch_moco  # noqa: E402
+
 from tests.parity.cases import to_nchw  # noqa: E402
 
-SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 SIZE = (65, 33)  # odd at every stage, so that each padding matters
 BATCH_SIZE = 16
 NUM_STEPS = 3  # the third wraps around the queue of 40
-
-
-@pytest.fixture(scope="module")
-def torch_moco():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        yield importlib.import_module("torch_moco")
 
 
 def make_state(task):
@@ -66,7 +58,7 @@ def close(got, wanted, tolerance):
         assert error < tolerance, (name, error)
 
 
-def test_three_steps_of_moco(torch_moco):
+def test_three_steps_of_moco():
     """Loss, queue, statistics and parameters of both encoders. One network is enough here, the
     others are compared in test_torch_convert."""
     recipe = tiny(
@@ -108,7 +100,7 @@ def test_three_steps_of_moco(torch_moco):
     assert twin.pointer == NUM_STEPS * BATCH_SIZE % recipe.task.queue_size
 
 
-def test_the_deep_encoder(torch_moco):
+def test_the_deep_encoder():
     """Bottlenecks, whose training is too ill-conditioned at this size to compare."""
     recipe = tiny("moco", "", model__arch="resnet50", model__bn_group_size=0, data__size=SIZE)
     task = tasks.TASKS["moco"].build(recipe, None)
@@ -127,6 +119,6 @@ def test_the_deep_encoder(torch_moco):
     close({"projection": torch.from_numpy(np.array(got))}, {"projection": wanted}, 1e-5)
 
 
-def test_a_recipe_that_the_twin_lacks(torch_moco):
+def test_a_recipe_that_the_twin_lacks():
     with pytest.raises(InputError, match=r"model\.bn_group_size=0 only, not 4"):
         torch_moco.settings_of(tiny("moco", ""))

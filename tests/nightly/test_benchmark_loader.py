@@ -2,32 +2,23 @@
 
 import argparse
 import collections
-import importlib
 import io
 import json
 import os
-import pathlib
 import time
 
+import benchmark_loader
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_pipeline.read import storage
 
-ROOT = pathlib.Path(__file__).parents[2]
 QUICK = "--images 16 --batch-size 8 --steps 2 --rounds 1 --originals 32x16 --canvases 16x8"
 
 
-@pytest.fixture(scope="module")
-def benchmark_loader():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        yield importlib.import_module("benchmark_loader")
-
-
 @pytest.fixture
-def report(benchmark_loader, tmp_path, capsys):
+def report(tmp_path, capsys):
     """Runs the script and gives what it wrote."""
 
     def run(arguments):
@@ -66,13 +57,13 @@ def test_processes_are_measured(report):
     assert kinds == [("memory", "bare", 1), ("folder", "bare", 1), ("folder", "processes", 1)]
 
 
-def test_time_of_processes_counts(benchmark_loader):
+def test_time_of_processes_counts():
     before = time.process_time()
     both = benchmark_loader._now([os.getpid()])[1]
     assert 2 * before <= both <= 2 * time.process_time()
 
 
-def test_storages_hold_the_same_pictures(benchmark_loader, tmp_path):
+def test_storages_hold_the_same_pictures(tmp_path):
     pytest.importorskip("lmdb")
     options = benchmark_loader.parse(QUICK.split())
     tables = benchmark_loader.store("32x16", tmp_path, options)
@@ -84,7 +75,7 @@ def test_storages_hold_the_same_pictures(benchmark_loader, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_bare_loop_reads_the_pictures_in_turn(benchmark_loader, threads):
+def test_bare_loop_reads_the_pictures_in_turn(threads):
     file = io.BytesIO()
     Image.fromarray(np.zeros((4, 2, 3), np.uint8)).save(file, "PNG")
     read = []
@@ -112,7 +103,7 @@ def test_tables_are_opened_each_in_a_process_of_its_own(report):
         assert f"open {one['table']}" in shown
 
 
-def test_made_up_tables_agree(benchmark_loader, tmp_path):
+def test_made_up_tables_agree(tmp_path):
     """The packed one holds the rows, and LUPerson-NL finds the same people in its keys."""
     pytest.importorskip("lmdb")
     rows = benchmark_loader.made_up(600)
@@ -149,14 +140,14 @@ def test_an_epoch_takes_a_few_numbers_a_row_and_no_objects(report):
         (["--parts", "speed", "--root", "/nowhere"], "/nowhere"),
     ],
 )
-def test_wrong_options_are_named(benchmark_loader, capsys, arguments, named):
+def test_wrong_options_are_named(capsys, arguments, named):
     assert benchmark_loader.main([*QUICK.split(), *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("benchmark_loader: ")
     assert named in error
 
 
-def test_pictures_of_the_user_are_taken_as_they_are(benchmark_loader, tmp_path):
+def test_pictures_of_the_user_are_taken_as_they_are(tmp_path):
     Image.new("RGB", (5, 9)).save(tmp_path / "a.png")
     options = argparse.Namespace(root=str(tmp_path), storages=["folder"])
     tables = benchmark_loader.store(benchmark_loader.AS_THEY_ARE, tmp_path / "out", options)

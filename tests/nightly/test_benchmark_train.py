@@ -2,14 +2,15 @@
 
 import dataclasses
 import functools
-import importlib
 import json
 import pathlib
 
+import benchmark_train
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import training_speed
 
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import Loader
@@ -32,27 +33,13 @@ def compile_fast():
     jax.config.update("jax_disable_most_optimizations", former)
 
 
-@pytest.fixture(scope="module")
-def benchmark_train():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        yield importlib.import_module("benchmark_train")
-
-
-@pytest.fixture(scope="module")
-def training_speed(benchmark_train):
-    return benchmark_train.training_speed
-
-
 def build(name, root, folder, devices=None, **changes):
     current = setup.build(tiny(name, root, **changes), str(folder), tasks.TASKS[name])
     mesh = sharding.make_mesh(devices)
     return dataclasses.replace(current, mesh=mesh)
 
 
-def test_operations_per_image_do_not_depend_on_batch_or_devices(
-    training_speed, labelled_world, tmp_path
-):
+def test_operations_per_image_do_not_depend_on_batch_or_devices(labelled_world, tmp_path):
     """As many images for each device, or their share of the optimizer's work would differ."""
     counts = []
     for num_devices in (1, 2):
@@ -67,7 +54,7 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(
         np.testing.assert_allclose(counts[1][kind], counts[0][kind], rtol=0.1)
 
 
-def test_turns_take_the_steps_they_time(training_speed, unlabelled_world, tmp_path):
+def test_turns_take_the_steps_they_time(unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path)
     trainer = training_speed.Trainer(current)
     step = setup.compile_step(current)
@@ -84,7 +71,7 @@ def test_turns_take_the_steps_they_time(training_speed, unlabelled_world, tmp_pa
     assert {name: len(calls) for name, calls in looped.wall.items()} == dict.fromkeys(names, 2)
 
 
-def test_batches_under_way_come_after_those_read_ahead(training_speed, unlabelled_world, tmp_path):
+def test_batches_under_way_come_after_those_read_ahead(unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path, data__num_workers=1, data__prefetch=2)
     order = np.concatenate(
         [current.task.sampler(current.table, epoch, current.steps_per_epoch) for epoch in range(2)]
@@ -95,7 +82,7 @@ def test_batches_under_way_come_after_those_read_ahead(training_speed, unlabelle
             np.testing.assert_array_equal(next(batches)["images"], expected["images"])
 
 
-def test_the_plain_step_sees_its_pictures_as_they_are(training_speed, labelled_world, tmp_path):
+def test_the_plain_step_sees_its_pictures_as_they_are(labelled_world, tmp_path):
     current = build("identify", labelled_world, tmp_path)
     plain = training_speed.without_views(current)
     batch = training_speed.noise_batch(current, current.recipe.data.size)
@@ -108,7 +95,7 @@ def test_the_plain_step_sees_its_pictures_as_they_are(training_speed, labelled_w
 
 
 @pytest.fixture(scope="module")
-def outcome(benchmark_train, tmp_path_factory):
+def outcome(tmp_path_factory):
     """Exit status and report of a run that draws its own pictures."""
     changes = {
         "model.width": "8",
@@ -170,14 +157,14 @@ def test_memory_holds_the_state_at_least(outcome, labelled_world, tmp_path):
         ([], "--config"),
     ],
 )
-def test_a_mistake_ends_with_its_message(benchmark_train, arguments, message, capsys):
+def test_a_mistake_ends_with_its_message(arguments, message, capsys):
     assert benchmark_train.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("benchmark_train: ")
     assert message in error
 
 
-def test_torch_is_compared_on_one_device_only(training_speed, unlabelled_world, tmp_path):
+def test_torch_is_compared_on_one_device_only(unlabelled_world, tmp_path):
     pytest.importorskip("torch", reason="needs the [torch] extra")
     current = build("moco", unlabelled_world, tmp_path)
     with pytest.raises(InputError, match="on one device, JAX has 2"):
