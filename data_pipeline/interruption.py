@@ -43,7 +43,11 @@ class Signalled:
 
     @contextlib.contextmanager
     def ending(self, *, allowed: bool = True) -> Iterator[None]:
-        """A block without anything to save: a signal, also one before it, ends it at once."""
+        """A block without anything to save: a signal, also one before it, ends it at once.
+
+        Raises:
+            Interrupted: at a signal, where `allowed`.
+        """
         if not allowed:
             yield
             return

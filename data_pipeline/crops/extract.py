@@ -184,7 +184,11 @@ def record_path(out: str, video: Video) -> pathlib.Path:
 
 
 def finished(job: VideoJob) -> Record | None:
-    """The record of a video that is done, with the same inputs; otherwise None."""
+    """The record of a video that is done, with the same inputs; otherwise None.
+
+    Raises:
+        InputError: the file of the record holds something else.
+    """
     path = record_path(job.out, job.video)
     try:
         stored = json.loads(path.read_text())

@@ -170,7 +170,11 @@ class Environment:
         return self._environment.stat()["entries"]
 
     def keys(self, limit: int | None) -> list[str]:
-        """The first keys of pictures, or all."""
+        """The first keys of pictures, or all.
+
+        Raises:
+            InputError: as `read`.
+        """
         try:
             with self._environment.begin() as transaction, transaction.cursor() as cursor:
                 names = (

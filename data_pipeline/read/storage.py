@@ -80,7 +80,11 @@ class RecordFile:
             raise InputError(f"{path} is no ArrayRecord file or a damaged one; copy it again")
 
     def picture(self, number: int) -> bytes:
-        """The picture of a record: its bytes, or the feature `image` where it is an Example."""
+        """The picture of a record: its bytes, or the feature `image` where it is an Example.
+
+        Raises:
+            InputError: there is no such record, it is damaged, or holds no picture.
+        """
         if number >= self._reader.num_records():
             raise InputError(
                 f"{self._path} has {self._reader.num_records()} records; there is no record "

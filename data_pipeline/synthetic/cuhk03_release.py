@@ -26,7 +26,11 @@ def write_cuhk03(root: pathlib.Path, extent: Extent) -> dict[str, int]:
     """CUHK03 (Li et al., DeepReID, 2014): cuhk-03.mat, which is HDF5, with the cell arrays
     `labeled`, `detected` and `testsets`; and the protocol of Zhong et al. (Re-ranking Person
     Re-identification, 2017). Each pair of cameras sees people of its own. `detected` lacks the last
-    picture of the first person."""
+    picture of the first person.
+
+    Raises:
+        InputError: more pictures of a view than the format holds, or h5py is missing.
+    """
     per_view = extent.images_per_camera + 1
     if per_view > CELLS_OF_A_VIEW:
         raise InputError(

@@ -118,7 +118,11 @@ def write_ilids_vid(root: pathlib.Path, extent: Extent) -> dict[str, int]:
     everybody in each of two cameras,
     `i-LIDS-VID/sequences/cam1/person001/cam1_person001_00873.png`; numbers of people have gaps and
     frames do not begin at 1; the lists of ten splits in both published forms. The Matlab form knows
-    halves only, whatever `train_identities` is."""
+    halves only, whatever `train_identities` is.
+
+    Raises:
+        InputError: more people than its names can number.
+    """
     numbers = [person + 1 + person // 4 for person in range(extent.identities)]
     if numbers[-1] > 999:
         raise InputError(f"identities={extent.identities}; names of iLIDS-VID hold 800, give fewer")

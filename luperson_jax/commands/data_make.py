@@ -41,7 +41,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draws a world and writes it in the layout of a data set."""
+    """Draws a world and writes it in the layout of a data set.
+
+    Raises:
+        InputError: the layout cannot have such numbers, or the folder cannot be written.
+    """
     names = [field.name for field in dataclasses.fields(layouts.Extent)]
     numbers = {name: getattr(options, name) for name in names}
     try:

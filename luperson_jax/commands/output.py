@@ -27,7 +27,11 @@ def check_suffix(path: str | pathlib.Path | None, option: str, *suffixes: str) -
 
 
 def make_folder(path: str | pathlib.Path) -> pathlib.Path:
-    """Makes one folder; InputError where the system refuses."""
+    """Makes one folder.
+
+    Raises:
+        InputError: the system refuses.
+    """
     folder = pathlib.Path(path)
     try:
         folder.mkdir()

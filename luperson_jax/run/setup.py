@@ -105,7 +105,12 @@ def _jitted_step(current: Run) -> Any:
 def build(
     recipe: config.Recipe, workdir: str, task_class: type[Task], mesh: Mesh | None = None
 ) -> Run:
-    """Everything a run needs, checked. Writes nothing. All devices of the job by default."""
+    """Everything a run needs, checked. Writes nothing. All devices of the job by default.
+
+    Raises:
+        InputError: settings that do not fit each other, the data, the devices or the other
+            processes of the job.
+    """
     recipe_file.check_alike(recipe)
     mesh = mesh or sharding.make_mesh()
     part = recipe.data.batch_size // recipe.optim.micro_batches

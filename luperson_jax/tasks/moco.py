@@ -50,7 +50,7 @@ class Moco(base.Task):
 
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Moco":
-        """See `Task.build`."""
+        """See `Task.build`, also for what it raises."""
         del table
         options = recipe.task
         if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:

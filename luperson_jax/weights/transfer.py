@@ -58,6 +58,9 @@ def take_all(target: Tree, spec: NetworkSpec, model: Model) -> tuple[Tree, list[
 
     A model without classifier leaves the run's at its random value, and the lines say so, as they
     do of what a method keeps beside its network, such as the centers of a center loss.
+
+    Raises:
+        InputError: as `take_backbone`, or the network has no place for a tensor of the model.
     """
     wanted = trees.by_name(target)
     beside = wanted.keys() - shapes_of(spec)

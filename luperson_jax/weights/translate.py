@@ -37,7 +37,11 @@ KINDS = {
 
 
 def family_named(name: str) -> Family:
-    """The family of that name, as `--from` and `--to` give it."""
+    """The family of that name, as `--from` and `--to` give it.
+
+    Raises:
+        InputError: there is none.
+    """
     if name not in FAMILIES:
         raise InputError(f"no family of files is called {name!r}{suggest(name, FAMILIES)}")
     return FAMILIES[name]

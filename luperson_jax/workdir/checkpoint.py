@@ -186,6 +186,9 @@ class Checkpoints:
         """All tensors of a checkpoint as numpy arrays, without knowing its structure beforehand.
 
         On the host, because a run that takes them over may lie on other devices.
+
+        Raises:
+            InputError: there is no checkpoint, or none that is whole.
         """
         if not self.steps():
             raise InputError(f"no finished checkpoint in {self.folder}")

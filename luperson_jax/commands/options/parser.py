@@ -25,6 +25,7 @@ class Parser(argparse.ArgumentParser):
         return parsed, rest
 
     def error(self, message: str):
+        """Raises InputError with the message, or with the nearest name of a misspelt option."""
         options = self._option_string_actions
         for given in self._given:
             name = given.partition("=")[0]
