@@ -1,7 +1,7 @@
 """The types that flow between the rooms: data only."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,15 @@ Tree = Any
 
 Sampler = Callable[[Table, int, int], np.ndarray]
 """(table, epoch, num_steps) -> rows int64 [num_steps, B]."""
+
+
+_OF_A_ROW: Mapping[str, tuple[tuple[int | None, ...], type]] = {
+    "images": ((None, None, 3), np.uint8),
+    "size": ((2,), np.int32),
+    **dict.fromkeys(("label", "camera", "index"), ((), np.int32)),
+    "mask": ((), np.bool_),
+}
+"""Shape (None: any length) and type of a row of each field of a `Batch`."""
 
 
 @jax.tree_util.register_dataclass
@@ -36,6 +45,17 @@ class Batch:
     camera: Any
     index: Any
     mask: Any
+
+    def check(self) -> None:
+        """Asserts shapes and types, of arrays or while a program is traced."""
+        num = len(self.images)
+        for name, (row, dtype) in _OF_A_ROW.items():
+            given = getattr(self, name)
+            free = [axis for axis, length in enumerate(row, 1) if length is None]
+            shape = tuple(None if i in free else length for i, length in enumerate(given.shape))
+            assert (given.dtype, shape) == (dtype, (num, *row)), (
+                f"Batch.{name} is {given.dtype}{list(given.shape)} beside {num} images"
+            )
 
 
 @jax.tree_util.register_dataclass

@@ -21,7 +21,7 @@ from data_pipeline.read import atomic, decode, storage
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
 from luperson_jax.measure import html_report
-from luperson_jax.measure.evaluate import REPORT_FILE
+from luperson_jax.measure.evaluation import REPORT_FILE
 from luperson_jax.measure.figures import ranking_table, ranking_values
 from luperson_jax.retrieval import ranking
 from luperson_jax.run import loop, studies

@@ -24,7 +24,7 @@ import jaxtyping
 import pytest
 
 # Every annotated shape and type below is checked at every call that a test makes.
-for room in ("augment", "clustering", "losses", "models", "retrieval", "vectors"):
+for room in ("augment", "clustering", "losses", "models", "optim", "retrieval", "tasks", "vectors"):
     jaxtyping.install_import_hook(f"luperson_jax.{room}", "beartype.beartype")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from luperson_jax.retrieval.labels import Columns, Labels, Rule, make_labels
+from luperson_jax.retrieval.labels import Columns, Labels, RemovalRule, make_labels
 from luperson_jax.structs import RankingReport
 
 
@@ -15,7 +15,7 @@ def labels_of(
 ) -> Labels:
     """The labels of four columns."""
     sides = Columns(query_pid, query_camera), Columns(gallery_pid, gallery_camera)
-    return make_labels(*sides, Rule(junk=junk))
+    return make_labels(*sides, RemovalRule(junk=junk))
 
 
 def written_out(

@@ -4,7 +4,7 @@ import argparse
 
 from luperson_jax.commands import network, output, ranked
 from luperson_jax.measure import embeddings, tracklet_pooling
-from luperson_jax.measure.evaluate import load_splits
+from luperson_jax.measure.evaluation import load_splits
 
 
 def run(options: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import config, models, sharding, tasks, weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import output
-from luperson_jax.measure import embed, tracklet_pooling
-from luperson_jax.run import evaluation
+from luperson_jax.measure import streaming, tracklet_pooling
+from luperson_jax.run import eval_mode
 from luperson_jax.setting_values import typed
 from luperson_jax.structs import Batch, EmbeddingSet, TrainState, Tree
 from luperson_jax.tasks import base
@@ -68,7 +68,7 @@ class EmbeddingNetwork:
         recipe = self.recipe
         try:
             how = {"flip": recipe.eval.flip, "pool": pool}
-            return embed.embed_table(self.embedder, self.state, table, recipe, self.mesh, **how)
+            return streaming.embed_table(self.embedder, self.state, table, recipe, self.mesh, **how)
         except models.MISFIT as error:
             raise InputError(
                 f"{self.origin} does not hold the network of its recipe: {error}"
@@ -140,7 +140,7 @@ def open_workdir(workdir: str, changes: Mapping[str, Any]) -> EmbeddingNetwork:
     recipe = read_recipe(pathlib.Path(workdir), changes)
     mesh = _mesh(recipe)
     task = tasks.TASKS[recipe.task.name].build(recipe, None)
-    state = evaluation.restore(recipe, workdir, mesh)
+    state = eval_mode.restore(recipe, workdir, mesh)
     step, settings = int(state.step), recipe.eval
     facts = {"step": step, "workdir": workdir, "checkpoint": settings.checkpoint}
     facts |= {"average": settings.weights == "average", "flip": settings.flip}
@@ -216,7 +216,7 @@ def open_weights(
     mesh = _mesh(recipe)
     network = spec.build(compute_dtype=recipe.model.compute_dtype)
     embedder = FileEmbedder(spec, network, base.Views.build(recipe, 0))
-    state = evaluation.placed(model, mesh)
+    state = eval_mode.placed(model, mesh)
     facts = {"weights": path, "size": list(recipe.data.size), "flip": recipe.eval.flip}
     facts |= {"statistics": recipe.augment.statistics}
     notes = _notes(path, model, recipe, (size, statistics, pooling))

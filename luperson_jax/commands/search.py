@@ -13,7 +13,7 @@ from luperson_jax.commands import network, output, ranked
 from luperson_jax.measure import embeddings, html_report, plots
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
-from luperson_jax.retrieval.labels import MARKET_RULE, Rule
+from luperson_jax.retrieval.labels import MARKET_RULE, RemovalRule
 from luperson_jax.structs import EmbeddingSet
 
 MAX_DRAWN = 40
@@ -62,7 +62,7 @@ def _top(
         k=options.top,
         metric=options.metric,
         distances=ranked.reranked(query, [gallery], options).rows if options.rerank else None,
-        rule=MARKET_RULE if passing_over else Rule("nothing", np.zeros(len(kept), bool)),
+        rule=MARKET_RULE if passing_over else RemovalRule("nothing", np.zeros(len(kept), bool)),
     )
     return top._replace(rows=np.where(top.rows >= 0, kept[top.rows], -1))
 

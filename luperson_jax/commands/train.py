@@ -10,7 +10,7 @@ from absl import logging
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, sharding, shipped, tasks
-from luperson_jax.run import evaluation, loop
+from luperson_jax.run import eval_mode, loop
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import recipe_file
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, program: str = "luperson") -> int:
     if options.distributed or any(part is not None for part in place):
         sharding.join_job(*place)  # before anything asks for devices
     recipe = config.resolve(_settings(options), tasks.OPTIONS)
-    work = loop.run if options.mode == "train" else evaluation.run
+    work = loop.run if options.mode == "train" else eval_mode.run
     try:
         work(recipe, options.workdir, tasks.TASKS[recipe.task.name])
     except NonFiniteLoss as error:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors
-from luperson_jax.retrieval.lists import Neighbors
+from luperson_jax.retrieval.nearest_lists import Neighbors
 from luperson_jax.retrieval.rows import HostRows
 
 BLOCK_ELEMENTS = 2**23

@@ -20,7 +20,7 @@ NO_GROUP = -2
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class RemovalRule:
     """What of the gallery a query does not see.
 
     Attributes:
@@ -33,7 +33,7 @@ class Rule:
     junk: np.ndarray | None = None
 
 
-MARKET_RULE = Rule()
+MARKET_RULE = RemovalRule()
 
 
 @runtime_checkable
@@ -87,7 +87,7 @@ class Labels(NamedTuple):
         return np.diff(self.offsets)
 
 
-def make_labels(query: Identified, gallery: Identified, rule: Rule = MARKET_RULE) -> Labels:
+def make_labels(query: Identified, gallery: Identified, rule: RemovalRule = MARKET_RULE) -> Labels:
     """Numbers identities and finds the matches of every query.
 
     The identity -1 is nobody's. A gallery row of it is junk, which no query sees, and a query of it

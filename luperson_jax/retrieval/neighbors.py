@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
 from luperson_jax.retrieval import inputs, tiles
-from luperson_jax.retrieval.lists import DeviceLists, HostLists, Neighbors, lists_of_matrix
+from luperson_jax.retrieval.nearest_lists import DeviceLists, HostLists, Neighbors, lists_of_matrix
 from luperson_jax.retrieval.rows import HostRows, cut
 from luperson_jax.retrieval.tiles import Execution, Grid, TileShape
 from luperson_jax.vectors import METRICS, pairwise_distances

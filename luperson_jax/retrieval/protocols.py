@@ -16,7 +16,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import average_precision, counting, inputs
-from luperson_jax.retrieval.labels import NOBODYS, Labels, Rule, make_labels
+from luperson_jax.retrieval.labels import NOBODYS, Labels, RemovalRule, make_labels
 from luperson_jax.retrieval.rows import HostRows
 from luperson_jax.retrieval.tiles import ANYHOW
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -235,7 +235,7 @@ def _one_direction(
     seed: int,
 ) -> Result:
     inputs.check_embeddings(query, [gallery], metric)
-    labels = make_labels(query, gallery, Rule(protocol.removal))
+    labels = make_labels(query, gallery, RemovalRule(protocol.removal))
     average_precision.check_any_match(labels.num_matches)
 
     def ranks_of(labels: Labels) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
-from luperson_jax.retrieval import average_precision, counting, inputs, lists, tiles
-from luperson_jax.retrieval.labels import MARKET_RULE, Columns, Labels, Rule, make_labels
+from luperson_jax.retrieval import average_precision, counting, inputs, nearest_lists, tiles
+from luperson_jax.retrieval.labels import MARKET_RULE, Columns, Labels, RemovalRule, make_labels
 from luperson_jax.retrieval.rows import HostRows, cut
 from luperson_jax.retrieval.tiles import ANYHOW, Execution, KnownDistances
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -43,7 +43,7 @@ def rank(
     *,
     metric: str = "cosine",
     max_rank: int = 50,
-    rule: Rule = MARKET_RULE,
+    rule: RemovalRule = MARKET_RULE,
     execution: Execution = ANYHOW,
 ) -> RankingReport:
     """Ranks the gallery for every query and reports mAP, mINP and CMC.
@@ -139,7 +139,7 @@ def top_matches(
     k: int,
     metric: str = "cosine",
     distances: KnownDistances | None = None,
-    rule: Rule = MARKET_RULE,
+    rule: RemovalRule = MARKET_RULE,
     execution: Execution = ANYHOW,
 ) -> TopMatches:
     """The k nearest gallery images of every query, for ranked lists.
@@ -165,9 +165,9 @@ def top_matches(
     labels, grid = make_labels(query, gallery, rule), execution.grid()
     blocks = cut(np.arange(len(query.pid)), grid.shape.queries)
     if execution.on_host:
-        nearest = lists.HostLists(len(query.pid), k, labels)
+        nearest = nearest_lists.HostLists(len(query.pid), k, labels)
     else:
-        nearest = lists.DeviceLists(len(query.pid), k, grid, labels)
+        nearest = nearest_lists.DeviceLists(len(query.pid), k, grid, labels)
     if distances is None:
         sides = HostRows(query.features), HostRows(gallery.features)
         walk = tiles.walk(*sides, blocks, metric, grid)

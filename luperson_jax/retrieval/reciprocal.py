@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from luperson_jax.retrieval.lists import Neighbors
+from luperson_jax.retrieval.nearest_lists import Neighbors
 
 BLOCK_WORK = 2**21
 """Terms summed at once by `overlaps`: about 100 MB of intermediate arrays."""

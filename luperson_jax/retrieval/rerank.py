@@ -19,7 +19,7 @@ from scipy import sparse
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import neighbors, reciprocal
 from luperson_jax.retrieval.inputs import check_finite
-from luperson_jax.retrieval.lists import Neighbors
+from luperson_jax.retrieval.nearest_lists import Neighbors
 from luperson_jax.retrieval.rows import HostRows
 
 DENSE_ROWS = 128

@@ -16,7 +16,7 @@ from data_pipeline.interruption import Interrupted
 from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import Table
 from luperson_jax import config, platforms, setting_names, sharding
-from luperson_jax.measure import embed, evaluate
+from luperson_jax.measure import evaluation, streaming
 from luperson_jax.measure.figures import is_share
 from luperson_jax.run import going_on, programs, setup, states, stopping
 from luperson_jax.run.reporter import NonFiniteLoss, Reporter
@@ -157,7 +157,7 @@ def _is_evaluated(current: Run, step: int) -> bool:
     return current.evaluation is not None and (last or (every > 0 and not rest + epoch % every))
 
 
-def _evaluate(session: Session, state: TrainState) -> evaluate.Measurement | None:
+def _evaluate(session: Session, state: TrainState) -> evaluation.Measurement | None:
     """The evaluation of a saved state, where one is due and not done yet. The last one is done
     in every start, because the report needs it."""
     current, saved, step = session.current, session.checkpoints, int(state.step)
@@ -266,7 +266,7 @@ def _measure_last_start(session: Session, state: TrainState) -> None:
 
 def _begin(current: Run, state: TrainState, epoch: int) -> tuple[Tree, dict[str, float]]:
     def embed_all(state: TrainState, table: Table) -> EmbeddingSet:
-        return embed.embed_table(current.task, state, table, current.recipe, current.mesh)
+        return streaming.embed_table(current.task, state, table, current.recipe, current.mesh)
 
     return current.task.start_epoch(state, current.table, epoch, embed_all)
 

@@ -14,7 +14,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read.loader import LoaderOptions
 from data_pipeline.table.records import Table
 from luperson_jax import config, optim, setting_names, sharding
-from luperson_jax.measure import evaluate
+from luperson_jax.measure.evaluation import Evaluation
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.run import canvas, states, training_table
 from luperson_jax.run.step import train_step
@@ -42,7 +42,7 @@ class Run:
     averaging: Averaging
     steps_per_epoch: int
     shapes: TrainState
-    evaluation: evaluate.Evaluation | None
+    evaluation: Evaluation | None
     num_left_out: int = 0
     about_canvas: str = ""
 
@@ -127,7 +127,7 @@ def build(
     recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, best=best))
     if recipe.eval.weights == "average" and not recipe.train.average:
         raise InputError("eval.weights='average' needs train.average='ema' or 'swa'")
-    evaluation = evaluate.Evaluation.build(recipe, task, mesh)
+    evaluation = Evaluation.build(recipe, task, mesh)
     params, _ = states.shapes(task, recipe, table, mesh)
     optimizer, schedule = optim.build(
         recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=steps_per_epoch

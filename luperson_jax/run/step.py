@@ -56,6 +56,7 @@ def loss_and_gradients(
     Args:
         micro_batches: how many parts; each holds whole groups of `bn_group_size` images.
     """
+    batch.check()
     if micro_batches == 1:
         return jax.value_and_grad(task.loss, has_aux=True)(params, extra, batch, key, step)
     pieces = _cut(task.inputs(batch, key), micro_batches)

@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One seed of a row, ready to be run."""
 
     row: Row
@@ -123,7 +123,7 @@ def vary(rows: Sequence[Row], values: Mapping[str, Sequence[str]]) -> list[Row]:
 
 def plan(
     rows: Sequence[Row], root: pathlib.Path, seeds: int, options: Mapping[str, type]
-) -> list[Run]:
+) -> list[StudyRun]:
     """Every run of a study, with its settings resolved: mistakes show before the first run.
 
     Args:
@@ -143,7 +143,7 @@ def plan(
         settings = config.read(_filled(row.config, words), changes, options=options)
         folder = re.sub(r"[^\w+.=-]+", "-", row.name)
         recipe = config.resolve(settings, options)
-        runs.append(Run(row, seed, root / folder / f"seed{seed}", recipe))
+        runs.append(StudyRun(row, seed, root / folder / f"seed{seed}", recipe))
     folders = [run.workdir for run in runs]
     for run in runs:
         if folders.count(run.workdir) > 1:
@@ -153,7 +153,7 @@ def plan(
 
 
 def perform(
-    runs: Sequence[Run], root: pathlib.Path, work: Perform, say: Callable[[str], None]
+    runs: Sequence[StudyRun], root: pathlib.Path, work: Perform, say: Callable[[str], None]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Runs what is not done, in order, and keeps the table up to date.
 
@@ -189,7 +189,7 @@ def perform(
     return summarize([(runs[i], values) for i, values in figures.items()]), failed
 
 
-def summarize(done: Sequence[tuple[Run, Mapping[str, float]]]) -> list[dict[str, Any]]:
+def summarize(done: Sequence[tuple[StudyRun, Mapping[str, float]]]) -> list[dict[str, Any]]:
     """A line for every row that has figures: each seed's, their mean and standard deviation."""
     lines = []
     for row in dict.fromkeys(run.row.name for run, _ in done):

@@ -18,7 +18,7 @@ FORBIDDEN = {
         *("flax", "luperson_jax.models", "luperson_jax.losses", "luperson_jax.tasks"),
     ),
     "luperson_jax/models": ("luperson_jax.tasks", "luperson_jax.run.loop", "luperson_jax.losses"),
-    "luperson_jax/tasks": ("flax", "luperson_jax.run.loop", "luperson_jax.measure.evaluate"),
+    "luperson_jax/tasks": ("flax", "luperson_jax.run.loop", "luperson_jax.measure.evaluation"),
     "luperson_jax/weights": ("luperson_jax.tasks", "luperson_jax.run", "luperson_jax.measure"),
     "luperson_jax/weights/families": ("numpy", "jax", "luperson_jax.tasks", "luperson_jax.models"),
     "luperson_jax": ("configs", "torch", "tensorflow"),

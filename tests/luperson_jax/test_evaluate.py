@@ -7,7 +7,8 @@ import numpy as np
 
 from data_pipeline import datasets
 from luperson_jax import sharding
-from luperson_jax.measure import embed, evaluate
+from luperson_jax.measure import streaming
+from luperson_jax.measure.evaluation import Evaluation
 from luperson_jax.structs import TrainState
 from tests.helpers import tiny
 
@@ -30,7 +31,7 @@ def features_of(root, right, flip):
     table = datasets.load("market1501", str(root), "data.root", 0).query
     state = TrainState(jnp.int32(0), {"scale": jnp.float32(2.0)}, {}, {}, None)
     mesh = sharding.make_mesh()
-    return embed.embed_table(Half(right), state, table, recipe, mesh, flip=flip).features
+    return streaming.embed_table(Half(right), state, table, recipe, mesh, flip=flip).features
 
 
 def test_a_flipped_feature_is_the_mean_over_picture_and_mirror_image(labelled_world):
@@ -48,7 +49,7 @@ def test_what_is_measured_is_the_average_where_it_is_asked_for(labelled_world):
     for weights in ("online", "average"):
         changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
         recipe = tiny("identify", labelled_world, eval__weights=weights, **changes)
-        evaluation = evaluate.Evaluation.build(recipe, Half(False), sharding.make_mesh())
+        evaluation = Evaluation.build(recipe, Half(False), sharding.make_mesh())
         measured = evaluation.measure(state)
         assert measured.step == 5
         features[weights] = measured.query.features

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding, tasks
-from luperson_jax.measure import evaluate
+from luperson_jax.measure import evaluation
 from luperson_jax.run import setup, states, training_table
 from luperson_jax.workdir import recipe_file
 from tests.helpers import tiny
@@ -72,15 +72,15 @@ def test_processes_with_other_galleries_are_told(job, labelled_world, tmp_path):
         "identify", labelled_world, eval__dataset="market1501", eval__root=str(labelled_world)
     )
     task, mesh = tasks.TASKS["identify"].build(recipe, None), sharding.make_mesh()
-    splits = evaluate.load_splits("market1501", str(labelled_world), "eval.root", 0)
+    splits = evaluation.load_splits("market1501", str(labelled_world), "eval.root", 0)
     fewer = dataclasses.replace(splits, gallery=splits.gallery.take(np.arange(5)))
     checks = []
     for one in (fewer, splits):
 
         def check(one=one):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(evaluate, "load_splits", lambda *_: one)
-                evaluate.Evaluation.build(recipe, task, mesh)
+                patch.setattr(evaluation, "load_splits", lambda *_: one)
+                evaluation.Evaluation.build(recipe, task, mesh)
 
         checks.append(check)
     with pytest.raises(InputError, match="differs from others in the gallery;"):

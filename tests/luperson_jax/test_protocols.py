@@ -171,5 +171,5 @@ def test_the_rules_need_a_match_and_a_place():
         evaluate("market1501", QUERY, alone)
     with pytest.raises(InputError, match="max_rank is 0"):
         evaluate("market1501", QUERY, GALLERY, max_rank=0)
-    everything = labels.Rule("nothing")
+    everything = labels.RemovalRule("nothing")
     assert ranking.rank(QUERY, alone, metric="euclidean", rule=everything).mAP == 1

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import counting, inputs, ranking, tiles
-from luperson_jax.retrieval.labels import Rule
+from luperson_jax.retrieval.labels import RemovalRule
 from luperson_jax.retrieval.tiles import Execution
 from luperson_jax.structs import EmbeddingSet
 from luperson_jax.vectors import l2_normalize
@@ -351,7 +351,7 @@ def test_golden_500_by_2000(golden, prefix, metric):
     stored = np.load(golden / "rank_fastreid_500x2000.npz")
     query, gallery = _stored_sets(stored, "feat")
     nothing = np.zeros(len(stored["g_ids"]), bool)  # is junk to that evaluator
-    report = ranking.rank(query, gallery, metric=metric, rule=Rule(junk=nothing))
+    report = ranking.rank(query, gallery, metric=metric, rule=RemovalRule(junk=nothing))
     _assert_golden(report, stored, prefix)
     np.testing.assert_array_equal(~np.isnan(report.ap), stored["valid_query"])
     np.testing.assert_allclose(
@@ -366,7 +366,7 @@ def test_golden_market_protocol_at_full_size(golden, junk):
     stored = np.load(golden / "market1501_protocol_synthetic.npz")
     query, gallery = _stored_sets(stored, "feat_f16")
     named = np.zeros(len(stored["g_ids"]), bool) if junk == "all_" else None
-    _assert_golden(ranking.rank(query, gallery, rule=Rule(junk=named)), stored, junk)
+    _assert_golden(ranking.rank(query, gallery, rule=RemovalRule(junk=named)), stored, junk)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_the_report_is_that_of_a_stable_sort(problem, metric, mesh, data):
     junk[-1] = False
     distance = tile_distances(query.features, gallery.features, metric, TILE, mesh)
     expected = written_out(distance, *columns(query, gallery), removal=removal, junk=junk)
-    rule = labels.Rule(removal, junk)
+    rule = labels.RemovalRule(removal, junk)
     assert_same_report(rank(query, gallery, mesh, metric=metric, rule=rule), expected)
 
 

@@ -11,7 +11,8 @@ from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Splits, empty_table, make_table
 from luperson_jax import sharding
-from luperson_jax.measure import embed, evaluate, tracklet_pooling
+from luperson_jax.measure import streaming, tracklet_pooling
+from luperson_jax.measure.evaluation import Evaluation, write_results
 from luperson_jax.retrieval import protocols
 from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import TrainState
@@ -48,7 +49,7 @@ def features_by_hand(splits, recipe, how):
     """(features, pid, camera) of the tracklets of query and gallery, from all frames at once."""
     sides = []
     for table in (splits.query, splits.gallery):
-        frames = embed.embed_table(Colors(), STATE, table, recipe, sharding.make_mesh())
+        frames = streaming.embed_table(Colors(), STATE, table, recipe, sharding.make_mesh())
         found = {}
         for row, track in enumerate(table.track.tolist()):
             found.setdefault(track, []).append(row)
@@ -64,7 +65,7 @@ def test_an_evaluation_ranks_tracklets_as_the_twin_pools_them(how, mars, tmp_pat
     changes = {} if how == "mean" else {"eval__pool": how}
     recipe = recipe_of(mars, **changes)
     splits = datasets.load("mars", str(mars), "data.root", 0)
-    evaluation = evaluate.Evaluation.build(recipe, Colors(), sharding.make_mesh())
+    evaluation = Evaluation.build(recipe, Colors(), sharding.make_mesh())
     measured = evaluation.measure(STATE)
     query, gallery = features_by_hand(splits, recipe, how)
     for found, expected in ((measured.query, query), (measured.gallery, gallery)):
@@ -81,13 +82,13 @@ def test_an_evaluation_ranks_tracklets_as_the_twin_pools_them(how, mars, tmp_pat
     title = evaluation._title(measured)
     reporter.close()
     assert f"{len(query[1])} query and {len(gallery[1])} gallery tracklets by the {how}" in title
-    evaluate.write_results(tmp_path / "results.json", measured)
+    write_results(tmp_path / "results.json", measured)
     assert json.loads((tmp_path / "results.json").read_text())["pool"] == how
 
 
 def test_single_frames_are_ranked_where_that_is_asked_for(mars):
     recipe = recipe_of(mars, eval__pool="none")
-    evaluation = evaluate.Evaluation.build(recipe, Colors(), sharding.make_mesh())
+    evaluation = Evaluation.build(recipe, Colors(), sharding.make_mesh())
     measured = evaluation.measure(STATE)
     assert len(measured.query.pid) == len(evaluation.splits.query)
     assert "tracklets" not in evaluation._title(measured)

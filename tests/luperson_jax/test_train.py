@@ -10,8 +10,8 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding, tasks
-from luperson_jax.measure import embed, evaluate
-from luperson_jax.run import evaluation, loop, setup
+from luperson_jax.measure import evaluation, streaming
+from luperson_jax.run import eval_mode, loop, setup
 from luperson_jax.workdir import checkpoint, recipe_file
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests.helpers import assert_trees_equal, final, run, tiny
@@ -72,10 +72,10 @@ def test_evaluation_writes_figures_lists_and_curves(tmp_path, labelled_world):
     changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
     recipe = tiny("identify", labelled_world, eval__every_epochs=1, train__average="ema", **changes)
     trained = run(recipe, tmp_path)
-    results = json.loads((tmp_path / evaluate.RESULTS_FILE).read_text())
+    results = json.loads((tmp_path / evaluation.RESULTS_FILE).read_text())
     assert results["mAP"] == trained.mAP
     assert results["rank1"] == pytest.approx(float(trained.cmc[0]))
-    page = (tmp_path / evaluate.REPORT_FILE).read_text()
+    page = (tmp_path / evaluation.REPORT_FILE).read_text()
     curves = page.count(" by step'")
     assert curves > 1
     assert page.count("<svg") == 4 + curves  # CMC, ROC, distances, identities
@@ -92,13 +92,13 @@ def test_evaluation_writes_figures_lists_and_curves(tmp_path, labelled_world):
     assert f"best, step {best['step']}" in page
     assert "optimistic" in page
 
-    again = evaluation.run(recipe, str(tmp_path), tasks.TASKS["identify"])
+    again = eval_mode.run(recipe, str(tmp_path), tasks.TASKS["identify"])
     assert again.mAP == trained.mAP
     best_one = with_eval(recipe, checkpoint="best")
-    assert evaluation.run(best_one, str(tmp_path), tasks.TASKS["identify"]).mAP == best["mAP"]
+    assert eval_mode.run(best_one, str(tmp_path), tasks.TASKS["identify"]).mAP == best["mAP"]
 
     step, tree = final(tmp_path)
-    restored = evaluation.restore(
+    restored = eval_mode.restore(
         with_eval(recipe, weights="average"), str(tmp_path), sharding.make_mesh()
     )
     assert int(restored.step) == step
@@ -152,7 +152,7 @@ def test_what_was_trained_is_saved_before_its_evaluation_fails(
         raise InputError("a query picture is damaged")
 
     with monkeypatch.context() as patch:
-        patch.setattr(embed, "embed_table", fail)
+        patch.setattr(streaming, "embed_table", fail)
         with pytest.raises(InputError, match=r"step 2 of 2 is saved.*a query picture is damaged"):
             run(with_eval(recipe, every_epochs=0), tmp_path)
     assert final(tmp_path)[0] == 2
@@ -163,7 +163,7 @@ def test_what_was_trained_is_saved_before_its_evaluation_fails(
     figures = checkpoint.Checkpoints(tmp_path, read_only=True).figures(2)
     assert (
         figures["market1501/mAP"]
-        == json.loads((tmp_path / evaluate.RESULTS_FILE).read_text())["mAP"]
+        == json.loads((tmp_path / evaluation.RESULTS_FILE).read_text())["mAP"]
     )
 
 

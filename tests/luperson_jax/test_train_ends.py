@@ -10,7 +10,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
-from luperson_jax.measure import embed
+from luperson_jax.measure import streaming
 from luperson_jax.run import setup
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import lock
@@ -104,7 +104,7 @@ def test_a_signal_ends_a_run_behind_the_step_under_way(
 def test_a_signal_ends_an_evaluation_at_once(tmp_path, monkeypatch, labelled_world):
     changes = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
     embed_table = lambda *_, **__: signal.raise_signal(signal.SIGINT)  # noqa: E731
-    monkeypatch.setattr(embed, "embed_table", embed_table)
+    monkeypatch.setattr(streaming, "embed_table", embed_table)
     with pytest.raises(Interrupted, match="SIGINT; step 2 of 2 is saved in"):
         run(tiny("identify", labelled_world, train__epochs=1, **changes), tmp_path)
 

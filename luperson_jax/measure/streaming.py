@@ -92,6 +92,7 @@ def embed_table(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+    batch.check()
     features = task.embed(params, extra, batch)
     if flip:
         mirrored = dataclasses.replace(batch, images=jnp.flip(batch.images, axis=2))

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError
 from luperson_jax import config, models, sharding, weights
-from luperson_jax.measure.evaluate import Evaluation
+from luperson_jax.measure.evaluation import Evaluation
 from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import RankingReport, TrainState
 from luperson_jax.tasks.base import Task

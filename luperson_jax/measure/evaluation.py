@@ -15,7 +15,7 @@ from data_pipeline.read import atomic
 from data_pipeline.table.records import Splits
 from luperson_jax import config, sharding
 from luperson_jax.config import best_figure
-from luperson_jax.measure import embed, html_report, probes, tracklet_pooling
+from luperson_jax.measure import html_report, probes, streaming, tracklet_pooling
 from luperson_jax.measure.figures import (
     Figures,
     all_ranking_values,
@@ -87,7 +87,7 @@ class Evaluation:
         pool = tracklet_pooling.chosen(settings.pool, self.splits)
         how = {"flip": settings.flip, "pool": pool}
         query, gallery = (
-            embed.embed_table(self.task, state, table, self.recipe, self.mesh, **how)
+            streaming.embed_table(self.task, state, table, self.recipe, self.mesh, **how)
             for table in (self.splits.query, self.splits.gallery)
         )
         report = ranking.rank(query, gallery, metric=settings.metric)
