@@ -88,6 +88,8 @@ class OptimConfig:
     warmup_epochs: int = 0
     warmup_steps: int = 0  # in place of warmup_epochs, for schedules that warm up by step
     warmup_factor: float = 0.01
+    peak_multiplier: float = 1.0  # of the two per epoch: what the rate warms up to, over lr
+    hold_lr_from_epoch: int = 0  # where the rate stops to move, as in LARS runs that were resumed
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     flat_epochs: int = 0  # of flat_cosine: where the cosine begins, from the start of the run
@@ -96,6 +98,7 @@ class OptimConfig:
     lr_factors: tuple[tuple[str, float], ...] = ()
     decay_factors: tuple[tuple[str, float], ...] = ()  # of weight_decay; not of lars
     lars_excluded: str = "(^|/)(scale|bias|p)$"  # neither decayed nor adapted: normalization, GeM
+    lars_decay_twice: bool = True  # as LUPerson's code has it; False = the paper's rule
     freeze: tuple[str, ...] = ("backbone",)  # top-level parts of the parameters
     freeze_epochs: int = 0  # how long they stand still at the start
     freeze_steps: int = 0  # in place of freeze_epochs

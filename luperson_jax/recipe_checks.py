@@ -20,6 +20,8 @@ AT_LEAST = {
     "optim.weight_decay": 0,
     "optim.warmup_epochs": 0,
     "optim.warmup_steps": 0,
+    "optim.peak_multiplier": 0,
+    "optim.hold_lr_from_epoch": 0,
     "optim.flat_epochs": 0,
     "optim.final_lr": 0,
     "optim.freeze_epochs": 0,
@@ -107,6 +109,11 @@ def _check_schedule(optim: Any, epochs: int) -> None:
         raise InputError(
             f"optim.warmup_steps={optim.warmup_steps} with {optim.schedule}, which warms up by "
             "epoch; set optim.warmup_epochs"
+        )
+    if optim.peak_multiplier != 1 and optim.schedule not in ("cosine_per_epoch", "step_per_epoch"):
+        raise InputError(
+            f"optim.peak_multiplier={optim.peak_multiplier} with {optim.schedule}, whose peak is "
+            "optim.lr itself; multiply that"
         )
     for name in ("warmup", "freeze"):
         epochs, steps = (getattr(optim, f"{name}_{unit}") for unit in ("epochs", "steps"))

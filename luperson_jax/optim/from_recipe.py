@@ -31,6 +31,8 @@ def build(
         InputError: a rule for parts of the parameters that matches nothing.
     """
     schedule = _make_schedule(options, epochs, steps_per_epoch)
+    if options.hold_lr_from_epoch:
+        schedule = schedules.held_from(schedule, options.hold_lr_from_epoch * steps_per_epoch)
     make = _make_optimizer(options, params)
     frozen_steps = parts.num_frozen_steps(options, steps_per_epoch)
     frozen = jax.tree.map(lambda _: False, params)
@@ -61,6 +63,7 @@ def _make_optimizer(
         excluded=options.lars_excluded,
         momentum=options.momentum,
         weight_decay=decay,
+        decay_twice=options.lars_decay_twice,
     )
 
 
@@ -94,10 +97,15 @@ def _make_schedule(options: OptimConfig, epochs: int, steps_per_epoch: int) -> o
                 options.gamma,
                 steps_per_epoch,
                 warmup_epochs=options.warmup_epochs,
+                peak_multiplier=options.peak_multiplier,
             )
         case "cosine_per_epoch":
             return schedules.cosine_per_epoch(
-                options.lr, epochs, steps_per_epoch, warmup_epochs=options.warmup_epochs
+                options.lr,
+                epochs,
+                steps_per_epoch,
+                warmup_epochs=options.warmup_epochs,
+                peak_multiplier=options.peak_multiplier,
             )
 
 

@@ -3,6 +3,7 @@
 A schedule maps the number of finished steps (the optimizer's counter, from 0) to a learning rate.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,18 +20,24 @@ def _num_passed(milestones: Sequence[int], position: jax.typing.ArrayLike) -> Fl
 
 def _per_epoch(
     base: float,
-    peak_multiplier: float,
+    peak: float,
+    num_epochs: int,
     steps_per_epoch: int,
     warmup_epochs: int,
-    decay: Callable[[Float[Array, ""]], Float[Array, ""]],
+    decay: Callable[[int], float],
 ) -> optax.Schedule:
+    """The rate of each epoch, worked out beforehand; that of the last one holds ever after."""
     assert steps_per_epoch >= 1
-    peak = base * peak_multiplier
+    rates = [
+        base + (peak - base) * epoch / warmup_epochs
+        if epoch < warmup_epochs
+        else peak * decay(epoch)
+        for epoch in range(num_epochs)
+    ]
 
     def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
-        epoch = (jnp.asarray(count) // steps_per_epoch).astype(jnp.float32)
-        warming = base + (peak - base) * epoch / max(warmup_epochs, 1)
-        return jnp.where(epoch < warmup_epochs, warming, peak * decay(epoch))
+        epoch = jnp.minimum(jnp.asarray(count) // steps_per_epoch, num_epochs - 1)
+        return jnp.asarray(rates, jnp.float32)[epoch]
 
     return schedule
 
@@ -63,10 +70,11 @@ def cosine_per_epoch(
         The schedule; 0 after the last epoch.
     """
 
-    def decay(epoch: Float[Array, ""]) -> Float[Array, ""]:
-        return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch, epochs) / epochs))
+    def decay(epoch: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
-    return _per_epoch(base, peak_multiplier, steps_per_epoch, warmup_epochs, decay)
+    peak = base * peak_multiplier
+    return _per_epoch(base, peak, epochs + 1, steps_per_epoch, warmup_epochs, decay)
 
 
 def step_per_epoch(
@@ -89,10 +97,20 @@ def step_per_epoch(
         peak_multiplier: as in `cosine_per_epoch`.
     """
 
-    def decay(epoch: Float[Array, ""]) -> Float[Array, ""]:
-        return gamma ** _num_passed(milestones, epoch)
+    def decay(epoch: int) -> float:
+        return gamma ** sum(milestone <= epoch for milestone in milestones)
 
-    return _per_epoch(base, peak_multiplier, steps_per_epoch, warmup_epochs, decay)
+    peak, num_epochs = base * peak_multiplier, max((*milestones, warmup_epochs)) + 1
+    return _per_epoch(base, peak, num_epochs, steps_per_epoch, warmup_epochs, decay)
+
+
+def held_from(schedule: optax.Schedule, step: int) -> optax.Schedule:
+    """A schedule that stands still from a step on, at the rate of the step before it.
+
+    LUPerson-NL's LARS loses its schedule where a run is resumed: it goes on with the rate that the
+    checkpoint was saved with.
+    """
+    return lambda count: schedule(jnp.minimum(jnp.asarray(count), step - 1))
 
 
 def _warmup(count: Float[Array, ""], steps: int, factor: float) -> Float[Array, ""]:

@@ -16,7 +16,7 @@ from luperson_jax.config import Recipe, to_dict
 CHANGEABLE_OF_OPTIM = (
     *("lr", "momentum", "weight_decay", "clip_norm", "lr_factors", "decay_factors"),
     *("schedule", "warmup_epochs", "warmup_factor", "milestones", "gamma", "flat_epochs"),
-    *("final_lr", "lars_excluded"),
+    *("final_lr", "lars_excluded", "lars_decay_twice", "peak_multiplier", "hold_lr_from_epoch"),
 )
 """The others make another state of the optimizer, or count its updates otherwise."""
 
