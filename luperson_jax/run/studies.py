@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, suggest
 from data_pipeline.read import atomic
 from luperson_jax import config
 from luperson_jax.run.reporter import NonFiniteLoss
@@ -30,6 +30,8 @@ MEASURES = {
     "reranked_mINP": "re-ranked mINP",
 }
 """Figures 0..1 that a table shows in percent, where its runs have them."""
+
+PUBLISHED = "published."
 
 HARMLESS = (
     *("data.num_workers", "data.worker_kind", "data.prefetch", "train.log_every_steps"),
@@ -50,6 +52,7 @@ class Row:
         config: FILE or FILE:ARGUMENT.
         changes: GROUP.SETTING=VALUE each.
         varied: values of what is varied over the rows, for curves.
+        published: figures that stand beside its own, in percent, by the names of `MEASURES`.
 
     In `config` and `changes`, {root} stands for the folder of the study and {seed} for the seed.
     """
@@ -58,6 +61,7 @@ class Row:
     config: str
     changes: tuple[str, ...] = ()
     varied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,8 @@ class StudyRun:
 def parse_row(text: str) -> Row:
     """The row that `NAME: CONFIG[:ARGUMENT] [GROUP.SETTING=VALUE ...]` describes.
 
+    Changes of a group `published` are figures to compare with, such as `published.mAP=31.4`.
+
     Raises:
         InputError: it has another form.
     """
@@ -104,7 +110,19 @@ def parse_row(text: str) -> Row:
             f"row {text!r}; expected NAME: CONFIG[:ARGUMENT] [GROUP.SETTING=VALUE ...], such as "
             "'bot: finetune_bot:data=duke train.epochs=60'"
         )
-    return Row(name.strip(), words[0], tuple(words[1:]))
+    changes = [word for word in words[1:] if not word.startswith(PUBLISHED)]
+    figures = dict(_published(word) for word in words[1:] if word.startswith(PUBLISHED))
+    return Row(name.strip(), words[0], tuple(changes), published=figures)
+
+
+def _published(word: str) -> tuple[str, float]:
+    name, _, value = word.removeprefix(PUBLISHED).partition("=")
+    try:
+        if name in MEASURES:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise InputError(f"{word!r}; expected {PUBLISHED}FIGURE=PERCENT{suggest(name, MEASURES)}")
 
 
 def vary(rows: Sequence[Row], values: Mapping[str, Sequence[str]]) -> list[Row]:
@@ -117,7 +135,8 @@ def vary(rows: Sequence[Row], values: Mapping[str, Sequence[str]]) -> list[Row]:
             words = dict(zip(used, chosen, strict=True))
             name = ", ".join([row.name, *(f"{one}={value}" for one, value in words.items())])
             changes = tuple(_filled(one, words) for one in row.changes)
-            varied.append(Row(name, _filled(row.config, words), changes, words))
+            config = _filled(row.config, words)
+            varied.append(Row(name, config, changes, words, row.published))
     return varied
 
 
@@ -203,6 +222,7 @@ def summarize(done: Sequence[tuple[StudyRun, Mapping[str, float]]]) -> list[dict
             figures[name] = {"mean": statistics.fmean(values), "std": spread, "values": values}
         first = mine[0][0].row
         about = {"row": row, "config": first.config, "changes": list(first.changes)}
+        about["published"] = dict(first.published)
         seeds = [run.seed for run, _ in mine]
         lines.append({**about, "varied": dict(first.varied), "seeds": seeds, "figures": figures})
     return lines
@@ -210,13 +230,16 @@ def summarize(done: Sequence[tuple[StudyRun, Mapping[str, float]]]) -> list[dict
 
 def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """The table in percent, with standard deviations where there are several seeds."""
-    names = [name for name in MEASURES if any(name in line["figures"] for line in lines)]
-    written = [
-        "| | seeds | " + " | ".join(MEASURES[name] for name in names) + " |",
-        "|---|---|" + "---|" * len(names),
-    ]
+    names, published = (
+        [name for name in MEASURES if any(name in line.get(kind, {}) for line in lines)]
+        for kind in ("figures", "published")
+    )
+    titles = [MEASURES[name] for name in names]
+    titles += [f"published {MEASURES[name]}" for name in published]
+    written = ["| | seeds | " + " | ".join(titles) + " |", "|---|---|" + "---|" * len(titles)]
     for line in lines:
         cells = [spread(line["figures"].get(name)) for name in names]
+        cells += [f"{line['published'].get(name, '')}" for name in published]
         label = str(line["row"]).replace("|", "\\|")
         written.append(f"| {label} | {len(line['seeds'])} | " + " | ".join(cells) + " |")
     return "\n".join([*written, ""])

@@ -19,6 +19,7 @@ VARIANTS += [
 ]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]
 VARIANTS += [(ROOT / "configs" / "small.py", stage) for stage in ("pretrain", "mgn")]
+VARIANTS += [(ROOT / "configs" / "cmpe597.py", "stage=finetune")]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import study_cmpe597
 
-from luperson_jax import cli
+from luperson_jax import cli, tasks
 from luperson_jax.commands import study
 from luperson_jax.retrieval import ranking
+from luperson_jax.run import studies
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.structs import EmbeddingSet
 
@@ -83,6 +85,33 @@ def test_a_row_that_diverges_does_not_end_the_others(ran, tmp_path, capsys):
     assert run(tmp_path, *rows) == 1
     assert "wild/seed0: the loss is nan" in capsys.readouterr().out
     assert [one["row"] for one in json.loads((tmp_path / "table.json").read_text())] == ["tame"]
+
+
+def test_published_figures_stand_beside_those_of_a_row(ran, tmp_path):
+    rows = (
+        "--row",
+        "a: small:bot published.mAP=31.4 published.rank1=55.0",
+        "--row",
+        "b: small:bot",
+    )
+    assert run(tmp_path, *rows, "data.root=x", "eval.root=x") == 0
+    head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
+    assert head == "| | seeds | mAP | Rank-1 | published mAP | published Rank-1 |"
+    assert lines == ["| a | 1 | 50.0 | 50.0 | 31.4 | 55.0 |", "| b | 1 | 50.0 | 50.0 |  |  |"]
+
+
+@pytest.mark.parametrize("way", ["published", "corrected"])
+def test_every_row_of_cmpe597_can_be_planned(way, tmp_path):
+    listed = study_cmpe597.rows(tmp_path, "lup.npz", small=False)
+    rows = [studies.parse_row(text) for text in listed if text.split(":")[0].endswith(way)]
+    runs = studies.plan(rows, tmp_path, 2, tasks.OPTIONS)
+    assert [run.seed for run in runs] == [0, 1] * 6
+    starts = [run.recipe.train.init_from for run in runs]
+    assert starts[6:] == ["lup.npz"] * 6
+    own = [f"{tmp_path}/{one}_SSL/seed{seed}" for one in ("Def", "CJ", "AF") for seed in (0, 1)]
+    assert starts[:6] == ([""] * 6 if way == "published" else own)
+    assert {run.recipe.data.num_instances for run in runs} == {1 if way == "published" else 4}
+    assert {run.recipe.train.epochs * run.recipe.train.steps_per_epoch for run in runs} == {10_800}
 
 
 def test_rows_come_from_a_file_and_make_a_curve(ran, tmp_path):

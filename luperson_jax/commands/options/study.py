@@ -4,7 +4,8 @@ A row is `NAME: CONFIG[:ARGUMENT] GROUP.SETTING=VALUE ...`; rows stand in --file
 after --row. Each row and seed is a run below --root, and a row may start from an earlier one. Runs
 that are done are passed over: the same command goes on, also with more rows or seeds. In rows,
 {seed}, {root} and the names of --vary stand for their values. Changes at the end hold for all rows;
-those of a row go before. ROOT/table.md and ROOT/table.json hold the table.
+those of a row go before. Words such as published.mAP=31.4 in a row are figures to stand beside its
+own, in percent: mAP, rank1, mINP. ROOT/table.md and ROOT/table.json hold the table.
 
 Example:
     luperson study --root runs/stages --row "pretrain: small:pretrain data.root=crops" \\
