@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 
-def _num_passed(milestones: Sequence[int], position: jax.typing.ArrayLike) -> Float[Array, ""]:
+def _num_passed(milestones: Sequence[int], position: jax.typing.ArrayLike) -> Float[Array, "..."]:
     """How many milestones are reached; a milestone counts from its own position on."""
     passed = jnp.asarray(tuple(milestones), jnp.int32) <= jnp.asarray(position, jnp.int32)
     return jnp.sum(passed, dtype=jnp.float32)
@@ -35,7 +35,7 @@ def _per_epoch(
         for epoch in range(num_epochs)
     ]
 
-    def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
+    def schedule(count: jax.typing.ArrayLike) -> Float[Array, "..."]:
         epoch = jnp.minimum(jnp.asarray(count) // steps_per_epoch, num_epochs - 1)
         return jnp.asarray(rates, jnp.float32)[epoch]
 
@@ -113,7 +113,7 @@ def held_from(schedule: optax.Schedule, step: int) -> optax.Schedule:
     return lambda count: schedule(jnp.minimum(jnp.asarray(count), step - 1))
 
 
-def _warmup(count: Float[Array, ""], steps: int, factor: float) -> Float[Array, ""]:
+def _warmup(count: Float[Array, "..."], steps: int, factor: float) -> Float[Array, ""]:
     """From `factor` at step 0 on a straight line to 1 at step `steps`."""
     if steps == 0:
         return jnp.ones_like(count)
@@ -137,7 +137,7 @@ def warmup_multistep(
         warmup_factor: share of the base at step 0.
     """
 
-    def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
+    def schedule(count: jax.typing.ArrayLike) -> Float[Array, "..."]:
         warmup = _warmup(jnp.asarray(count, jnp.float32), warmup_steps, warmup_factor)
         return base * warmup * gamma ** _num_passed(milestones, count)
 
@@ -172,7 +172,7 @@ def flat_cosine(
     """
     assert warmup_steps <= flat_until < total_steps
 
-    def schedule(count: jax.typing.ArrayLike) -> Float[Array, ""]:
+    def schedule(count: jax.typing.ArrayLike) -> Float[Array, "..."]:
         step = jnp.asarray(count, jnp.float32)
         whole = (jnp.asarray(count) // every * every).astype(jnp.float32)
         progress = jnp.clip((whole - flat_until) / (total_steps - flat_until), 0.0, 1.0)
