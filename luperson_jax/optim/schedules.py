@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 
-def _num_passed(milestones: Sequence[int], position: jax.typing.ArrayLike) -> Float[Array, "..."]:
+def _num_passed(milestones: Sequence[int], position: jax.typing.ArrayLike) -> Float[Array, ""]:
     """How many milestones are reached; a milestone counts from its own position on."""
     passed = jnp.asarray(tuple(milestones), jnp.int32) <= jnp.asarray(position, jnp.int32)
     return jnp.sum(passed, dtype=jnp.float32)
@@ -113,7 +113,7 @@ def held_from(schedule: optax.Schedule, step: int) -> optax.Schedule:
     return lambda count: schedule(jnp.minimum(jnp.asarray(count), step - 1))
 
 
-def _warmup(count: Float[Array, "..."], steps: int, factor: float) -> Float[Array, ""]:
+def _warmup(count: Float[Array, "..."], steps: int, factor: float) -> Float[Array, "..."]:
     """From `factor` at step 0 on a straight line to 1 at step `steps`."""
     if steps == 0:
         return jnp.ones_like(count)

@@ -60,7 +60,7 @@ def test_moco_rates(epoch, rate):
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.3), (5, 1.35), (9, 2.19), (10, 2.385)])
 def test_simclr_rates(epoch, rate):
-    schedule = optim.cosine_per_epoch(0.3, 200, STEPS, warmup_epochs=10, peak_multiplier=8)
+    schedule = optim.cosine_per_epoch(0.3, 200, STEPS, warmup_epochs=10, peak_multiplier=8.0)
     for step in (epoch * STEPS, epoch * STEPS + STEPS - 1):
         np.testing.assert_allclose(schedule(step), rate, rtol=1e-4)
 
@@ -73,7 +73,7 @@ def test_pnl_rates(epoch, rate):
 
 
 def test_step_schedule_warms_up_to_the_multiplied_rate():
-    schedule = optim.step_per_epoch(0.1, (4,), 0.5, STEPS, warmup_epochs=2, peak_multiplier=3)
+    schedule = optim.step_per_epoch(0.1, (4,), 0.5, STEPS, warmup_epochs=2, peak_multiplier=3.0)
     rates = [float(schedule(epoch * STEPS)) for epoch in range(5)]
     np.testing.assert_allclose(rates, [0.1, 0.2, 0.3, 0.3, 0.15], rtol=1e-6)
 
@@ -107,7 +107,7 @@ def test_bot_rates():
 
 def test_schedules_run_inside_jit_with_the_optimizer_counter():
     for schedule in (
-        optim.cosine_per_epoch(0.3, 20, STEPS, warmup_epochs=2, peak_multiplier=2),
+        optim.cosine_per_epoch(0.3, 20, STEPS, warmup_epochs=2, peak_multiplier=2.0),
         optim.step_per_epoch(0.3, (3,), 0.1, STEPS),
         optim.warmup_multistep(0.3, (30,), 0.1, 10),
         optim.flat_cosine(0.3, flat_until=20, total_steps=40, final=0.1, warmup_steps=10),
