@@ -37,6 +37,9 @@ OF_WORKDIR = ("checkpoint", "average")
 OF_WEIGHTS = ("size", "statistics", "pooling")
 """Options that only one of the two origins of a network has."""
 
+FEATURES = {"backbone": "pooled", "moco": "projected", "simclr": "projected", "pnl": "pooled"}
+"""What a kind of network embeds with; the others with what comes behind their neck."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingNetwork:
@@ -161,7 +164,7 @@ class FileEmbedder:
         images = self.views.plain(batch)
         outputs, _ = models.apply(self.network, params, extra["stats"], images, train=False)
         features = self.spec.feature(outputs)
-        return l2_normalize(features) if self.spec.kind == "moco" else features
+        return l2_normalize(features) if self.spec.kind in models.ENCODERS else features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +253,7 @@ def _notes(
     """What was read, and where each assumption comes from."""
     size, statistics, pooling = given
     spec, ours = model.spec, model.account is None
-    feature = {"backbone": "pooled", "moco": "projected"}.get(spec.kind, "after the neck")
+    feature = FEATURES.get(spec.kind, "after the neck")
     origin = "the model file" if ours else f"family {model.family}"
     told = origin if ours or translate.family_named(model.family).statistics else "the file"
     shape = "persons stand" if _is_torchvision(model) else f"{origin} has it"

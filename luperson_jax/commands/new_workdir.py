@@ -7,6 +7,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax import config, sharding, tasks
 from luperson_jax.augment import recipes
+from luperson_jax.models import ENCODERS
 from luperson_jax.run import setup, states
 from luperson_jax.structs import Tree
 from luperson_jax.weights import momentum
@@ -45,12 +46,13 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     other = model.other_pixels(recipes.statistics(recipe.augment.statistics))
     if other:
         raise InputError(other)
+    _check_classes(model, current)
     tree = states.to_tree(setup.initial_state(current))
     filled, lines = take_all(
         {name: tree[name] for name in ("params", "extra")}, current.task.spec, model
     )
     step = 0
-    if model.spec.kind == "moco":
+    if model.spec.kind in ENCODERS:
         step = int(model.facts.get("epoch", 0)) * current.steps_per_epoch
         if step > current.total_steps:
             raise InputError(
@@ -69,9 +71,21 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     return [*lines, f"checkpoint of step {step} of {current.total_steps}"]
 
 
+def _check_classes(model: Model, current: setup.Run) -> None:
+    """Raises InputError where a pre-training with classes would go on with others."""
+    found, wanted = model.spec.num_classes, current.task.spec.num_classes
+    if model.spec.kind in ENCODERS and found != wanted:
+        raise InputError(
+            f"the file has {found} classes, and the run {wanted}: {current.table.num_ids} "
+            f"identities of {current.recipe.data.root!r}, filled up to a multiple of "
+            "task.class_multiple; go on with the data that the file was trained on, or take its "
+            "backbone as train.init_from"
+        )
+
+
 def _moments(fresh: Tree, model: Model, step: int) -> tuple[Tree, list[str]]:
     """The optimizer's state after so many steps, with the model's momentum where it has some."""
-    if model.spec.kind != "moco":
+    if model.spec.kind not in ENCODERS:
         return fresh, []
     filled = dict(fresh)
     places = {path: name for name in fresh if (path := momentum.path_of_moment(name))}

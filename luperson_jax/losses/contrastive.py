@@ -36,16 +36,29 @@ def info_nce(
         The mean loss, and {"top1", "top5"}: share of queries with at most 0 (4) entries of the
         queue more similar than the own key.
     """
+    positive, negative, metrics = similarities(query, key, queue, temperature)
+    total = jnp.logaddexp(positive, jax.nn.logsumexp(negative, axis=-1))
+    return jnp.mean(total - positive), metrics
+
+
+def similarities(
+    query: Float[Array, "b d"],
+    key: Float[Array, "b d"],
+    queue: Float[Array, "k d"],
+    temperature: float,
+) -> tuple[Float[Array, " b"], Float[Array, "b k"], dict[str, Float[Array, ""]]]:
+    """The logits of `info_nce`: of the own key [b] and of the queue [b, k], and its metrics.
+
+    The [b, 1 + k] matrix of the paper is never put together: it is the largest array of the step,
+    and joining two buffers would double it.
+    """
     query, key, queue = (x.astype(jnp.float32) for x in (query, key, queue))
     key, queue = jax.lax.stop_gradient((key, queue))
     positive = jnp.sum(query * key, axis=-1) / temperature
     negative = jnp.matmul(query, queue.T, precision=jax.lax.Precision.HIGHEST) / temperature
-    # The [b, 1 + k] matrix of the paper is never put together: it is the largest array of the
-    # step, and joining two buffers would double it.
-    total = jnp.logaddexp(positive, jax.nn.logsumexp(negative, axis=-1))
     ahead = jnp.sum(~(negative <= positive[:, None]), axis=-1)  # nan counts as ahead
     metrics = {f"top{n}": jnp.mean((ahead < n).astype(jnp.float32)) for n in (1, 5)}
-    return jnp.mean(total - positive), metrics
+    return positive, negative, metrics
 
 
 def enqueue(
@@ -62,10 +75,22 @@ def enqueue(
         The queue, and the pointer moved on by b.
     """
     size, batch = queue.shape[0], keys.shape[0]
-    assert batch <= size, f"{batch} keys do not fit into a queue of {size}"
-    rows = (pointer + jnp.arange(batch, dtype=pointer.dtype)) % size
     keys = jax.lax.stop_gradient(keys).astype(queue.dtype)
+    rows = _oldest(size, pointer, batch)
     return queue.at[rows].set(keys, unique_indices=True), (pointer + batch) % size
+
+
+def enqueue_labels(
+    queue_id: Int[Array, " k"], pointer: Int[Array, ""], labels: Int[Array, " b"]
+) -> Int[Array, " k"]:
+    """The labels [k] of a queue, with those of the keys that `enqueue` puts at the same pointer."""
+    rows = _oldest(len(queue_id), pointer, len(labels))
+    return queue_id.at[rows].set(labels.astype(queue_id.dtype), unique_indices=True)
+
+
+def _oldest(size: int, pointer: Array, batch: int) -> Int[Array, " b"]:
+    assert batch <= size, f"{batch} keys do not fit into a queue of {size}"
+    return (pointer + jnp.arange(batch, dtype=pointer.dtype)) % size
 
 
 def ema(target: Tree, online: Tree, momentum: float | Float[Array, ""]) -> Tree:

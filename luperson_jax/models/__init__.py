@@ -12,17 +12,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from luperson_jax.models.baseline import MocoEncoder, PooledBackbone, ReidNet
+from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import BNNeck, ProjectionHead
 from luperson_jax.models.mgn import MGN
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
 from luperson_jax.models.resnet import ResNet, resnet
-from luperson_jax.models.spec import ARCHITECTURES, TRUNK_PARTS, Kind, NetworkSpec
+from luperson_jax.models.spec import ARCHITECTURES, ENCODERS, TRUNK_PARTS, Kind, NetworkSpec
 from luperson_jax.structs import Tree
 
 __all__ = [
     "ARCHITECTURES",
+    "ENCODERS",
     "MGN",
     "MISFIT",
     "POOLING_KINDS",
@@ -32,6 +33,7 @@ __all__ = [
     "Kind",
     "MocoEncoder",
     "NetworkSpec",
+    "PnlEncoder",
     "PooledBackbone",
     "Pooling",
     "ProjectionHead",

@@ -1,4 +1,4 @@
-"""The encoder of MoCo and the baseline of re-ID."""
+"""The encoders of MoCo, SimCLR and PNL, and the baseline of re-ID."""
 
 from collections.abc import Collection
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from luperson_jax.models.convolution import kaiming_normal
 from luperson_jax.models.heads import BNNeck, HeadKind, ProjectionHead
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
@@ -29,7 +30,7 @@ class MocoEncoder(nn.Module):
         pooling: kind of pooling.
         hidden: features inside the head; 0 = as many as the backbone gives.
         feature_dim: features of the projection.
-        head: kind of projection head.
+        head: kind of projection head; its batch normalization has the groups of the backbone.
     """
 
     backbone: ResNet
@@ -54,8 +55,69 @@ class MocoEncoder(nn.Module):
         feature_map = self.backbone(images, train=train, frozen=frozen)
         pooled = Pooling(self.pooling, name="pool")(feature_map)
         hidden = self.hidden or self.backbone.num_features
-        head = ProjectionHead(hidden, self.feature_dim, self.head, name="head")
-        return pooled, head(pooled)
+        group_size = self.backbone.bn_group_size
+        head = ProjectionHead(hidden, self.feature_dim, self.head, group_size, name="head")
+        return pooled, head(pooled, train=train, frozen=frozen)
+
+
+class PnlEncoder(nn.Module):
+    """The encoder of PNL without its classifier. Subtrees `backbone`, `head`, `embed` where there
+    is one, `pool` if it is learned.
+
+    Source: D. Fu et al., "Large-Scale Pre-training for Person Re-identification with Noisy Labels",
+    2022, arXiv 2203.16533. Initial values as in the authors' code: kernels of these layers
+    Kaiming-normal fan-out.
+
+    Attributes:
+        backbone: the network before the pooling.
+        pooling: kind of pooling.
+        hidden: features inside the head; 0 = as many as the backbone gives.
+        feature_dim: features of the projection.
+        embedding_dim: features of the layer before the classifier; 0 = there is none.
+    """
+
+    backbone: ResNet
+    pooling: PoolingKind = "avg"
+    hidden: int = 0
+    feature_dim: int = 128
+    embedding_dim: int = 0
+
+    @property
+    def num_pooled(self) -> int:
+        """Pooled features."""
+        return self.backbone.num_features
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "b height width 3"],
+        *,
+        train: bool,
+        frozen: Flag = False,
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b feature_dim"], Float[Array, "b e"]]:
+        """Encodes images [B, H, W, 3], normalized RGB.
+
+        Returns:
+            pooled feature [B, D], projection [B, feature_dim], not of unit norm, and what the
+            classifier takes [B, embedding_dim or D]; float32.
+        """
+        feature_map = self.backbone(images, train=train, frozen=frozen)
+        pooled = Pooling(self.pooling, name="pool")(feature_map)
+        return pnl_heads(
+            pooled, self.hidden or self.num_pooled, self.feature_dim, self.embedding_dim
+        )
+
+
+def pnl_heads(
+    pooled: Array, hidden: int, feature_dim: int, embedding_dim: int
+) -> tuple[Array, Array, Array]:
+    """What `PnlEncoder` gives of a pooled feature, with its subtrees in the module that calls."""
+    head = ProjectionHead(hidden, feature_dim, kernel_init=kaiming_normal, name="head")
+    projection, before_classes = head(pooled, train=False), pooled
+    if embedding_dim:
+        embed = nn.Dense(embedding_dim, kernel_init=kaiming_normal, name="embed")
+        before_classes = nn.relu(embed(pooled))
+    return pooled, projection, before_classes
 
 
 class PooledBackbone(nn.Module):

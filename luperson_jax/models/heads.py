@@ -1,62 +1,80 @@
-"""What follows the pooled feature: the projection of MoCo and the neck of re-ID."""
+"""What follows the pooled feature: the projection of pre-training and the neck of re-ID."""
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax.models.convolution import kaiming_normal, torch_uniform
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
 
-HeadKind = Literal["mlp", "linear"]
+HeadKind = Literal["mlp", "mlp_bn", "linear"]
 
 
 class TorchLinear(nn.Module):
     """Linear layer with bias and the initial values of `torch.nn.Linear`.
 
-    Kernel (in, out) and bias (out) are uniform in +-1/sqrt(in).
+    Kernel (in, out) and bias (out) are uniform in +-1/sqrt(in), the kernel unless `kernel_init`
+    draws it.
     """
 
     features: int
+    kernel_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b features"]:
         """Maps `x` [B, D] float32 to [B, features] float32."""
         start = torch_uniform(x.shape[-1])
-        kernel = self.param("kernel", start, (x.shape[-1], self.features), jnp.float32)
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init or start, shape, jnp.float32)
         bias = self.param("bias", start, (self.features,), jnp.float32)
         return x @ kernel + bias[None]
 
 
 class ProjectionHead(nn.Module):
-    """The head of MoCo, without normalization of the result.
+    """The head of MoCo and SimCLR, without normalization of the result.
 
     "mlp" is linear, ReLU, linear (MoCo v2), with subtrees `fc_0` and `fc_2` after `fc.0` and `fc.2`
-    of the PyTorch files; "linear" is one layer (MoCo v1), with the subtree `fc`.
+    of the PyTorch files; "mlp_bn" has a batch normalization before the ReLU (SimCLR), with `fc_0`,
+    `fc_1` and `fc_3`; "linear" is one layer (MoCo v1), with the subtree `fc`.
     Source: X. Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020,
     arXiv 2003.04297; K. He et al., "Momentum Contrast for Unsupervised Visual Representation
-    Learning", 2020, arXiv 1911.05722.
+    Learning", 2020, arXiv 1911.05722; T. Chen et al., "A Simple Framework for Contrastive Learning
+    of Visual Representations", 2020, arXiv 2002.05709.
 
     Attributes:
         hidden: features between the two layers.
         out: features of the result.
-        kind: "mlp" or "linear".
+        kind: "mlp", "mlp_bn" or "linear".
+        bn_group_size: images that share batch statistics; 0 = the whole batch.
+        kernel_init: initializer of the kernels; that of PyTorch by default.
     """
 
     hidden: int
     out: int
     kind: HeadKind = "mlp"
+    bn_group_size: int = 0
+    kernel_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b out"]:
-        """Projects `x` [B, D] float32 to [B, out] float32."""
+    def __call__(
+        self, x: Float[Array, "b d"], *, train: bool, frozen: Flag = False
+    ) -> Float[Array, "b out"]:
+        """Projects `x` [B, D] float32 to [B, out] float32; see `GroupedBatchNorm` for `train` and
+        `frozen`."""
+        linear = functools.partial(TorchLinear, kernel_init=self.kernel_init)
         if self.kind == "linear":
-            return TorchLinear(self.out, name="fc")(x)
-        x = nn.relu(TorchLinear(self.hidden, name="fc_0")(x))
-        return TorchLinear(self.out, name="fc_2")(x)
+            return linear(self.out, name="fc")(x)
+        x = linear(self.hidden, name="fc_0")(x)
+        if self.kind == "mlp":
+            return linear(self.out, name="fc_2")(nn.relu(x))
+        x = GroupedBatchNorm(self.bn_group_size, name="fc_1")(x, train=train, frozen=frozen)
+        return linear(self.out, name="fc_3")(nn.relu(x))
 
 
 def _near_one(key: PRNGKeyArray, shape: tuple[int, ...], dtype: type) -> Array:

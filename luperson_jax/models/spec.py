@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from data_pipeline.errors import InputError, suggest
 from luperson_jax import trees
-from luperson_jax.models.baseline import MocoEncoder, PooledBackbone, ReidNet
+from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import HeadKind
 from luperson_jax.models.mgn import MGN, NUM_PARTS
 from luperson_jax.models.pooling import PoolingKind
@@ -18,8 +18,12 @@ from luperson_jax.models.resnet import RESNETS, recognize_resnet, resnet
 from luperson_jax.structs import Tree
 
 Shapes = Mapping[str, tuple[int, ...]]
-Kind = Literal["backbone", "moco", "reid", "mgn"]
-"""A trunk and its pooling, an encoder with a projection, a network with a BNNeck, or an MGN."""
+Kind = Literal["backbone", "moco", "simclr", "pnl", "reid", "mgn"]
+"""A trunk and its pooling; an encoder with a projection, with a slow copy beside it (MoCo), alone
+(SimCLR), or with a copy and a classifier (PNL); a network with a BNNeck; an MGN."""
+
+ENCODERS = ("moco", "simclr", "pnl")
+"""Kinds that a pre-training compares by angle, and goes on with."""
 
 
 class Backbone(NamedTuple):
@@ -57,8 +61,8 @@ class NetworkSpec:
         pooling: "gem_learned" where the exponent is a parameter.
         extra_bn, embedding_dim: of "reid" and "mgn", see `ReidNet`.
         num_classes: identities of the classifier, which `build` leaves to the task.
-        head, hidden, feature_dim: of "moco", see `MocoEncoder`; `hidden` 0 = as many as the trunk
-            gives.
+        head, hidden, feature_dim: of `ENCODERS`, see `MocoEncoder`; `hidden` 0 = as many as the
+            trunk gives. `embedding_dim` of "pnl" is the layer before its classifier.
         queue_size: keys that stand beside an encoder, with a copy of it that moves slowly.
     """
 
@@ -91,7 +95,7 @@ class NetworkSpec:
         parts += ["extra BN"] if self.extra_bn else []
         parts += [f"embedding {self.embedding_dim}"] if self.embedding_dim else []
         parts += [f"{self.num_classes} identities"] if self.num_classes else []
-        parts += [f"{self.head} head to {self.feature_dim}"] if self.kind == "moco" else []
+        parts += [f"{self.head} head to {self.feature_dim}"] if self.kind in ENCODERS else []
         parts += [f"queue of {self.queue_size}"] if self.queue_size else []
         return ", ".join(parts)
 
@@ -110,7 +114,7 @@ class NetworkSpec:
             frozen_parts: of "reid" and "mgn": subtrees whose batch normalizations `frozen` reaches.
 
         Returns:
-            PooledBackbone, MocoEncoder, ReidNet or MGN, without classifier.
+            PooledBackbone, MocoEncoder, PnlEncoder, ReidNet or MGN, without classifier.
         """
         trunk = next(one for one in BACKBONES if self.arch in one.names).build(
             self.arch,
@@ -124,7 +128,10 @@ class NetworkSpec:
         )
         if self.kind == "backbone":
             return PooledBackbone(trunk, self.pooling)
-        if self.kind == "moco":
+        if self.kind == "pnl":
+            parts = (self.hidden, self.feature_dim, self.embedding_dim)
+            return PnlEncoder(trunk, self.pooling, *parts)
+        if self.kind in ENCODERS:
             return MocoEncoder(trunk, self.pooling, self.hidden, self.feature_dim, self.head)
         network = MGN if self.kind == "mgn" else ReidNet
         return network(trunk, self.pooling, self.extra_bn, self.embedding_dim, frozen_parts)
@@ -141,12 +148,12 @@ class NetworkSpec:
             outputs: of the module in evaluation.
 
         Returns:
-            The pooled feature of a trunk, the projection of an encoder, what comes behind the neck
-            of others, those of all heads side by side; not of unit norm.
+            The pooled feature of a trunk and of PNL, the projection of MoCo and SimCLR, what comes
+            behind the neck of others, those of all heads side by side; not of unit norm.
         """
         if self.kind == "backbone":
             return outputs
-        chosen = outputs[1]
+        chosen = outputs[0 if self.kind == "pnl" else 1]
         return jnp.concatenate([chosen[name] for name in self.heads], 1) if self.heads else chosen
 
     def trunk(self) -> "NetworkSpec":
@@ -169,6 +176,8 @@ class NetworkSpec:
             width = self.embedding_dim or module.backbone.num_features
             for name in [f"{head}/kernel" for head in self.heads] or ["kernel"]:
                 params[f"classifier/{name}"] = (width, self.num_classes)
+            if self.kind == "pnl":
+                params["classifier/bias"] = (self.num_classes,)
         return params, stats
 
 
@@ -203,7 +212,9 @@ def describe(shapes: Shapes, kind: Kind, last_stride: int, *, queue_size: int = 
     neck, pool, extra_bn, classifier = "neck", "pool", "extra_bn", "classifier"
     if kind == "mgn":  # its heads are alike
         neck, pool, extra_bn, classifier = "b1_head", "b1_head/pool", "extra_bn_b1", "classifier/b1"
-    last = shapes.get("head/fc_2/kernel") or shapes.get("head/fc/kernel", (0, 128))
+    reduction = "embed/kernel" if kind == "pnl" else f"{neck}/reduction/kernel"
+    layers = (shapes.get(f"head/{name}/kernel") for name in ("fc_3", "fc_2", "fc"))
+    last = next(filter(None, layers), (0, 128))
     width, hidden = shapes.get("head/fc_0/kernel", (0, 0))
     return NetworkSpec(
         kind=kind,
@@ -211,13 +222,19 @@ def describe(shapes: Shapes, kind: Kind, last_stride: int, *, queue_size: int = 
         last_stride=last_stride,
         pooling="gem_learned" if f"{pool}/p" in shapes else "avg",
         extra_bn=f"{extra_bn}/scale" in shapes,
-        embedding_dim=shapes.get(f"{neck}/reduction/kernel", (0, 0))[1],
+        embedding_dim=shapes.get(reduction, (0, 0))[1],
         num_classes=shapes.get(f"{classifier}/kernel", (0, 0))[1],
-        head="linear" if "head/fc/kernel" in shapes else "mlp",
+        head=_head_of(shapes),
         hidden=0 if hidden == width else hidden,
         feature_dim=last[1],
         queue_size=queue_size,
     )
+
+
+def _head_of(shapes: Shapes) -> HeadKind:
+    if "head/fc/kernel" in shapes:
+        return "linear"
+    return "mlp_bn" if "head/fc_1/scale" in shapes else "mlp"
 
 
 def inside_trunk(name: str) -> str:

@@ -3,6 +3,15 @@
 from luperson_jax.tasks.base import Task
 from luperson_jax.tasks.identify import Identify
 from luperson_jax.tasks.moco import Moco
+from luperson_jax.tasks.pnl import Pnl
+from luperson_jax.tasks.simclr import SimClr
+from luperson_jax.tasks.supcont import SupCont
 
-TASKS: dict[str, type[Task]] = {"moco": Moco, "identify": Identify}
+TASKS: dict[str, type[Task]] = {
+    "moco": Moco,
+    "simclr": SimClr,
+    "supcont": SupCont,
+    "pnl": Pnl,
+    "identify": Identify,
+}
 OPTIONS: dict[str, type] = {name: task.Options for name, task in TASKS.items()}

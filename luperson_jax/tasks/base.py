@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipeline.errors import InputError
 from data_pipeline.table import samplers
 from data_pipeline.table.records import Table
 from luperson_jax import models
@@ -227,6 +228,14 @@ def _strided(
     """The rows of a sampler, so that a BatchNorm group holds every `num_groups`-th of a batch."""
     rows = sampler(table, epoch, num_steps)
     return rows.reshape(len(rows), -1, num_groups).swapaxes(1, 2).reshape(rows.shape)
+
+
+def check_nothing_frozen(recipe: Recipe) -> None:
+    """Raises InputError where a pre-training is asked to hold parts of the network still."""
+    if recipe.optim.freeze_epochs or recipe.optim.freeze_steps:
+        raise InputError(
+            "optim.freeze_epochs and optim.freeze_steps are for fine-tuning; set them to 0"
+        )
 
 
 def describe_network(recipe: Recipe, kind: models.Kind, **parts: Any) -> models.NetworkSpec:

@@ -10,16 +10,13 @@ import dataclasses
 from typing import ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 
-from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
 from luperson_jax import models
 from luperson_jax.config import Recipe
 from luperson_jax.losses import contrastive
-from luperson_jax.sharding import constrain_to_batch
 from luperson_jax.structs import Batch, Tree
-from luperson_jax.tasks import base
+from luperson_jax.tasks import base, key_encoder
 from luperson_jax.vectors import l2_normalize
 
 
@@ -41,8 +38,7 @@ class MocoOptions:
 class Moco(base.Task):
     """Query encoder with gradient, key encoder as its moving average, queue of past keys.
 
-    `extra` holds `stats` and `key_stats` (BatchNorm of either encoder: the key encoder's is its
-    own and not averaged), `key_params`, `queue` [K, d] and `queue_pointer`.
+    `extra` is that of `key_encoder`.
     """
 
     Options = MocoOptions
@@ -53,22 +49,7 @@ class Moco(base.Task):
         """See `Task.build`, also for what it raises."""
         del table
         options = recipe.task
-        if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:
-            raise InputError(
-                f"task.temperature={options.temperature} must be above 0, "
-                f"task.feature_dim={options.feature_dim} at least 1, and "
-                f"task.momentum={options.momentum} from 0 to 1"
-            )
-        if recipe.optim.freeze_epochs or recipe.optim.freeze_steps:
-            raise InputError(
-                "optim.freeze_epochs and optim.freeze_steps are for fine-tuning; set them to 0"
-            )
-        if options.queue_size < recipe.data.batch_size:
-            raise InputError(
-                f"task.queue_size={options.queue_size} is smaller than "
-                f"data.batch_size={recipe.data.batch_size}: one batch of keys must fit; "
-                "enlarge the queue or shrink the batch"
-            )
+        key_encoder.check(recipe)
         parts = {name: getattr(options, name) for name in ("feature_dim", "head", "queue_size")}
         spec = base.describe_network(recipe, "moco", **parts)
         views = base.Views.build(recipe, steps_per_epoch)
@@ -80,36 +61,20 @@ class Moco(base.Task):
         del table
         network_key, queue_key = jax.random.split(key)
         params, stats = models.init(self.network, network_key, self.views.plain(example))
-        extra = {
-            "stats": stats,
-            "key_params": jax.tree.map(jnp.copy, params),
-            "key_stats": jax.tree.map(jnp.copy, stats),
-            "queue": contrastive.init_queue(
-                queue_key, self.options.queue_size, self.options.feature_dim
-            ),
-            "queue_pointer": jnp.zeros((), jnp.int32),
-        }
-        return params, extra
+        options = self.options
+        size, dim = options.queue_size, options.feature_dim
+        return params, key_encoder.begin(queue_key, params, stats, size, dim)
 
     def inputs(self, batch: Batch, key: jax.Array) -> Tree:
-        """Two views of every picture; those for the key encoder stand in another order.
-
-        Shuffled BatchNorm: a key is normalised in another group of `bn_group_size` images than its
-        query, so that the statistics of the group do not give the pair away. The pictures are
-        permuted as uint8, before the views are drawn: a quarter of the traffic between devices.
-        """
-        query_key, view_key, _ = jax.random.split(key, 3)
-        order = self._order(key, len(batch.images))
-        return {
-            "query": base.Pictures.of(batch, query_key),
-            "key": base.Pictures.of(batch, view_key).take(order),
-        }
+        """See `key_encoder.inputs`."""
+        return key_encoder.inputs(batch, key, self.options.shuffle_bn)
 
     def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
         """Unit vectors [B, d] of the two encoders; keys have no gradient."""
         views = self.views.draw(inputs["query"], step)
         (_, query), stats = models.apply(self.network, params, extra["stats"], views, train=True)
-        key_params, views = self._key_params(params, extra), self.views.draw(inputs["key"], step)
+        key_params = key_encoder.follow(params, extra, self.options.momentum)
+        views = self.views.draw(inputs["key"], step)
         (_, keys), key_stats = models.apply(
             self.network, key_params, extra["key_stats"], views, train=True
         )
@@ -129,14 +94,13 @@ class Moco(base.Task):
         step: jax.Array,
     ) -> base.Loss:
         """InfoNCE of each query against its key and the queue (the queue before this batch)."""
-        del step
-        order = self._order(key, len(batch.images))
-        keys = constrain_to_batch(outputs["key"][jnp.argsort(order)])
+        del batch, step
+        keys = key_encoder.in_batch_order(outputs["key"], key, self.options.shuffle_bn)
         loss, metrics = contrastive.info_nce(
             outputs["query"], keys, extra["queue"], temperature=self.options.temperature
         )
         queue, pointer = contrastive.enqueue(extra["queue"], extra["queue_pointer"], keys)
-        moved = {"key_params": self._key_params(params, extra)}
+        moved = {"key_params": key_encoder.follow(params, extra, self.options.momentum)}
         moved |= {"queue": queue, "queue_pointer": pointer}
         return loss, ({**extra, **moved}, {"loss": loss, **metrics})
 
@@ -148,15 +112,3 @@ class Moco(base.Task):
         )
         chosen = projection if self.options.embedding == "projection" else pooled
         return l2_normalize(chosen)
-
-    def _order(self, key: jax.Array, num: int) -> jax.Array:
-        """In which order the key encoder sees the pictures of a batch."""
-        if not self.options.shuffle_bn:
-            return jnp.arange(num)
-        return jax.random.permutation(jax.random.split(key, 3)[2], num)
-
-    def _key_params(self, params: Tree, extra: Tree) -> Tree:
-        """Those of this step: the key encoder follows before it is used."""
-        return contrastive.ema(
-            extra["key_params"], jax.lax.stop_gradient(params), self.options.momentum
-        )

@@ -25,8 +25,13 @@ MOMENTUM = "momentum/"
 FACTS = ("epoch", "arch", "best_mAP", "iteration")
 """What other programs keep beside their tensors, as they call it."""
 SHOWN = ("step", *FACTS)
-CLASSIFIER = f"{NETWORK.params}/classifier/"
-"""How the paths of the classifiers over identities begin: one, or one a head of an MGN."""
+CLASSIFIER = (
+    f"{NETWORK.params}/classifier/",
+    f"{KEY_NETWORK.params}/classifier/",
+    "extra/prototypes",
+)
+"""How the paths of what belongs to identities begin: classifiers (one, or one a head of an MGN), a
+key encoder's copy, prototypes."""
 
 
 def backbone_path(path: str) -> str | None:
@@ -53,6 +58,10 @@ def shapes_of(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     if spec.queue_size:
         found["extra/queue"] = (spec.queue_size, spec.feature_dim)
         found["extra/queue_pointer"] = ()
+    if spec.kind == "pnl":
+        found["extra/queue_id"] = (spec.queue_size,)
+        if spec.num_classes:
+            found["extra/prototypes"] = (spec.num_classes, spec.feature_dim)
     return found
 
 

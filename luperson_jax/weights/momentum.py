@@ -13,13 +13,17 @@ import numpy as np
 from data_pipeline.errors import InputError
 from luperson_jax.weights.rules import NETWORK, Family
 
-_BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|queue|queue_ptr)$")
+_BUFFER = re.compile(
+    r"(^|\.)(running_mean|running_var|num_batches_tracked|queue|queue_id|queue_ptr|prototypes)$"
+)
 _ORDER = (
     *(
         "pixel_mean",
         "pixel_std",
         "queue",
+        "queue_id",
         "queue_ptr",
+        "prototypes",
         "encoder_q",
         "encoder_k",
         "backbone",
@@ -28,6 +32,8 @@ _ORDER = (
     *("heads_extra_bn", "heads", "pool_layer", "bottleneck", "gap", "feat_bn", "IN", "BN"),
     *("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
 )
+
+_AFTER_THE_TRUNK = ("fc", "embed_fc", "classifier", "fc1", "fc2")
 
 
 def read(
@@ -113,7 +119,7 @@ def _rank(part: str) -> tuple[int, int, str]:
         return 1, _ORDER.index(part), ""
     if match := re.fullmatch(r"(conv|bn)(\d)", part):
         return 2, 2 * int(match[2]) + (match[1] == "bn"), ""
-    return 3, part == "fc", part
+    return 3, _AFTER_THE_TRUNK.index(part) if part in _AFTER_THE_TRUNK else -1, part
 
 
 def path_of_moment(name: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from data_pipeline.errors import InputError
 from luperson_jax import trees
 from luperson_jax.augment import recipes
-from luperson_jax.models import NetworkSpec
+from luperson_jax.models import ENCODERS, NetworkSpec
 from luperson_jax.optim import averaging
 from luperson_jax.weights import files, momentum, translate
 from luperson_jax.weights import model as model_file
@@ -23,7 +23,7 @@ NEEDED = {
     "augment": ("statistics",),
     "data": ("size", "batch_size"),
     "table": ("steps_per_epoch",),
-    "optim": ("lr", "momentum", "weight_decay"),
+    "optim": ("optimizer", "lr", "momentum", "weight_decay"),
     "train": ("best",),
     "eval": ("weights",),
 }
@@ -91,7 +91,7 @@ def _from_workdir(folder: pathlib.Path, best: bool, average: bool | None) -> Mod
     recipe = _recipe(folder)
     step, tree = _checkpoint(folder, recipe["train"]["best"] if best else None)
     spec = _spec(folder, recipe[NETWORK])
-    goes_on = spec.kind == "moco"
+    goes_on = spec.kind in ENCODERS
     if average is None:
         average = recipe["eval"]["weights"] == "average" and not goes_on
     if average:
@@ -104,6 +104,7 @@ def _from_workdir(folder: pathlib.Path, best: bool, average: bool | None) -> Mod
             f"its network ({spec}), such as {min(missing)}; its {recipe_file.RECIPE_FILE} is "
             "that of another run"
         )
+    is_sgd = goes_on and recipe["optim"]["optimizer"] == "sgd"
     moments = {momentum.path_of_moment(name): array for name, array in tree["opt_state"].items()}
     epoch = step // recipe["table"]["steps_per_epoch"]
     return Model(
@@ -113,7 +114,7 @@ def _from_workdir(folder: pathlib.Path, best: bool, average: bool | None) -> Mod
         pixels=recipes.statistics(recipe["augment"]["statistics"]),
         size=tuple(recipe["data"]["size"]),
         facts={"step": step, "epoch": epoch, "arch": spec.arch},
-        momentum={path: array for path, array in moments.items() if path and goes_on},
+        momentum={path: array for path, array in moments.items() if path and is_sgd},
         sgd={name: recipe["optim"][name] for name in ("lr", "momentum", "weight_decay")},
         beside={path: array for path, array in found.items() if path not in expected},
     )

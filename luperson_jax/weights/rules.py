@@ -60,6 +60,13 @@ POINTWISE = Transform(
     lambda a: a.T[:, :, None, None],
 )
 QUEUE = Transform("queue (d, K) -> (K, d)", 2, np.transpose, np.transpose)
+ROWS = Transform("", 2, _same, _same)
+COLUMN = Transform(
+    "labels of the queue int64 [K, 1] -> int32 [K]",
+    2,
+    lambda a: a[:, 0].astype(np.int32) if a.shape[1] == 1 else a,
+    lambda a: a[:, None].astype(np.int64),
+)
 POINTER = Transform(
     "queue pointer int64 [1] -> int32 []",
     1,

@@ -107,7 +107,7 @@ def _fill(
         else:
             filled[path] = array
     if problems:
-        skip = any(CLASSIFIER in line for line in problems)
+        skip = any(start in line for line in problems for start in CLASSIFIER)
         hint = "; --skip-classifier leaves the classifier of other identities out" if skip else ""
         raise InputError(
             f"only {len(sources) - len(problems)} of {len(sources)} {what} can be filled from "

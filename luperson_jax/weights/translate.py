@@ -10,7 +10,7 @@ import numpy as np
 from data_pipeline.errors import InputError, shorten, suggest
 from luperson_jax.augment import recipes
 from luperson_jax.augment.recipes import Statistics
-from luperson_jax.models import NetworkSpec
+from luperson_jax.models import ENCODERS, NetworkSpec
 from luperson_jax.weights import momentum, prefixes
 from luperson_jax.weights.account import Account, Shape
 from luperson_jax.weights.families import FAMILIES, FOREIGN
@@ -23,6 +23,8 @@ NOT_ASKED = "not asked for"
 WRITES = {
     "backbone": ("luperson",),
     "moco": ("moco",),
+    "simclr": ("simclr",),
+    "pnl": ("pnl",),
     "reid": ("fastreid", "cluster_contrast", "strong_baseline"),
     "mgn": ("mgn",),
 }
@@ -31,6 +33,8 @@ WRITES = {
 KINDS = {
     "backbone": "a backbone",
     "moco": "the encoders of MoCo",
+    "simclr": "the encoder of SimCLR or SupCont",
+    "pnl": "the encoders of PNL",
     "reid": "a re-ID network",
     "mgn": "an MGN",
 }
@@ -140,7 +144,7 @@ def from_torch(
     account = _account(chosen, spec, shapes, unknown, left_out, transforms)
     if not account.complete and not allow_partial:
         raise InputError(_incomplete(account, spec, chosen))
-    goes_on = kind == "moco"
+    goes_on = kind in ENCODERS
     return Model(
         tensors={path: found[path] for path in account.matched},
         spec=spec,

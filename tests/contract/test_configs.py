@@ -18,6 +18,9 @@ VARIANTS += [
     for method in ("bot", "agw", "sbs")
 ]
 VARIANTS += [(ROOT / "configs" / "demo.py", stage) for stage in ("scratch", "finetune")]
+NL = ROOT / "configs" / "pretrain_nl.py"
+VARIANTS += [(NL, f"method={method}") for method in ("moco", "simclr", "supcont")]
+VARIANTS += [(NL, "method=pnl,depth=152"), (NL, "method=simclr,depth=101")]
 VARIANTS += [(ROOT / "configs" / "small.py", stage) for stage in ("pretrain", "mgn")]
 VARIANTS += [(ROOT / "configs" / "cmpe597.py", "stage=finetune")]
 
@@ -56,3 +59,40 @@ def test_pretraining_is_the_published_recipe(depth):
     rates = [float(schedule(1632 * epoch)) for epoch in (0, 100, 199)]
     np.testing.assert_allclose(rates, [0.3, 0.15, 1.85e-5], rtol=1e-2)
     assert float(schedule(1631)) == rates[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "group", "optimizer", "epochs", "temperature", "dim", "views", "rates"),
+    [
+        ("moco", 2560, 320, "sgd", 200, 0.07, 128, "ori-cj+sre", {0: 0.3, 100: 0.15, 199: 1.85e-5}),
+        (
+            *("simclr", 2048, 0, "lars", 200, 0.1, 128, "ori-cj+sre"),
+            {0: 0.3, 5: 1.35, 9: 2.19, 10: 2.385226},
+        ),
+        ("supcont", 2048, 0, "lars", 200, 0.1, 2048, "ori", {0: 0.1, 9: 0.73, 100: 0.4}),
+        ("pnl", 1536, 192, "sgd", 90, 0.07, 128, "ori-cj+sre", {0: 0.4, 40: 0.04, 80: 0.004}),
+    ],
+)
+def test_pretraining_on_noisy_labels_is_the_published_recipe(
+    method, batch, group, optimizer, epochs, temperature, dim, views, rates
+):
+    recipe = config.resolve(config.load_file(str(NL), f"method={method}"), tasks.OPTIONS)
+    assert (recipe.task.name, recipe.data.dataset) == (method, "luperson_nl")
+    assert (recipe.data.batch_size, recipe.model.bn_group_size) == (batch, group)
+    assert (recipe.optim.optimizer, recipe.train.epochs) == (optimizer, epochs)
+    assert (recipe.optim.momentum, recipe.optim.weight_decay) == (0.9, 1e-4)
+    assert (recipe.task.temperature, recipe.task.feature_dim) == (temperature, dim)
+    assert (recipe.augment.recipe, recipe.augment.statistics) == (views, "lmdb_200_20")
+    params = {"backbone": {"bn1": {"scale": np.zeros(1)}}, "bias": np.zeros(1)}
+    schedule = optim.build(recipe.optim, params, epochs=epochs, steps_per_epoch=7)[1]
+    for epoch, rate in rates.items():
+        np.testing.assert_allclose(float(schedule(7 * epoch)), rate, rtol=2e-3)
+    if method in ("moco", "pnl"):
+        assert (recipe.task.queue_size, recipe.task.momentum) == (65536, 0.999)
+    if method == "pnl":
+        own = recipe.task
+        assert (own.cls_dim, own.prototype_momentum, own.query_recipe) == (256, 0.999, "weak")
+        assert (own.start_clean_epoch, own.start_supcont_epoch) == (11, 15)
+        assert (own.alpha, own.pseudo_threshold) == (0.5, 0.8)
+    else:
+        assert method == "moco" or recipe.optim.lars_decay_twice

@@ -16,6 +16,8 @@ from luperson_jax.weights.rules import COUNTER
 BACKBONE = NetworkSpec("backbone", "resnet18", 4)
 MOCO = NetworkSpec("moco", "resnet18", 4, hidden=8, feature_dim=6, queue_size=10)
 MOCO_V1 = dataclasses.replace(MOCO, head="linear", hidden=0)
+SIMCLR = NetworkSpec("simclr", "resnet18", 4, head="mlp_bn", hidden=8, feature_dim=6)
+PNL = dataclasses.replace(MOCO, kind="pnl", embedding_dim=7, num_classes=5)
 BOT = NetworkSpec("reid", "resnet18", 4, last_stride=1, extra_bn=True, num_classes=5)
 REDUCED = dataclasses.replace(BOT, embedding_dim=7, pooling="gem_learned")
 IBN = NetworkSpec("reid", "resnet50", 4, ibn=True, last_stride=1, pooling="gem_learned")
@@ -38,6 +40,11 @@ WHOLE = [
     ("torchvision", dataclasses.replace(BACKBONE, arch="resnet101")),
     ("moco", MOCO),
     ("moco", MOCO_V1),
+    ("simclr", SIMCLR),
+    ("simclr", dataclasses.replace(SIMCLR, head="mlp")),
+    ("simclr", dataclasses.replace(SIMCLR, head="linear", hidden=0)),
+    ("pnl", PNL),
+    ("pnl", dataclasses.replace(PNL, embedding_dim=0)),
     ("fastreid", BOT),
     ("fastreid", REDUCED),
     ("fastreid", AGW),
@@ -59,6 +66,8 @@ def model_of(network: NetworkSpec) -> Model:
     }
     if "extra/queue_pointer" in tensors:
         tensors["extra/queue_pointer"] = np.array(3, np.int32)
+    if "extra/queue_id" in tensors:
+        tensors["extra/queue_id"] = np.arange(-1, network.queue_size - 1, dtype=np.int32)
     return Model(tensors, network, "luperson_jax", facts={COUNTER: 12})
 
 
@@ -105,6 +114,31 @@ SPELLED = {
             "encoder_q.fc.2.bias": ("params/head/fc_2/bias", (6,)),
             "queue": ("extra/queue", (6, 10)),
             "queue_ptr": ("extra/queue_pointer", (1,)),
+        },
+    ),
+    "simclr": (
+        SIMCLR,
+        {
+            "encoder.conv1.weight": ("params/backbone/conv1/kernel", (4, 3, 7, 7)),
+            "encoder.fc.0.bias": ("params/head/fc_0/bias", (8,)),
+            "encoder.fc.1.weight": ("params/head/fc_1/scale", (8,)),
+            "encoder.fc.1.running_var": ("extra/stats/head/fc_1/var", (8,)),
+            "encoder.fc.3.weight": ("params/head/fc_3/kernel", (6, 8)),
+        },
+    ),
+    "pnl": (
+        PNL,
+        {
+            "encoder_q.embed_fc.weight": ("params/embed/kernel", (7, 32)),
+            "encoder_k.embed_fc.bias": ("extra/key_params/embed/bias", (7,)),
+            "encoder_q.classifier.weight": ("params/classifier/kernel", (5, 7)),
+            "encoder_q.classifier.bias": ("params/classifier/bias", (5,)),
+            "encoder_k.classifier.weight": ("extra/key_params/classifier/kernel", (5, 7)),
+            "encoder_q.fc1.weight": ("params/head/fc_0/kernel", (8, 32)),
+            "encoder_k.fc2.weight": ("extra/key_params/head/fc_2/kernel", (6, 8)),
+            "queue": ("extra/queue", (6, 10)),
+            "queue_id": ("extra/queue_id", (10, 1)),
+            "prototypes": ("extra/prototypes", (5, 6)),
         },
     ),
     "fastreid": (
@@ -241,22 +275,41 @@ def renamed(tensors, old, new):
 
 
 TRUNK = torch_of("luperson", BACKBONE)
-ENCODERS = {
-    "simclr": {f"encoder.{key}": a for key, a in TRUNK.items()}
-    | {"encoder.fc.0.weight": np.ones((2, 2), np.float32)},
-    "pnl": {f"encoder_q.{key}": a for key, a in TRUNK.items()}
-    | {f"encoder_k.{key}": a + 1 for key, a in TRUNK.items()}
-    | {"encoder_q.embed_fc.weight": np.ones((2, 2), np.float32), "prototypes": np.ones((9, 4))},
-}
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-def test_a_pretraining_without_a_task_here_gives_its_backbone(family):
-    model = translate.from_torch(ENCODERS[family])
+@pytest.mark.parametrize(("family", "network"), [("simclr", SIMCLR), ("pnl", PNL)])
+def test_only_the_backbone_of_a_pretraining(family, network):
+    tensors = torch_of(family, network)
+    model = translate.from_torch(tensors, only_backbone=True)
     assert model.account.complete
     assert (model.family, model.spec) == (family, BACKBONE)
-    assert len(model.account.left_out) == len(ENCODERS[family]) - len(model.tensors)
-    np.testing.assert_array_equal(model.tensors["params/backbone/bn1/scale"], TRUNK["bn1.weight"])
+    prefix = FAMILIES[family].trunk[0].removesuffix("conv1.")
+    np.testing.assert_array_equal(
+        model.tensors["params/backbone/bn1/scale"], tensors[f"{prefix}bn1.weight"]
+    )
+
+
+def test_what_belongs_to_identities_may_be_left_out_of_a_pretraining_with_them():
+    tensors = torch_of("pnl", PNL)
+    model = translate.from_torch(tensors, skip_classifier=True)
+    assert model.account.complete
+    assert model.spec == dataclasses.replace(PNL, num_classes=0)
+    whole = translate.from_torch(tensors)
+    assert whole.without_classifier().tensors.keys() == model.tensors.keys()
+    gone = {path for path in whole.tensors if path not in model.tensors}
+    assert gone == {
+        f"{place}/classifier/{leaf}"
+        for place in ("params", "extra/key_params")
+        for leaf in ("kernel", "bias")
+    } | {"extra/prototypes"}
+
+
+def test_a_pretraining_is_taken_whole_or_not_at_all():
+    """A file of PNL without its classifier, and one whose queue has no labels."""
+    for lost in ("classifier", "queue_id"):
+        tensors = {k: a for k, a in torch_of("pnl", PNL).items() if lost not in k}
+        with pytest.raises(InputError, match=r"tensors of that network"):
+            translate.from_torch(tensors)
 
 
 def test_only_the_backbone_of_a_moco_file():
@@ -394,4 +447,4 @@ def test_families_are_told_apart():
     for family, network in WHOLE:
         keys = torch_of(family, network)
         known = [name for name, one in FAMILIES.items() if one.recognizes(keys)]
-        assert known in ([family], ["torchvision", "luperson"])
+        assert known in ([family], ["torchvision", "luperson"], ["pnl", "moco"])

@@ -79,11 +79,12 @@ def test_pooling_is_float32_and_ignores_positions(feature_map, kind):
 def test_projection_head_equals_numpy_and_torchs_initial_range():
     module = models.ProjectionHead(hidden=64, out=64)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 256)), jnp.float32)
-    params = module.init(jax.random.key(0), x)["params"]
+    params = module.init(jax.random.key(0), x, train=False)["params"]
     first, second = (jax.tree.map(np.asarray, params[name]) for name in ("fc_0", "fc_2"))
     hidden = np.maximum(np.asarray(x) @ first["kernel"] + first["bias"], 0)
     expected = hidden @ second["kernel"] + second["bias"]
-    np.testing.assert_allclose(module.apply({"params": params}, x), expected, atol=1e-5)
+    result = module.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
     for layer, bound in ((first, 1 / 16), (second, 1 / 8)):
         assert 0.98 * bound < np.abs(layer["kernel"]).max() <= bound
         assert 0.7 * bound < np.abs(layer["bias"]).max() <= bound
@@ -119,3 +120,22 @@ def test_initial_values_of_the_neck():
     np.testing.assert_allclose(params["reduction"]["kernel"].std(), np.sqrt(2 / 256), rtol=0.02)
     scale = np.asarray(params["bn"]["scale"])
     np.testing.assert_allclose([scale.mean(), scale.std()], [1.0, 0.02], atol=3e-3)
+
+
+def test_the_head_of_simclr_normalizes_between_its_layers():
+    module = models.ProjectionHead(hidden=6, out=4, kind="mlp_bn", bn_group_size=4)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 5)), jnp.float32)
+    variables = module.init(jax.random.key(0), x, train=False)
+    params = variables["params"]
+    assert set(params) == {"fc_0", "fc_1", "fc_3"}
+    y, moved = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    hidden = np.asarray(x @ params["fc_0"]["kernel"] + params["fc_0"]["bias"][None])
+    groups = hidden.reshape(2, 4, 6)
+    mean, var = groups.mean(1, keepdims=True), groups.var(1, keepdims=True)
+    normal = np.maximum((groups - mean) / np.sqrt(var + 1e-5), 0).reshape(8, 6)
+    last = jax.tree.map(np.asarray, params["fc_3"])
+    expected = normal @ last["kernel"] + last["bias"]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        moved["batch_stats"]["fc_1"]["mean"], 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-6
+    )

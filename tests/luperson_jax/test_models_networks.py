@@ -78,7 +78,7 @@ def test_moco_encoder(images):
     features = evaluation(BACKBONE)(params["backbone"], stats["backbone"], images)
     np.testing.assert_allclose(pooled, np.asarray(features).mean((1, 2)), rtol=1e-4, atol=1e-5)
     head = models.ProjectionHead(BACKBONE.num_features, 7)
-    expected = head.apply({"params": params["head"]}, pooled)
+    expected = head.apply({"params": params["head"]}, pooled, train=False)
     np.testing.assert_allclose(projection, expected, rtol=1e-4, atol=1e-5)
 
 

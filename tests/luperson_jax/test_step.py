@@ -14,6 +14,9 @@ from tests.helpers import SIZE, assert_equal_to_rounding, tiny
 
 CASES = {
     "moco": {"task__queue_size": 64, "model__bn_group_size": 4},
+    "pnl": {"task__queue_size": 64, "model__bn_group_size": 4},
+    "simclr": {},
+    "supcont": {},
     "identify": {"task__center_weight": 0.01, "model__bn_group_size": 8},
     "sbs": {"model__bn_group_size": 8},
     "mgn": {"model__bn_group_size": 8},
@@ -32,7 +35,7 @@ def batch_of(mesh) -> Batch:
     arrays = {
         "images": images,
         "size": np.tile(np.int32(SIZE), (32, 1)),
-        "label": (np.arange(32) // 4).astype(np.int32),
+        "label": (np.arange(32) // 4 % 6).astype(np.int32),
         "camera": np.zeros(32, np.int32),
         "index": np.arange(32, dtype=np.int32),
         "mask": np.ones(32, bool),
@@ -50,7 +53,7 @@ def test_four_parts_of_8_are_one_batch_of_32(name, labelled_world, tmp_path):
         function = functools.partial(loss_and_gradients, current.task, micro_batches=num)
         with jax.set_mesh(current.mesh):
             (loss, (extra, metrics)), gradients = jax.jit(function)(
-                state.params, state.extra, batch, jax.random.key(1), state.step
+                state.params, state.extra, batch, jax.random.key(1), state.step + 2
             )
         results.append({"loss": loss, "metrics": metrics, "extra": extra, "gradients": gradients})
     whole, parts = results

@@ -57,7 +57,7 @@ def test_padding_of_convolutions(size, stride, height):
 def test_initial_values_of_the_projection_head_have_torchs_distribution():
     theirs = nn.Linear(256, 512)
     x = jnp.zeros((1, 256))
-    ours = models.ProjectionHead(512, 8).init(jax.random.key(0), x)["params"]["fc_0"]
+    ours = models.ProjectionHead(512, 8).init(jax.random.key(0), x, train=False)["params"]["fc_0"]
     for mine, torchs in ((ours["kernel"], theirs.weight), (ours["bias"], theirs.bias)):
         torchs = torchs.detach().numpy()
         np.testing.assert_allclose(np.std(mine), torchs.std(), rtol=0.1)

@@ -1,0 +1,80 @@
+"""What methods with a key encoder and a queue share: MoCo and PNL.
+
+Kaiming He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020,
+arXiv 1911.05722.
+
+In `extra` are `stats` and `key_stats` (BatchNorm of either encoder: the key encoder's is its own
+and not averaged), `key_params`, `queue` [K, d] and `queue_pointer`. Of the settings `task` these
+are used: `queue_size`, `momentum`, `temperature`, `feature_dim` and `shuffle_bn`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from data_pipeline.errors import InputError
+from luperson_jax.config import Recipe
+from luperson_jax.losses import contrastive
+from luperson_jax.sharding import constrain_to_batch
+from luperson_jax.structs import Batch, Tree
+from luperson_jax.tasks import base
+
+
+def check(recipe: Recipe) -> None:
+    """Raises InputError where the settings do not fit each other."""
+    options = recipe.task
+    if options.temperature <= 0 or options.feature_dim < 1 or not 0 <= options.momentum <= 1:
+        raise InputError(
+            f"task.temperature={options.temperature} must be above 0, "
+            f"task.feature_dim={options.feature_dim} at least 1, and "
+            f"task.momentum={options.momentum} from 0 to 1"
+        )
+    base.check_nothing_frozen(recipe)
+    if options.queue_size < recipe.data.batch_size:
+        raise InputError(
+            f"task.queue_size={options.queue_size} is smaller than "
+            f"data.batch_size={recipe.data.batch_size}: one batch of keys must fit; "
+            "enlarge the queue or shrink the batch"
+        )
+
+
+def begin(key: jax.Array, params: Tree, stats: Tree, size: int, dim: int) -> Tree:
+    """`extra` at step 0: both encoders are equal; the queue [size, dim] is random unit vectors."""
+    return {
+        "stats": stats,
+        "key_params": jax.tree.map(jnp.copy, params),
+        "key_stats": jax.tree.map(jnp.copy, stats),
+        "queue": contrastive.init_queue(key, size, dim),
+        "queue_pointer": jnp.zeros((), jnp.int32),
+    }
+
+
+def inputs(batch: Batch, key: jax.Array, shuffle_bn: bool) -> Tree:
+    """Two views of every picture; those for the key encoder stand in another order.
+
+    Shuffled BatchNorm: a key is normalised in another group of `bn_group_size` images than its
+    query, so that the statistics of the group do not give the pair away. The pictures are permuted
+    as uint8, before the views are drawn: a quarter of the traffic between devices.
+    """
+    query_key, view_key, _ = jax.random.split(key, 3)
+    order = _order(key, len(batch.images), shuffle_bn)
+    return {
+        "query": base.Pictures.of(batch, query_key),
+        "key": base.Pictures.of(batch, view_key).take(order),
+    }
+
+
+def in_batch_order(keys: jax.Array, key: jax.Array, shuffle_bn: bool) -> jax.Array:
+    """Keys [B, d] of `inputs`, each in the row of its query."""
+    return constrain_to_batch(keys[jnp.argsort(_order(key, len(keys), shuffle_bn))])
+
+
+def follow(params: Tree, extra: Tree, momentum: float) -> Tree:
+    """The key encoder's parameters of this step: it follows before it is used."""
+    return contrastive.ema(extra["key_params"], jax.lax.stop_gradient(params), momentum)
+
+
+def _order(key: jax.Array, num: int, shuffle_bn: bool) -> jax.Array:
+    """In which order the key encoder sees the pictures of a batch."""
+    if not shuffle_bn:
+        return jnp.arange(num)
+    return jax.random.permutation(jax.random.split(key, 3)[2], num)

@@ -1,0 +1,43 @@
+"""A network that compiles at once, in place of a ResNet: heads on the mean colors of a picture."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from luperson_jax.models import ProjectionHead
+from luperson_jax.models.baseline import pnl_heads
+from luperson_jax.tasks import base
+
+NUM_POOLED = 24
+
+
+class StandIn(nn.Module):
+    """What the encoders of pre-training give: pooled feature [B, 24], projection, and of PNL what
+    its classifier takes."""
+
+    spec: Any
+    bn_group_size: int
+    num_pooled: int = NUM_POOLED
+
+    @nn.compact
+    def __call__(self, images: Any, *, train: bool, frozen: bool = False) -> tuple[Any, ...]:
+        """Images [B, h, w, 3], h and w divisible by 4 and 2."""
+        height, width = images.shape[1] // 4, images.shape[2] // 2
+        cells = images.reshape(-1, 4, height, 2, width, 3)
+        pooled = cells.mean(axis=(2, 4)).reshape(-1, NUM_POOLED)
+        self.variable("batch_stats", "none", jnp.zeros, ())
+        if self.spec.kind == "pnl":
+            return pnl_heads(pooled, 16, self.spec.feature_dim, self.spec.embedding_dim)
+        kind, group_size = self.spec.head, self.bn_group_size
+        head = ProjectionHead(16, self.spec.feature_dim, kind, group_size, name="head")
+        return pooled, head(pooled, train=train, frozen=frozen)
+
+
+def use(patch: Any) -> None:
+    """From here on every method is built on it."""
+
+    def build(recipe: Any, spec: Any) -> StandIn:
+        return StandIn(spec, recipe.model.bn_group_size)
+
+    patch.setattr(base, "build_network", build)
