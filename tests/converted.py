@@ -40,9 +40,10 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
 
     Returns:
         By name: the normalized first convolution `bn1` and the maps after `layer1` to `layer4`
-        [B, h, w, C], of an MGN `layer3` to the end of the trunk and `layer4 b1` and so on; of MoCo
-        `pooled` and `projection`; of a re-ID network `before` and `after` the neck, the latter as
-        `unit` row, and the `logits` if there is a classifier; of an MGN `before b1` and so on.
+        [B, h, w, C], of an MGN `layer3` to the end of the trunk and `layer4 b1` and so on; of a
+        pre-training `pooled` and `projection`, and of PNL `logits`; of a re-ID network `before` and
+        `after` the neck, the latter as `unit` row, and the `logits` if there is a classifier; of an
+        MGN `before b1` and so on.
     """
     params, stats = (_subtree(model, place) for place in (where.params, where.stats))
     classifier = params.pop("classifier", {})
@@ -60,8 +61,11 @@ def outputs(model: Model, images: np.ndarray, where: Trees = NETWORK) -> dict[st
 
     features, captured = run(params, stats, jnp.asarray(images))
     found = _stages(captured["intermediates"])
-    if kind == "moco":
+    if kind in ("moco", "simclr"):
         found["pooled"], found["projection"] = features
+    elif kind == "pnl":
+        found["pooled"], found["projection"], before = features
+        found["logits"] = before @ classifier["kernel"] + classifier["bias"][None]
     elif kind == "reid":
         found["before"], found["after"] = features
         found["unit"] = l2_normalize(found["after"])

@@ -1,6 +1,5 @@
 """Steps of PNL and its heads against values of the authors' own code."""
 
-import dataclasses
 import functools
 
 import flax.linen as nn
@@ -10,9 +9,12 @@ import numpy as np
 import optax
 import pytest
 
+from data_pipeline.table import samplers
 from luperson_jax import optim
-from luperson_jax.models import baseline
+from luperson_jax.augment import recipes
+from luperson_jax.models import NetworkSpec, baseline
 from luperson_jax.structs import Batch
+from luperson_jax.tasks.base import Views
 from luperson_jax.tasks.pnl import Pnl, PnlOptions
 from luperson_jax.vectors import l2_normalize
 
@@ -29,8 +31,7 @@ class TwoLinear(nn.Module):
         return pooled, nn.Dense(8, name="fc")(pooled), pooled
 
 
-@dataclasses.dataclass(frozen=True)
-class Given:
+class Given(Views):
     """Views that lie in the batch as they are."""
 
     def draw(self, pictures, step):
@@ -81,8 +82,9 @@ def task_of(steps):
         shuffle_bn=False,
         reference_quirks=True,
     )
-    given = Given()
-    return Pnl(options, None, TwoLinear(), given, None, query_views=given, num_ids=20)
+    given = Given(recipes.recipe("weak"), (2, 2), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    spec = NetworkSpec("pnl", "resnet18", num_classes=20, feature_dim=8, queue_size=40)
+    return Pnl(options, spec, TwoLinear(), given, samplers.shuffled, query_views=given, num_ids=20)
 
 
 def pieces(steps, step):

@@ -70,9 +70,13 @@ def _trunk(twin: nn.Module, encoder: str) -> nn.Module:
 def _features(twin: nn.Module, encoder: str, images: torch.Tensor) -> Arrays:
     """The outputs behind the trunk, which runs on the way."""
     trunk = _trunk(twin, encoder)
-    if isinstance(twin, torch_nets.Moco):
+    if isinstance(twin, torch_nets.Moco | torch_nets.SimClr):
         pooled = trunk.pooled(images)
         found = {"pooled": pooled, "projection": trunk.fc(pooled)}
+    elif isinstance(twin, torch_nets.Pnl):
+        pooled = trunk.pooled(images)
+        found = {"pooled": pooled, "projection": trunk.fc2(trunk.fc1(pooled).relu())}
+        found["logits"] = trunk.classifier(trunk.embed_fc(pooled).relu())
     elif isinstance(twin, torch_reid.FastReid):
         before, after, logits = twin(images)
         unit = nn.functional.normalize(after, dim=1)
@@ -105,7 +109,7 @@ def _heads(twin: nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.Tenso
 def evaluation_differences(
     twin: nn.Module, model: Model, size: tuple[int, int], batch_size: int = 2
 ) -> dict[str, float]:
-    """Largest difference of every output, relative to its largest value; both encoders of MoCo."""
+    """Largest difference of every output, relative to its largest value; of both encoders."""
     shape = (batch_size, *size, 3)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     encoders = {"encoder_q": NETWORK}

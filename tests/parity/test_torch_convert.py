@@ -92,8 +92,6 @@ def test_one_step(name, width, size, changes):
 
 LEFT_OUT = {
     "torchvision": r"fc\.",
-    "simclr": r"encoder\.fc\.",
-    "pnl": r"encoder_q\.(embed_fc|classifier|fc1|fc2)\.|encoder_k\.|queue|prototypes",
     "cluster_contrast": r"domain_classifier\.",
 }
 

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax.losses import center, classification, contrastive, margins, metric
+from luperson_jax.losses import (
+    center,
+    classification,
+    contrastive,
+    margins,
+    metric,
+    noisy_labels,
+    view_contrast,
+)
 from luperson_jax.tasks import identify
 from luperson_jax.vectors import l2_normalize
 
@@ -198,4 +206,74 @@ def test_center_loss():
         lambda x: center.center_loss(x, jnp.asarray(centers), jnp.asarray(CLASSES)),
         lambda x: 0.5 * (x - torch.tensor(centers)[CLASSES]).square().sum(1).mean(),
         _random(12, 6, 4),
+    )
+
+
+VIEW_LABELS = np.array([3, 1, 3, 2, 3, 1])
+
+
+def _torch_views(query, key):
+    """[2b, 2b] logits of all views at a temperature of 0.2, without the diagonal."""
+    rows = functional.normalize(torch.cat([query, key]), dim=1)
+    return (rows @ rows.T / 0.2).fill_diagonal_(-torch.inf)
+
+
+def test_contrast_of_views():
+    """SimCLR is a cross-entropy whose class is the other view."""
+    query, key = _random(20, 6, 5), _random(21, 6, 5)
+    partner = torch.arange(12).roll(6)
+    _assert_same(
+        lambda q, k: view_contrast.nt_xent(q, k, temperature=0.2)[0],
+        lambda q, k: functional.cross_entropy(_torch_views(q, k), partner),
+        *(query, key),
+        gradients=2,
+    )
+
+    def theirs(query, key):
+        labels = torch.tensor(VIEW_LABELS).repeat(2)
+        positive = (labels[:, None] == labels[None]).fill_diagonal_(False).double()
+        logs = functional.log_softmax(_torch_views(query, key), dim=1).masked_fill(
+            torch.eye(12, dtype=torch.bool), 0
+        )
+        return -(0.2 / 0.07) * ((positive * logs).sum(1) / positive.sum(1)).mean()
+
+    def ours(query, key):
+        labels = jnp.asarray(VIEW_LABELS)
+        return view_contrast.supervised_contrast(query, key, labels, temperature=0.2)[0]
+
+    _assert_same(ours, theirs, query, key, gradients=2)
+
+
+@pytest.mark.parametrize("form", ["code", "paper"])
+def test_contrast_guided_by_labels(form):
+    query, key, queue = (_random(seed, num, 5) for seed, num in ((22, 6), (23, 6), (24, 30)))
+    queue_id = np.random.default_rng(0).integers(-1, 5, 30)
+    query, key, queue = (
+        one / np.linalg.norm(one, axis=1, keepdims=True) for one in (query, key, queue)
+    )
+
+    def theirs(query):
+        own = (query * torch.tensor(key)).sum(1, keepdim=True)
+        logits = torch.cat([own, query @ torch.tensor(queue, dtype=torch.float64).T], 1) / 0.07
+        same = torch.tensor(CLASSES)[:, None] == torch.tensor(queue_id)[None]
+        positive = torch.cat([torch.ones(6, 1, dtype=torch.bool), same], 1)
+        logs = functional.log_softmax(logits, dim=1)
+        if form == "paper":
+            mean = logs.masked_fill(~positive, -torch.inf).logsumexp(1) - positive.sum(1).log()
+        else:
+            mean = (logs * positive).sum(1) / positive.sum(1)
+        return -mean.mean()
+
+    def ours(query):
+        arrays = (jnp.asarray(one) for one in (key, queue, queue_id, CLASSES))
+        return noisy_labels.label_guided_contrast(query, *arrays, temperature=0.07, form=form)[0]
+
+    _assert_same(ours, theirs, query)
+
+
+def test_cross_entropy_over_many_classes():
+    _assert_same(
+        lambda x: noisy_labels.cross_entropy(x, jnp.asarray(CLASSES)),
+        lambda x: functional.cross_entropy(x, torch.tensor(CLASSES)),
+        3 * _random(25, 6, 5),
     )
