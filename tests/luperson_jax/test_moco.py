@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import sharding, tasks
+from luperson_jax.augment import recipes
 from luperson_jax.run import setup
 from luperson_jax.structs import Batch
 from luperson_jax.tasks.base import Views
@@ -127,7 +128,7 @@ class PlainViews(Views):
     """Views without chance: a query and its key see the same picture."""
 
     def draw(self, pictures, step):
-        return self.plain(pictures)
+        return recipes.prepare(pictures.images, self.size, self.mean, self.std)
 
 
 def test_loss_is_infonce_against_the_queue_before_the_batch(tmp_path, unlabelled_world):
