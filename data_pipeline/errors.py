@@ -2,8 +2,14 @@
 
 import contextlib
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+# Ways of not being there, as against being refused: the last two are links in a circle and names
+# that no file system takes.
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 ARGUMENT = re.compile(r"`(\w+)`")
 
@@ -39,6 +45,20 @@ def shorten(lines: Sequence[str], limit: int = 10) -> list[str]:
     """The first of many lines, and how many more there are."""
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return [*lines[:limit], *more]
+
+
+def refusal(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """What to say of a folder or file that the system does not show."""
+    if isinstance(error, PermissionError):
+        remedy = (
+            "give this user the right to read it (`chmod -R u+rX`, or ask its owner), or move it "
+            "out of the folder that was given; it is not passed over"
+        )
+    elif error.errno in ABSENT:
+        remedy = "check the path"
+    else:
+        remedy = "check that its disk or network drive is whole and mounted"
+    return InputError(f"cannot read {os.fspath(path)}: {error.strerror or error}; {remedy}")
 
 
 def out_of_memory(error: MemoryError) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 from data_pipeline import interruption
-from data_pipeline.errors import InputError, out_of_memory
+from data_pipeline.errors import InputError, out_of_memory, refusal
 
 # Controls but for tab and newline; marks that turn the direction of writing or cannot be seen;
 # bytes of file names that are not UTF-8, which Python keeps as surrogates.
@@ -82,9 +82,9 @@ def run(program: str, work: Callable[[], int]) -> int:
         work: gives the status.
 
     Returns:
-        The status of `work`; 2 with one message where it raises InputError, or where the output
-        could not be written; 1 where the memory did not suffice; 130 or 143 where Ctrl-C or
-        SIGTERM ended it.
+        The status of `work`; 2 with one message where it raises InputError, where the system
+        refuses a file or folder, or where the output could not be written; 1 where the memory did
+        not suffice; 130 or 143 where Ctrl-C or SIGTERM ended it.
     """
     former = sys.stdout, sys.stderr
     # They are None where the program was started with them closed (`>&-`).
@@ -118,6 +118,11 @@ def _status(program: str, work: Callable[[], int]) -> int:
         return ended.status
     except InputError as error:
         complain(program, error)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        complain(program, refusal(error.filename, error))
         return 2
     except MemoryError as error:
         complain(program, out_of_memory(error))

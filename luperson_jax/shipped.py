@@ -4,17 +4,18 @@ import difflib
 import pathlib
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 
 
 def folder() -> pathlib.Path:
     """Where they lie: inside an installed package, or at the top of a checkout."""
     inside = pathlib.Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else pathlib.Path(__file__).parent.parent / "configs"
+    return inside if listing.is_folder(inside) else pathlib.Path(__file__).parent.parent / "configs"
 
 
 def names() -> list[str]:
     """What they are called, without `.py`."""
-    return sorted(path.stem for path in folder().glob("*.py"))
+    return sorted(_files(folder()))
 
 
 def find(chosen: str) -> str:
@@ -26,7 +27,7 @@ def find(chosen: str) -> str:
     Raises:
         InputError: it is neither.
     """
-    if pathlib.Path(chosen).is_file():
+    if listing.is_file(chosen):
         return chosen
     name = chosen.removeprefix("configs/").removesuffix(".py")
     if name in names():
@@ -36,9 +37,15 @@ def find(chosen: str) -> str:
 
 def _nearest(chosen: str, name: str) -> str:
     beside = pathlib.Path(chosen).parent
-    files = {path.stem: str(path) for path in beside.glob("*.py")}
-    known = {one: one for one in names()} | (files if beside != pathlib.Path() else {})
+    files = _files(beside) if beside != pathlib.Path() and listing.is_folder(beside) else {}
+    known = {one: one for one in names()} | files
     near = difflib.get_close_matches(pathlib.Path(name).name, known, n=1)
     if near:
         return f"; did you mean {known[near[0]]!r}?"
     return f"; give a file, or one of {', '.join(names())}"
+
+
+def _files(folder: pathlib.Path) -> dict[str, str]:
+    """Name without `.py` -> path."""
+    paths = [folder / name for name in listing.names(folder)]
+    return {path.stem: str(path) for path in paths if path.suffix == ".py"}

@@ -12,7 +12,7 @@ from data_pipeline.crops.extract import SOURCES, Counts, Options, Record, VideoJ
 from data_pipeline.crops.videos import Video, VideoList
 from data_pipeline.crops.workers import process_pool
 from data_pipeline.errors import InputError, suggest
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 
 OPTIONS_FILE, SUMMARY_FILE = "build.json", "summary.json"
 MISSING_VIDEOS, MISSING_DETECTIONS = "missing_videos.txt", "missing_detections.txt"
@@ -161,6 +161,7 @@ def read_sizes(path: str) -> dict[str, str]:
     Raises:
         InputError: the file cannot be read, or a line has another form.
     """
+    listing.check_opens(os.path.expanduser(path))
     try:
         lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -201,7 +202,7 @@ def _open_folder(out: pathlib.Path, options: Options) -> None:
     file = out / OPTIONS_FILE
     given = dataclasses.asdict(options)
     try:
-        if file.exists():
+        if listing.exists(file):
             stored = json.loads(file.read_text())
             changed = [name for name in given if stored.get(name) != given[name]]
             if changed:
@@ -210,7 +211,7 @@ def _open_folder(out: pathlib.Path, options: Options) -> None:
                     f"{out} was begun with {listed}; go on with the same options, or give another "
                     "folder"
                 )
-        elif out.exists() and any(out.iterdir()):
+        elif listing.exists(out) and listing.names(out):
             raise InputError(f"{out} holds something else; give an absent or empty folder")
         (out / extract.RECORDS).mkdir(parents=True, exist_ok=True)
         (out / extract.IMAGES).mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from data_pipeline.crops import boxes, detections, reader
 from data_pipeline.crops.detections import Detections
 from data_pipeline.crops.videos import Video
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from data_pipeline.table.records import UNLABELLED
 
 IMAGES, RECORDS = "images", "videos"
@@ -164,14 +164,14 @@ def extract_video(job: VideoJob) -> Record:
     folder = pathlib.Path(job.out, IMAGES, job.video.folder)
     part = folder.with_name(f".{folder.name}.part")
     for stale in (part, folder):
-        if stale.exists():
+        if listing.exists(stale):
             shutil.rmtree(stale)
     try:
         record = _extract(job, part)
     except InputError as error:
         shutil.rmtree(part, ignore_errors=True)
         return Record(job.video.name, failure=str(error))
-    if part.exists():
+    if listing.exists(part):
         part.replace(folder)
     text = json.dumps(dataclasses.asdict(record), indent=1) + "\n"
     atomic.write_text(record_path(job.out, job.video), text)
@@ -190,6 +190,7 @@ def finished(job: VideoJob) -> Record | None:
         InputError: the file of the record holds something else.
     """
     path = record_path(job.out, job.video)
+    listing.check_opens(path)
     try:
         stored = json.loads(path.read_text())
         counts = Counts(**stored.pop("counts"))

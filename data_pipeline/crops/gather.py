@@ -72,7 +72,7 @@ def gather(images: str, out: str, source: str, persons: str = "") -> Packed:
     if persons and persons not in PERSONS:
         raise InputError(f"persons is {persons!r}{suggest(persons, PERSONS)}")
     target, part = pathlib.Path(out, LMDB_FOLDER), pathlib.Path(out, UNFINISHED)
-    if target.exists():
+    if listing.exists(target):
         raise InputError(f"{target} is there already; delete it, or give another folder")
     root = checked_root(images)
     root = os.path.join(root, IMAGES) if listing.is_folder(os.path.join(root, IMAGES)) else root

@@ -55,7 +55,7 @@ def extract(archive: str, kind: str, target: str) -> None:
     part = f"{target}.part"
     try:
         os.makedirs(part, exist_ok=True)
-        there = set(os.listdir(part))
+        there = set(listing.names(part))
         for name, picture in _pictures(archive, kind):
             if name not in there:
                 _write(os.path.join(part, name), picture)
@@ -150,6 +150,7 @@ def _opened(archive: str) -> Any:
         raise InputError(
             f"reading {archive} needs h5py; pip install 'luperson_jax[mat]' or pip install h5py"
         ) from error
+    listing.check_opens(archive)
     try:
         return h5py.File(archive, "r")
     except OSError as error:

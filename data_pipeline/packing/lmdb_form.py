@@ -25,7 +25,7 @@ import numpy as np
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.packing import plan
-from data_pipeline.read import atomic, lmdb_store, shard_layout, storage
+from data_pipeline.read import atomic, listing, lmdb_store, shard_layout, storage
 from data_pipeline.table.records import Table
 
 FORM = "lmdb"
@@ -72,7 +72,7 @@ def export(
     description = plan.describe(chosen, split, FORM, tables)
     home = plan.prepare(out, description, DESCRIPTION)
     counts = {part: len(table) for part, table in tables.items()}
-    if (home / DESCRIPTION).exists():
+    if listing.exists(home / DESCRIPTION):
         _check_whole(home)
         (home / shard_layout.UNFINISHED).unlink(missing_ok=True)
         progress(sum(counts.values()), sum(counts.values()))
@@ -80,7 +80,7 @@ def export(
     total, done = sum(map(len, tables.values())), 0
     for part, table in tables.items():
         folder = _folder(home, part)
-        if not (folder / ENVIRONMENT).exists():
+        if not listing.exists(folder / ENVIRONMENT):
             _write(folder, table, lambda count, done=done: progress(done + count, total))
         done += len(table)
         progress(done, total)
@@ -106,7 +106,7 @@ def _check_whole(home: pathlib.Path) -> None:
         raise InputError(f"{home / DESCRIPTION} lacks 'bytes'; delete {home} and pack again")
     for file, size in sizes.items():
         path = home / file
-        found = path.stat().st_size if path.is_file() else None
+        found = path.stat().st_size if listing.is_file(path) else None
         if found != size:
             raise InputError(
                 f"{path} "
@@ -131,7 +131,7 @@ def _write(folder: pathlib.Path, table: Table, progress: Callable[[int], None]) 
 
     environment = folder / UNFINISHED
     try:
-        if environment.exists():
+        if listing.exists(environment):
             shutil.rmtree(environment)
         lmdb_store.write_lmdb(environment, items())
         (environment / LOCK_FILE).unlink(missing_ok=True)

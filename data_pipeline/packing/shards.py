@@ -21,7 +21,7 @@ from array_record.python import array_record_module  # type: ignore[attr-defined
 
 from data_pipeline.errors import InputError
 from data_pipeline.packing import examples
-from data_pipeline.read import shard_layout, storage, worker
+from data_pipeline.read import listing, shard_layout, storage, worker
 
 # One record a chunk, or reading one would mean reading its neighbors. Pictures are compressed
 # already.
@@ -53,7 +53,7 @@ class ShardJob:
 def is_written(job: ShardJob) -> bool:
     """Whether the shard is there, and whole."""
     path = pathlib.Path(job.home, job.file)
-    return path.is_file() and _num_records(str(path)) == job.images
+    return listing.is_file(path) and _num_records(str(path)) == job.images
 
 
 def _num_records(path: str) -> int:
@@ -116,8 +116,9 @@ def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def remove_parts(home: pathlib.Path) -> None:
     """Removes what writers that were killed have left."""
-    for path in home.glob(f"*{PART_SUFFIX}"):
-        path.unlink(missing_ok=True)
+    for name in listing.names(home):
+        if name.endswith(PART_SUFFIX):
+            (home / name).unlink(missing_ok=True)
 
 
 def run(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardJob]:

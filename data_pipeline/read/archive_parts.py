@@ -7,7 +7,7 @@ import os
 import re
 from typing import IO, Any
 
-from data_pipeline.errors import InputError, shorten
+from data_pipeline.errors import InputError, refusal, shorten
 from data_pipeline.read import listing
 
 # Pieces of one file, as 7-Zip (NAME.zip.001) and split (NAME.tar.gz.aa, .00) name them.
@@ -59,7 +59,7 @@ def open_archive(path: str) -> IO[bytes]:
             return io.BufferedReader(_Joined(_pieces(path, piece[1] or piece[3])))
         return open(path, "rb")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise refusal(error.filename or path, error) from error
 
 
 def how_many(path: str) -> str:
@@ -102,7 +102,10 @@ class _Joined(io.RawIOBase):
     def __init__(self, paths: list[str]) -> None:
         super().__init__()
         self._paths = paths
-        sizes = [os.path.getsize(path) for path in paths]
+        sizes = []
+        for path in paths:
+            with open(path, "rb") as piece:  # one that is refused later passes for damage
+                sizes.append(os.fstat(piece.fileno()).st_size)
         self._starts = [0, *itertools.accumulate(sizes)]
         self._at, self._number = 0, -1
         self._file: IO[bytes] | None = None

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple, cast
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.read.archive_parts import how_many, open_archive
 from data_pipeline.read.atomic import replacing
 
@@ -171,7 +172,7 @@ def _zip_members(path: str, file: IO[bytes], limit: int, home: pathlib.Path) -> 
 
 def _check_space(path: str, total: int, home: pathlib.Path) -> None:
     """That the disk has room for all of it, before hours are spent."""
-    place = next(one for one in (home.absolute(), *home.absolute().parents) if one.exists())
+    place = next(one for one in (home.absolute(), *home.absolute().parents) if listing.exists(one))
     free = shutil.disk_usage(place).free
     if total > free and total - _present(home) > free:
         raise InputError(
@@ -182,7 +183,10 @@ def _check_space(path: str, total: int, home: pathlib.Path) -> None:
 
 def _present(home: pathlib.Path) -> int:
     """Bytes that an earlier unpacking has written."""
-    return sum(one.stat().st_size for one in home.rglob("*") if one.is_file())
+    found = listing.walk(home) if listing.exists(home) else ()
+    return sum(
+        os.lstat(os.path.join(inner, one)).st_size for inner, names in found for one in names
+    )
 
 
 def _tar_members(path: str, file: IO[bytes], start: bytes, limit: int) -> Iterator[_Member]:

@@ -20,6 +20,7 @@ from typing import IO
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.read.archives import CHUNK, FREE_BYTES, MAX_RATIO
 
 SUFFIX = ".npy"
@@ -87,6 +88,7 @@ def open_npz(path: str | os.PathLike, advice: str) -> Iterator[Arrays]:
             file.
     """
     with contextlib.ExitStack() as stack:
+        listing.check_opens(path)
         with _as_messages(path, advice):
             stream = stack.enter_context(open(path, "rb"))
             start = stream.read(START)
@@ -110,6 +112,7 @@ def map_npy(path: str | os.PathLike, advice: str) -> np.ndarray:
     Raises:
         InputError: it is missing or damaged, holds objects, or is not as large as it declares.
     """
+    listing.check_opens(path)
     with _as_messages(path, advice):
         with open(path, "rb") as stream:
             _check_header(stream, os.fstat(stream.fileno()).st_size)

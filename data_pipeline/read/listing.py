@@ -9,11 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from data_pipeline.errors import InputError
-
-# Ways of not being there, as against being refused: the last two are links in a circle and names
-# that no file system takes.
-ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+from data_pipeline.errors import ABSENT, refusal
 
 # What file systems keep for themselves at the root of a disk, closed to everybody.
 OF_THE_SYSTEM = ("lost+found", "System Volume Information", "$RECYCLE.BIN")
@@ -98,18 +94,18 @@ def exists(path: Path) -> bool:
     return bool(_mode(path))
 
 
-def refusal(path: Path, error: OSError) -> InputError:
-    """What to say of a folder or file that the system does not show."""
-    if isinstance(error, PermissionError):
-        remedy = (
-            "give this user the right to read it (`chmod -R u+rX`, or ask its owner), or move it "
-            "out of the folder that was given; it is not passed over"
-        )
-    elif error.errno in ABSENT:
-        remedy = "check the path"
-    else:
-        remedy = "check that its disk or network drive is whole and mounted"
-    return InputError(f"cannot read {os.fspath(path)}: {error.strerror or error}; {remedy}")
+def check_opens(path: Path) -> None:
+    """What readers ask first, who take all that goes wrong later for damage of the file.
+
+    Raises:
+        InputError: a file is there, and the system does not open it.
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        if error.errno not in (*ABSENT, errno.EISDIR):
+            raise refusal(path, error) from error
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:

@@ -139,8 +139,9 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
     """What `write_description` wrote.
 
     Raises:
-        InputError: the file is damaged or of another format.
+        InputError: the file is refused, damaged or of another format.
     """
+    listing.check_opens(path)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         found = description["format"]

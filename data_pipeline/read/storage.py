@@ -72,6 +72,7 @@ class RecordFile:
             raise InputError(
                 f"there is no file {path}; check that the data set is complete and mounted"
             )
+        listing.check_opens(path)
         self._reader = array_record_module.ArrayRecordReader(
             path, READER_OPTIONS, file_reader_buffer_size=READER_BYTES
         )

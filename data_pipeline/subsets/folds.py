@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.table.records import Splits
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -72,7 +73,7 @@ def write(
         InputError: wrong number of folds, or a folder that is not empty.
     """
     target = pathlib.Path(out)
-    if target.exists() and any(target.iterdir()):
+    if listing.exists(target) and listing.names(target):
         raise InputError(f"{target} is not empty; give a folder that is absent or empty")
     people = people_of(splits)
     for number, tested in enumerate(deal([pid for _, pid, _ in people], folds, seed)):

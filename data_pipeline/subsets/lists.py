@@ -18,7 +18,7 @@ from data_pipeline import whole_numbers
 from data_pipeline.datasets import listed
 from data_pipeline.datasets.folders import some
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from data_pipeline.subsets import draw
 from data_pipeline.table.records import Table
 
@@ -85,7 +85,7 @@ def write_images(path: str | pathlib.Path, images: Iterable[Image], comment: str
 
 def refuse_existing(paths: Iterable[pathlib.Path]) -> None:
     """Raises InputError where one of the files exists: a list in use must not change."""
-    existing = [str(path) for path in paths if path.exists()]
+    existing = [str(path) for path in paths if listing.exists(path)]
     if existing:
         raise InputError(
             f"{some(existing)} exist{'s' if len(existing) == 1 else ''} and lists are never "

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from data_pipeline.errors import InputError, suggest
+from data_pipeline.read import listing
 from data_pipeline.synthetic import image_layouts, luperson_layouts, video_layouts
 from data_pipeline.synthetic.extent import Extent
 
@@ -33,7 +34,7 @@ def make(layout: str, root: str | pathlib.Path, **numbers) -> dict[str, int]:
             raise InputError(f"unknown setting {name!r}{suggest(name, fields)}")
     extent = Extent(**numbers)
     root = pathlib.Path(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if listing.exists(root) and (not listing.is_folder(root) or listing.names(root)):
         raise InputError(f"{root} exists and is not an empty folder; give a new one or empty it")
     root.mkdir(parents=True, exist_ok=True)
     return LAYOUTS[layout](root, extent)

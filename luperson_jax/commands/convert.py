@@ -8,6 +8,7 @@ import numpy as np
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from luperson_jax import config, tasks, weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import new_workdir
@@ -47,9 +48,9 @@ def _check(options: argparse.Namespace, target: pathlib.Path, to_workdir: bool) 
         raise InputError(f"--config and --set are for workdirs, and OUT is the file {target}")
     if options.to != translate.AUTO and target.suffix not in TORCH_SUFFIXES:
         raise InputError(f"--to is for {', '.join(TORCH_SUFFIXES)}, and OUT is {target}")
-    if not to_workdir and target.exists():
+    if not to_workdir and listing.exists(target):
         raise InputError(f"{target} exists; delete it, or write to another name")
-    if not to_workdir and not target.absolute().parent.is_dir():
+    if not to_workdir and not listing.is_folder(target.absolute().parent):
         raise InputError(f"there is no folder {target.parent} for OUT {target}; make it first")
 
 

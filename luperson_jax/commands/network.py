@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import config, models, sharding, tasks, weights
@@ -196,7 +197,7 @@ def open_weights(
         InputError: no such file, no network of this program, a file that does not tell its
             statistics where none are given, or devices that cannot share `eval.batch_size`.
     """
-    if pathlib.Path(path).is_dir():
+    if listing.is_folder(path):
         raise InputError(f"--weights is the folder {path}; a run is given as --workdir {path}")
     model = weights.load(path, skip_classifier=True)
     spec = model.spec
@@ -281,7 +282,7 @@ def table_of_pictures(places: Sequence[str]) -> Table:
     """
     paths: list[str] = []
     for place in places:
-        if os.path.isfile(place):
+        if listing.is_file(place):
             paths.append(place)
             continue
         root = folders.checked_root(place)

@@ -14,7 +14,7 @@ from luperson_jax.weights import momentum
 from luperson_jax.weights.model import Model
 from luperson_jax.weights.transfer import take_all
 from luperson_jax.weights.translate import KINDS
-from luperson_jax.workdir import checkpoint, recipe_file
+from luperson_jax.workdir import checkpoint, recipe_file, saved_steps
 
 
 def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str]:
@@ -34,7 +34,7 @@ def write(model: Model, recipe: config.Recipe, folder: pathlib.Path) -> list[str
     Raises:
         InputError: model and recipe do not fit, or the folder holds a run.
     """
-    if any(folder.glob("checkpoints/[0-9]*")):
+    if saved_steps.of(folder):
         raise InputError(f"{folder} holds checkpoints already; give another folder")
     current = setup.build(recipe, str(folder), tasks.TASKS[recipe.task.name])
     if current.task.spec.kind != model.spec.kind:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from data_pipeline.terminal import say as say
 
 
 def check_folder(path: str | pathlib.Path | None, option: str) -> None:
     """Raises InputError where a file to be written later has no folder. None is welcome."""
-    if path is not None and not pathlib.Path(path).absolute().parent.is_dir():
+    if path is not None and not listing.is_folder(pathlib.Path(path).absolute().parent):
         raise InputError(
             f"{option} is {path}, and there is no folder {pathlib.Path(path).parent}; make it first"
         )

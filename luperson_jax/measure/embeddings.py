@@ -19,7 +19,7 @@ import pyarrow.parquet
 
 from data_pipeline import whole_numbers
 from data_pipeline.errors import InputError
-from data_pipeline.read import array_files, atomic
+from data_pipeline.read import array_files, atomic, listing
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.structs import EmbeddingSet
 
@@ -54,9 +54,9 @@ def read(path: str | pathlib.Path, *, labelled: bool) -> EmbeddingSet:
             than expected; or every identity is -1 although `labelled`.
     """
     place = pathlib.Path(path)
-    if place.is_dir():
+    if listing.is_folder(place):
         features, columns = _read_folder(place)
-    elif place.is_file():
+    elif listing.is_file(place):
         features, columns = _read_npz(place)
     else:
         raise InputError(f"{place} does not exist; {EXPECTED}")
@@ -105,7 +105,7 @@ def write(path: str | pathlib.Path, embedded: EmbeddingSet) -> None:
 def is_saved(path: str | pathlib.Path) -> bool:
     """Whether a path that exists names saved embeddings, and not pictures."""
     place = pathlib.Path(path)
-    return (place / FEATURES_FILE).is_file() or (place.is_file() and place.suffix == SUFFIX)
+    return listing.is_file(place if place.suffix == SUFFIX else place / FEATURES_FILE)
 
 
 def join(sets: Sequence[EmbeddingSet]) -> EmbeddingSet:
@@ -122,9 +122,9 @@ def join(sets: Sequence[EmbeddingSet]) -> EmbeddingSet:
 def check_target(path: str | pathlib.Path) -> None:
     """Raises InputError where `write` would: before hours of embedding, not after them."""
     place = pathlib.Path(path)
-    if place.exists():
+    if listing.exists(place):
         raise InputError(f"{place} exists; delete it, or write to another name")
-    if not place.absolute().parent.is_dir():
+    if not listing.is_folder(place.absolute().parent):
         raise InputError(f"there is no folder {place.parent} for {place}; make it first")
 
 
@@ -141,10 +141,11 @@ def _read_npz(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     for name in (FEATURES_FILE, INDEX_FILE):
-        if not (folder / name).is_file():
+        if not listing.is_file(folder / name):
             raise InputError(f"the folder {folder} has no {name}; {EXPECTED}")
     features = array_files.map_npy(folder / FEATURES_FILE, DAMAGED)
     path = folder / INDEX_FILE
+    listing.check_opens(path)
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:

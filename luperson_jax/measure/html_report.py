@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.terminal import visible, visible_name
 from luperson_jax import __version__
 from luperson_jax.measure import plots
@@ -215,7 +216,7 @@ def _versions() -> str:
 
 def _run(workdir: pathlib.Path) -> list[str]:
     """What was trained and evaluated, with the whole recipe."""
-    if not (workdir / recipe_file.RECIPE_FILE).is_file():
+    if not listing.is_file(workdir / recipe_file.RECIPE_FILE):
         return []
     recipe = recipe_file.read(workdir)
     data, evaluated, table = (recipe.get(name, {}) for name in ("data", "eval", "table"))

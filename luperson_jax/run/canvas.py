@@ -10,12 +10,12 @@ import pathlib
 
 import numpy as np
 
-from data_pipeline.read import picture_sizes
+from data_pipeline.read import listing, picture_sizes
 from data_pipeline.table.records import Table
 from luperson_jax import sharding
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
-from luperson_jax.workdir import recipe_file
+from luperson_jax.workdir import recipe_file, saved_steps
 
 AUTO = (0, 0)
 """In place of a canvas: by the sizes of the pictures."""
@@ -74,8 +74,8 @@ def resolve(recipe: Recipe, table: Table, workdir: pathlib.Path) -> tuple[Recipe
 
 def _former(workdir: pathlib.Path) -> tuple[int, int] | None:
     """The canvas of a run that goes on; `check_workdir` sees to what its recipe lacks."""
-    is_file = (workdir / recipe_file.RECIPE_FILE).is_file()
-    if not is_file or not any(workdir.glob("checkpoints/[0-9]*")):
+    is_file = listing.is_file(workdir / recipe_file.RECIPE_FILE)
+    if not is_file or not saved_steps.of(workdir):
         return None
     canvas = recipe_file.read(workdir).get("data", {}).get("canvas")
     return None if canvas is None else (canvas[0], canvas[1])

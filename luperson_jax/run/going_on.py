@@ -8,7 +8,7 @@ import jax
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
-from luperson_jax.workdir import checkpoint, lock
+from luperson_jax.workdir import lock, saved_steps
 
 
 @contextlib.contextmanager
@@ -32,19 +32,19 @@ def locked(workdir: pathlib.Path) -> Iterator[str | None]:
 
 def words(workdir: pathlib.Path, total_steps: int) -> str:
     """What is saved, and how the run goes on."""
-    steps = checkpoint.saved_steps(workdir)
-    if not steps:
+    saved = saved_steps.of(workdir)
+    if not saved:
         return "nothing was saved yet, and the same command begins again"
     return (
-        f"step {steps[-1]} of {total_steps} is saved in {workdir}, and the same command goes on "
+        f"step {saved[-1]} of {total_steps} is saved in {workdir}, and the same command goes on "
         "from there"
     )
 
 
 def otherwise(workdir: pathlib.Path, rate: float) -> str:
     """How a run that diverged goes on with other settings; `rate` is its `optim.lr`."""
-    steps = checkpoint.saved_steps(workdir)
-    begin = f"step {steps[-1]} is the last one saved" if steps else "nothing was saved yet"
+    saved = saved_steps.of(workdir)
+    begin = f"step {saved[-1]} is the last one saved" if saved else "nothing was saved yet"
     return (
         f"{begin}; the same command would go on from there and end here again. Give it with a "
         f"lower rate, as optim.lr={rate / 2:g} (it is {rate:g}), or with "

@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from data_pipeline.errors import InputError, shorten
+from data_pipeline.read import listing
 from data_pipeline.table.records import Table
 from luperson_jax import config, finetuning, sharding, trees, weights
 from luperson_jax.augment import recipes
@@ -19,6 +20,7 @@ from luperson_jax.optim.averaging import Averaging
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Task
 from luperson_jax.weights import transfer
+from luperson_jax.workdir import saved_steps
 
 
 def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
@@ -150,8 +152,8 @@ def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
     """Raises InputError where a run would begin from weights that are not there; one that goes on
     needs them no more."""
     source = recipe.train.init_from
-    begun = any(folder.glob("checkpoints/[0-9]*"))
-    if source and not begun and not pathlib.Path(source).exists():
+    begun = saved_steps.of(folder)
+    if source and not begun and not listing.exists(source):
         raise InputError(
             f"train.init_from={source!r} does not exist; {finetuning.how_to_get(source)}"
         )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from data_pipeline.errors import InputError, suggest
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from luperson_jax import config
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import recipe_file
@@ -80,16 +80,23 @@ class StudyRun:
             InputError: it was done with other settings.
         """
         path = self.workdir / DONE_FILE
-        if not path.exists():
+        if not listing.exists(path):
             return None
-        former = json.loads(path.read_text())
-        lines = recipe_file.differences(former["recipe"], config.to_dict(self.recipe), HARMLESS)
+        listing.check_opens(path)
+        try:
+            former = json.loads(path.read_text())
+            recipe, figures = former["recipe"], former["figures"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{path} cannot be read ({error!r}); delete it, and the run is measured again"
+            ) from error
+        lines = recipe_file.differences(recipe, config.to_dict(self.recipe), HARMLESS)
         if lines:
             raise InputError(
                 f"{self.workdir} was done with other settings:\n  " + "\n  ".join(lines) + "\n"
                 "remove that folder, or give another --root"
             )
-        return former["figures"]
+        return figures
 
 
 def parse_row(text: str) -> Row:

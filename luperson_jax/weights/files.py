@@ -20,8 +20,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from data_pipeline.errors import InputError
-from data_pipeline.read import array_files, atomic
+from data_pipeline.errors import InputError, refusal
+from data_pipeline.read import array_files, atomic, listing
 from luperson_jax.weights import prefixes, torch_io
 
 # Where the published programs keep the weights in the dict that they save.
@@ -104,7 +104,7 @@ def read(path: str | pathlib.Path) -> ForeignFile:
             warnings.simplefilter("ignore", DeprecationWarning)
             tensors, beside = _reader(path)(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise refusal(path, error) from error
     except ZIP_DAMAGE as error:
         raise InputError(
             f"{path} is a damaged or incomplete zip ({error}); download or copy it again"
@@ -169,9 +169,9 @@ def _check_target(path: pathlib.Path) -> None:
         raise InputError(
             f"cannot write {path}: its suffix is {path.suffix!r}; expected {', '.join(WRITTEN)}"
         )
-    if path.exists():
+    if listing.exists(path):
         raise InputError(f"{path} exists and is never overwritten; remove it or give another name")
-    if not path.parent.is_dir():
+    if not listing.is_folder(path.parent):
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
@@ -222,17 +222,16 @@ def _is_text(head: bytes) -> bool:
 
 
 def _check_present(path: pathlib.Path) -> None:
-    if path.is_dir():
+    if listing.is_folder(path):
         raise InputError(f"{path} is a folder; give the file of weights inside")
-    if not path.exists():
+    if not listing.exists(path):
         folder = path.parent
-        if not folder.is_dir():
+        if not listing.is_folder(folder):
             raise InputError(f"there is no file {path}, nor its folder {folder}")
-        names = [one.name for one in folder.iterdir()]
-        near = difflib.get_close_matches(path.name, names, n=1)
+        near = difflib.get_close_matches(path.name, listing.names(folder), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; check the name"
         raise InputError(f"there is no file {path.name!r} in {folder}{hint}")
-    if not path.is_file():
+    if not listing.is_file(path):
         raise InputError(f"{path} is not a regular file; expected {KNOWN}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); download or copy it again")

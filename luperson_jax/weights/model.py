@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import array_files, atomic
+from data_pipeline.read import array_files, atomic, listing
 from luperson_jax import trees
 from luperson_jax.augment.recipes import Statistics
 from luperson_jax.models.spec import Kind, NetworkSpec, inside_trunk
@@ -175,7 +175,7 @@ def save(model: Model, path: pathlib.Path) -> None:
     Raises:
         InputError: the file exists, or cannot be written.
     """
-    if path.exists():
+    if listing.exists(path):
         raise InputError(f"{path} exists; delete it, or write to another name")
     about = {
         "format": FORMAT,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from luperson_jax import trees
 from luperson_jax.augment import recipes
 from luperson_jax.models import ENCODERS, NetworkSpec
@@ -62,7 +63,7 @@ def load(
             such checkpoint or no average.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
+    if listing.is_folder(path):
         model = _from_workdir(path, best, average)
     elif model_file.is_model_file(path):
         model = model_file.read(path)

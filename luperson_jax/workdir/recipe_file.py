@@ -9,9 +9,10 @@ from typing import Any
 import jax
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from luperson_jax import sharding
 from luperson_jax.config import Recipe, to_dict
+from luperson_jax.workdir import saved_steps
 
 CHANGEABLE_OF_OPTIM = (
     *("lr", "momentum", "weight_decay", "clip_norm", "lr_factors", "decay_factors"),
@@ -118,9 +119,9 @@ def check_workdir(
         folder: the workdir.
         may_change: settings, or whole groups, that may differ.
     """
-    if not any(folder.glob("checkpoints/[0-9]*")):
+    if not saved_steps.of(folder):
         return
-    if not (folder / RECIPE_FILE).is_file():
+    if not listing.is_file(folder / RECIPE_FILE):
         raise InputError(
             f"{folder} holds checkpoints and no {RECIPE_FILE}, so that nobody can tell whether "
             f"they belong to this recipe; put back the {RECIPE_FILE} that was written with them, "
@@ -136,7 +137,7 @@ def check_workdir(
 
 def changes(recipe: Recipe, written: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
     """Settings that the run which goes on in this workdir has otherwise than so far."""
-    if not any(folder.glob("checkpoints/[0-9]*")):
+    if not saved_steps.of(folder):
         return []
     return differences(_with_defaults(read(folder), recipe), written, may_change=())
 
@@ -155,6 +156,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
         InputError: there is none, or it is damaged.
     """
     path = folder / RECIPE_FILE
+    listing.check_opens(path)
     try:
         former = json.loads(path.read_text())
     except OSError as error:

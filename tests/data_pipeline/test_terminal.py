@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -102,3 +103,15 @@ def test_an_output_that_was_never_open_is_no_fault(monkeypatch):
 def test_a_signal_ends_a_command_with_one_line(capsys, number, status):
     assert terminal.run("program", lambda: signal.raise_signal(number) or 0) == status
     assert capsys.readouterr().err == f"program: stopped by {signal.Signals(number).name}\n"
+
+
+def test_a_file_that_the_system_refuses_is_no_traceback(capsys):
+    def work():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a/b.txt")
+
+    assert terminal.run("program", work) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("program: cannot read a/b.txt: Permission denied; give this user")
+    assert len(said.splitlines()) == 1
+    with pytest.raises(OSError, match="nowhere"):  # of no file: a fault of the program
+        terminal.run("program", lambda: (_ for _ in ()).throw(OSError("nowhere")))
