@@ -21,10 +21,10 @@ import re
 import numpy as np
 
 from data_pipeline import whole_numbers
-from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders, video_lists
+from data_pipeline.datasets import cmdm, cuhk03_archive, folders, listed, three_folders
 from data_pipeline.datasets.about import Count, DataSet
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing
+from data_pipeline.read import listing, matlab
 from data_pipeline.table.records import Splits, Table, table_of
 
 KINDS = ("labeled", "detected")
@@ -175,7 +175,7 @@ def _config(home: str, kind: str) -> dict[str, np.ndarray]:
             f"{home} lacks {name}, the protocol of 767 and 700 people; copy it there from "
             "evaluation/data/CUHK03 of github.com/zhunzhong07/person-re-ranking"
         )
-    held = video_lists.read_matlab(path)
+    held = matlab.read(path)
     lacking = [column for column in COLUMNS if column not in held]
     if lacking:
         raise InputError(f"{path} lacks {', '.join(lacking)}; download it again")

@@ -3,39 +3,20 @@
 import dataclasses
 import json
 import os
-import struct
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from data_pipeline import whole_numbers
 from data_pipeline.datasets import folders, listed
-from data_pipeline.errors import InputError
-from data_pipeline.read import listing
+from data_pipeline.errors import InputError, refusal
+from data_pipeline.read import listing, matlab
 
 # Repositories that publish lists keep them as deep as `evaluation/datasplits/PRID2011/split1`.
 SEARCH_DEPTH = 4
 
 EXAMPLE_FRAME = "cam1/person_0147/0001.png 1 1 1"
-
-# What SciPy's reader lets out on damaged or foreign files.
-MATLAB_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    NotImplementedError,
-    MatReadError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,23 +112,9 @@ def read_json(path: str) -> Any:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; fetch it again") from error
+        raise refusal(path, error) from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); fetch it again") from error
-
-
-def read_matlab(path: str) -> dict[str, Any]:
-    """The variables of a Matlab file, by name.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        return scipy.io.loadmat(path)
-    except MATLAB_ERRORS as error:
-        raise InputError(
-            f"{path} is no readable Matlab file ({error}); download it again"
-        ) from error
 
 
 def read_matrix(path: str, variable: str) -> np.ndarray:
@@ -156,7 +123,7 @@ def read_matrix(path: str, variable: str) -> np.ndarray:
     Raises:
         InputError: the file is missing or damaged, or has no such matrix.
     """
-    content = read_matlab(path)
+    content = matlab.read(path)
     matrix = content.get(variable)
     if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         names = sorted(name for name in content if not name.startswith("__"))
