@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing
+from data_pipeline.read import listing, lmdb_pages
 from data_pipeline.read.opened import Opened
 
 DATA_FILE = "data.mdb"
@@ -129,6 +129,7 @@ class Environment:
                 f"there is no LMDB environment {path}; expected a folder with {DATA_FILE} in it, "
                 "or that file itself"
             )
+        listing.check_opens(data)
         try:
             self._environment = lmdb.open(
                 path, subdir=folder, readonly=True, lock=False, readahead=False, meminit=False
@@ -145,12 +146,15 @@ class Environment:
                 f"{data} is cut off: it has {os.path.getsize(data)} bytes of {expected}; copy or "
                 "unpack it again"
             )
+        self._pages = lmdb_pages.Pages(data)
 
     def read(self, key: str) -> bytes:
         """The bytes under a key; raises InputError where there are none."""
+        stored = key.encode("utf-8", "surrogateescape")
+        self._pages.check(stored)
         try:
             with self._environment.begin() as transaction:
-                data = transaction.get(key.encode("utf-8", "surrogateescape"))
+                data = transaction.get(stored)
         except self._lmdb.BadValsizeError:
             data = None  # a key that no environment can hold
         except self._lmdb.Error as error:
