@@ -1,4 +1,4 @@
-"""The mesh, where arrays live on it, and the set-up of jobs with several processes."""
+"""The mesh, where arrays live on it, and what the processes of a job have to agree on."""
 
 import dataclasses
 import hashlib
@@ -16,23 +16,6 @@ from luperson_jax.structs import Batch
 from luperson_jax.trees import map_with_path
 
 DATA_AXIS = "data"
-
-
-def join_job(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Makes this process one of a job's. On Slurm, Kubernetes, Open MPI and Cloud TPU all three
-    are known and may be None.
-
-    Raises:
-        InputError: nobody tells them, or they do not fit each other.
-    """
-    try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"cannot join the job of --coordinator={coordinator} "
-            f"--num_processes={num_processes} --process_id={process_id}: {error}; outside of a "
-            "cluster give all three, with process_id from 0 to num_processes - 1"
-        ) from error
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

@@ -9,8 +9,9 @@ from absl import logging
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
-from luperson_jax import config, sharding, shipped, tasks
-from luperson_jax.run import eval_mode, loop
+from data_pipeline.read import listing
+from luperson_jax import config, shipped, tasks
+from luperson_jax.run import eval_mode, loop, peers
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import recipe_file
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace, program: str = "luperson") -> int:
     logging.set_verbosity(logging.FATAL)
     place = (options.coordinator, options.num_processes, options.process_id)
     if options.distributed or any(part is not None for part in place):
-        sharding.join_job(*place)  # before anything asks for devices
+        peers.join(*place)  # before anything asks for devices
     recipe = config.resolve(_settings(options), tasks.OPTIONS)
     work = loop.run if options.mode == "train" else eval_mode.run
     try:
@@ -48,7 +49,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.config:
         return config.read(options.config, options.changes, options=tasks.OPTIONS)
     folder = pathlib.Path(options.workdir)
-    if not (folder / recipe_file.RECIPE_FILE).exists():
+    if not listing.exists(folder / recipe_file.RECIPE_FILE):
         raise InputError(
             f"{folder} holds no run to go on with: there is no {recipe_file.RECIPE_FILE}; give "
             f"--config, one of {', '.join(shipped.names())}, or a file"

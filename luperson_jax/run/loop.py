@@ -18,7 +18,7 @@ from data_pipeline.table.records import Table
 from luperson_jax import config, platforms, setting_names, sharding
 from luperson_jax.measure import evaluation, streaming
 from luperson_jax.measure.figures import is_share
-from luperson_jax.run import going_on, programs, setup, states, stopping
+from luperson_jax.run import going_on, peers, programs, setup, states, stopping
 from luperson_jax.run.reporter import NonFiniteLoss, Reporter
 from luperson_jax.run.setup import Run, Step
 from luperson_jax.structs import EmbeddingSet, RankingReport, TrainState, Tree
@@ -62,9 +62,12 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
         reporter = Reporter(workdir, current.total_steps, train.log_every_steps)
         try:
             _describe(current, reporter, [*changes, *([note] if note else [])])
-            with checkpoint.opened(
-                workdir, train.keep_checkpoints, train.best, reporter.say
-            ) as saved:
+            with (
+                checkpoint.opened(
+                    workdir, train.keep_checkpoints, train.best, reporter.say
+                ) as saved,
+                peers.watched(),
+            ):
                 session = Session(current, saved, reporter, stop)
                 with stop.ending():
                     state = _restore_or_start(session)

@@ -7,6 +7,7 @@ import socket
 import numpy as np
 import pytest
 
+from luperson_jax.run import peers
 from luperson_jax.workdir import checkpoint
 from tests.end_to_end.commands import PRETRAIN, losses, run_here, start
 from tests.helpers import assert_equal_to_rounding
@@ -62,6 +63,33 @@ def test_process_0_speaks_alone(job):
     # The collective library announces its connections by itself.
     assert [line for line in silent.splitlines() if not line.startswith("[Gloo]")] == []
     assert "Traceback" not in first_errors + second_errors
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_is_lost_ends_the_other_with_one_line(lost, tmp_path, unlabelled_world):
+    place = (f"--config.data.root={unlabelled_world}", f"--workdir={tmp_path}")
+    long = ("--config.train.epochs=5000", "--config.eval.dataset=")
+    job = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
+    processes = [
+        start(*PRETRAIN, *place, *long, *SAVED, *job, f"--process_id={i}", devices=1)
+        for i in range(2)
+    ]
+    try:
+        assert processes[0].stdout is not None
+        for line in processes[0].stdout:
+            if line.startswith("step 6/"):
+                break
+        processes[lost].kill()
+        said = processes[1 - lost].communicate(timeout=300)[1]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[1 - lost].returncode
+    assert said.startswith(f"luperson: {peers.LOST}")
+    assert len(said.splitlines()) == 1, said
+    step, _ = checkpoint.Checkpoints(tmp_path, read_only=True).read()
+    assert step in (2, 4, 6)
 
 
 def test_two_processes_train_what_one_process_trains(job, tmp_path):
