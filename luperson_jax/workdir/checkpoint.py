@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,11 +17,14 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from data_pipeline.errors import InputError, shorten
-from data_pipeline.read import atomic
+from data_pipeline.read import atomic, listing
 from luperson_jax import trees
 from luperson_jax.structs import Tree
+from luperson_jax.workdir import saved_steps
 
 MANIFEST = "digests.json"
+UNFINISHED = ".orbax-checkpoint-tmp"
+"""In the name of the folder of a save under way."""
 ITEM = "default"
 """Folder of the tensors within a checkpoint; orbax keeps its own notes beside it."""
 FIGURES_FILE = "figures.json"
@@ -51,14 +55,16 @@ class Checkpoints:
         read_only: bool = False,
         say: Callable[[str], None] = logging.warning,
     ):
-        self.folder = pathlib.Path(workdir).absolute() / "checkpoints"
-        if read_only and not self.folder.is_dir():
+        self.folder = pathlib.Path(workdir).absolute() / saved_steps.FOLDER
+        if read_only and not listing.is_folder(self.folder):
             raise InputError(
                 f"{workdir} holds no checkpoints: expected the folder {self.folder}; "
                 "give the workdir of a run that has saved at least once"
             )
         self._keep, self._best = keep, best
         self._read_only, self._say = read_only, say
+        if not read_only and sys.excepthook is sys.__excepthook__:
+            sys.excepthook = _said_once
         # Its annotations want paths of another library, and it takes these.
         self._handler: Any = ocp.StandardCheckpointHandler()
         self._whole: set[int] = set()
@@ -222,8 +228,8 @@ class Checkpoints:
             # TensorStore has no other sign of what the system has refused.
             if not isinstance(error, OSError) and "os_error_code" not in str(error):
                 raise
-            steps = saved_steps(self.folder.parent)
-            left = f"step {steps[-1]} is the last whole one" if steps else "there is none yet"
+            saved = saved_steps.of(self.folder.parent)
+            left = f"step {saved[-1]} is the last whole one" if saved else "there is none yet"
             raise InputError(
                 f"cannot write a checkpoint to {self.folder}: {str(error).splitlines()[0]}; "
                 f"{left}. Make room and give the same command again"
@@ -274,7 +280,8 @@ class Checkpoints:
     def _seal(self) -> None:
         """Writes the digests of a save that is complete and not yet renamed."""
         if jax.process_index() == 0:
-            for folder in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            begun = [name for name in listing.names(self.folder) if UNFINISHED in name]
+            for folder in map(self.folder.joinpath, begun):
                 names = {str(path.relative_to(folder)): _digest(path) for path in _arrays(folder)}
                 (folder / MANIFEST).write_text(json.dumps(names, indent=0))
 
@@ -332,23 +339,26 @@ def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
 
 
+def _said_once(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """The hook of uncaught errors, without those that follow an error which has been raised.
+
+    The first write of TensorStore that fails ends a save. The others, which fail with it, then find
+    the loop closed that waits for them, and their threads have nowhere to raise that.
+    """
+    if kind is not RuntimeError or str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
+
+
 def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:
     """The files below the folder of an item; those beside it change after the seal."""
-    return sorted(
-        path
-        for item in folder.iterdir()
-        if item.is_dir()
-        for path in item.rglob("*")
-        if path.is_file()
-    )
+    return [
+        pathlib.Path(inner, name)
+        for item in listing.subfolders(folder)
+        for inner, names in listing.walk(folder / item)
+        for name in names
+    ]
 
 
 def _digest(path: pathlib.Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
-
-
-def saved_steps(workdir: str | pathlib.Path) -> list[int]:
-    """Steps of the finished checkpoints, ascending, by the names of their folders."""
-    names = [path.name for path in pathlib.Path(workdir, "checkpoints").glob("[0-9]*")]
-    return sorted(int(name) for name in names if name.isdigit())
