@@ -9,13 +9,14 @@ import pathlib
 
 from data_pipeline import datasets, doctor, findings
 from luperson_jax.commands import output
+from luperson_jax.commands.options import shared
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("name", metavar="NAME", help=f"auto, {', '.join(datasets.DATASETS)}")
     parser.add_argument("root", metavar="DIR", help="folder of the data set")
-    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
+    shared.add_split_option(parser)
     parser.add_argument(
         "--own",
         action="store_true",

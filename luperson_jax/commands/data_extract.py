@@ -32,20 +32,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--first-frame",
         type=int,
         choices=(0, 1),
-        help=f"what the detections call the first frame of a video; by default {first}",
+        help=f"number that the detections give the first frame of a video (default: {first})",
     )
     parser.add_argument(
         "--sampling",
         default="",
         metavar="FRAMES_STEP",
-        help="200_20: people seen in 200 frames or more, one picture in 20 frames; empty: all",
+        help="200_20: people seen in 200 frames or more, one picture in 20 "
+        "frames (default: all people and frames)",
     )
     parser.add_argument(
         "--detections-at",
         default="",
         metavar="SIZE",
-        help="resolution that the detections were made at, if not that of the videos: 1280x720, "
-        "720 for the height alone, or a file of lines `country+city+id 1280x720`",
+        help="resolution that the detections were made at, if another: 1280x720, "
+        "720 for the height alone, in pixels, or a file of lines `country+city+id 1280x720` "
+        "(default: that of the videos)",
     )
     outside = "; ".join(f"{name}: {what}" for name, what in boxes.OUTSIDE.items())
     parser.add_argument(
@@ -54,8 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help=f"boxes that reach beyond the frame. {outside}",
     )
-    parser.add_argument("--quality", type=int, default=95, help="of the JPEG files, 1 to 100")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--quality", type=int, default=95, help="quality of the JPEG files, 1 to 100"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that read videos"
+    )
     parser.add_argument(
         "--share", default="0/1", metavar="I/N", help="only every N-th video, from the I-th"
     )

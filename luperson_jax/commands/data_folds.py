@@ -18,11 +18,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, help="of pictures in files, such as market1501")
     parser.add_argument("--root", required=True, help="folder of the data set")
     parser.add_argument("--out", required=True, help="folder to fill; absent or empty")
-    parser.add_argument("--folds", type=int, default=5, help="how many, from 2")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds, from 2")
     parser.add_argument(
         "--queries", type=int, default=2, help="pictures of an identity and camera that are queries"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--seed", type=int, default=0, help="number of the draw")
 
 
 def run(options: argparse.Namespace) -> None:

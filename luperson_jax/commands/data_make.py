@@ -14,17 +14,17 @@ from data_pipeline.synthetic import layouts
 WORLD_OPTIONS = {
     "identities": "people, for training and testing together",
     "cameras": "cameras; each sees everybody",
-    "seed": "worlds of different seeds share nobody",
+    "seed": "number of the world; those of different seeds share nobody",
     "height": "of the pictures, pixels",
     "width": "of the pictures, pixels",
     "images_per_camera": "pictures of a person by one camera, queries apart",
-    "train_identities": "how many of the people are for training; None is half",
+    "train_identities": "people for training, of those in --identities (default: half of them)",
     "distractors": "gallery pictures of people without a match (identity 0)",
     "junk": "gallery pictures without a person (identity -1)",
     "tracklets": "passes of a person, in layouts of tracklets",
     "frames": "pictures of one pass, likewise",
     "extra_cameras": "cameras that only the layouts of LUPerson have",
-    "switch_rate": "share of passes that turn into somebody else halfway, there",
+    "switch_rate": "share of passes, 0 to 1, that turn into somebody else halfway, likewise",
 }
 
 

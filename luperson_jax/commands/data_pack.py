@@ -19,6 +19,7 @@ from typing import Any
 from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.packing import lmdb_form, pack
+from luperson_jax.commands.options import shared
 
 FORMATS = (pack.FORM, lmdb_form.FORM)
 NOT_FOR_LMDB = ("shard_images", "workers", "beam", "beam_options")
@@ -31,9 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="DIR", help="its folder; several separated by commas")
     parser.add_argument("out", metavar="OUT", help="folder to fill; absent or empty")
     parser.add_argument("--format", default=pack.FORM, help=f"of the files: {' or '.join(FORMATS)}")
-    parser.add_argument(
-        "--split", type=int, default=0, help="division of sets that have several, from 0"
-    )
+    shared.add_split_option(parser)
     parser.add_argument(
         "--shard-images",
         type=int,

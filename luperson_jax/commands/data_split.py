@@ -10,6 +10,7 @@ import argparse
 from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import export
+from luperson_jax.commands.options import shared
 
 ALL_RATIOS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0"
 
@@ -25,13 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "cmpe: the 90 / 10 lists of CMPE597, as published and disjoint",
     )
     parser.add_argument(
-        "--ratios", default=ALL_RATIOS, help="shares to keep, at most two decimals; not for cmpe"
+        "--ratios",
+        default=ALL_RATIOS,
+        help="shares to keep, above 0 to 1, of at most two decimals; not for cmpe",
     )
     parser.add_argument(
         "--out", required=True, help="folder for the lists; --root to have a run find them"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
+    parser.add_argument("--seed", type=int, default=0, help="number of the draw")
+    shared.add_split_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

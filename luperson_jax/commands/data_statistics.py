@@ -13,6 +13,7 @@ from data_pipeline.crops import statistics
 from data_pipeline.errors import InputError, shorten
 from data_pipeline.table.records import Table
 from luperson_jax.commands import output
+from luperson_jax.commands.options import shared
 
 STEP_OF_PROGRESS = 50_000
 PARTS = ("train", "query", "gallery")
@@ -22,17 +23,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
     parser.add_argument("--root", required=True, help="its folder, or several by commas")
-    parser.add_argument("--split", type=int, default=0, help="which published division, from 0")
+    shared.add_split_option(parser)
     parser.add_argument("--part", choices=PARTS, default="train", help="part of the set")
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="in pixels: stretch pictures to it first, so that small ones count as much as large",
+        help="pixels: stretch pictures to it first, so that small ones count as much as large "
+        "(default: the size that each has)",
     )
     parser.add_argument(
-        "--limit", type=int, default=0, help="a random sample of so many pictures; 0 reads all"
+        "--limit", type=int, default=0, help="pictures of a random sample; 0 reads all"
     )
     parser.add_argument(
         "--unreadable",
@@ -40,7 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="whether a picture that cannot be read ends the work, or is listed",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that decode"
+    )
     parser.add_argument("--json", metavar="OUT", help="write the figures with all digits")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from luperson_jax import cli, main
+from luperson_jax import cli, config, main
 from luperson_jax.augment.recipes import STATISTICS
 from luperson_jax.commands import train
 from luperson_jax.commands.options import shared
@@ -24,9 +25,13 @@ LIGHT_COMMANDS = [
     ["data", "make", "--layout", "folder", "--root", "{folder}/drawn", "--identities", "2"],
     ["data", "check", "image_folder", "{folder}/drawn"],
 ]
+UNITS = re.compile(
+    r"\b(pictures|pixels|people|cameras|identities|frames|passes|processes|threads|runs|ranks|"
+    r"number|share, 0 to 1|quality)\b"
+)
 STARTS = """
 import contextlib, io, json, sys
-from luperson_jax import cli, main
+from luperson_jax import cli, config, main
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         cli.main(arguments)
@@ -82,6 +87,17 @@ def test_every_option_has_a_help(name):
     assert not bare
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_number_has_its_unit_and_its_default(name):
+    parser = leaf(name)
+    for action in parser._actions:
+        words = parser._get_formatter()._expand_help(action)
+        if action.type in (int, float):
+            assert action.required or "(default: " in words, words
+            assert UNITS.search(words), f"{action.dest}: {words}"
+        assert words.count("default") <= 1 or action.nargs == 0, words
+
+
 @pytest.mark.parametrize(
     ("given", "nearest"),
     [
@@ -124,3 +140,4 @@ def test_choices_are_those_of_the_program():
     assert shared.PAIRS == verification.RULES
     assert tuple(FAMILIES) == shared.FAMILIES
     assert tuple(STATISTICS) == shared.STATISTICS
+    assert config.EvalConfig().batch_size == shared.BATCH_SIZE

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", help="in place of --embeddings, together with --gallery")
     parser.add_argument("--gallery", action="append", help="may be repeated")
     parser.add_argument(
-        "--far", type=float, default=0.001, help="wanted share of false accepts, 0 to 1"
+        "--far", type=float, default=0.001, help="wanted share, 0 to 1, of false accepts"
     )
     parser.add_argument(
         "--pairs",
@@ -36,8 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PID",
         help="identities that stand for many people, besides -1, which is nobody's and always left "
-        "aside; in Market-1501 the distractors 0",
+        "aside; in Market-1501 the distractors 0 (default: none)",
     )
-    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.95,
+        help="share, 0 to 1, of draws that the intervals hold",
+    )
     parser.add_argument("--json", metavar="OUT", help="write the figures")
     shared.add_metric_option(parser)

@@ -34,7 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--statistics", help=f"pixels that the weights expect: {', '.join(shared.STATISTICS)}"
     )
-    parser.add_argument("--size", help="HEIGHTxWIDTH that the network was trained with")
+    parser.add_argument(
+        "--size",
+        help="HEIGHTxWIDTH in pixels that the network was trained with (default: as IN says)",
+    )
     parser.add_argument("--config", help="configuration of the workdir: FILE or FILE:ARGUMENT")
     parser.add_argument(
         "--set",

@@ -18,13 +18,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--dataset", required=True, help=", ".join(datasets.DATASETS))
     parser.add_argument("--root", required=True, help="folder of the data set")
-    parser.add_argument("--split", type=int, default=0, help="division of sets that have several")
+    shared.add_split_option(parser)
     shared.add_network_options(parser)
     parser.add_argument(
         "--pool",
         choices=("auto", "mean", "max", "none"),
         help="how the frames of a tracklet become one feature; none ranks single frames, auto "
-        "takes the mean where there are tracklets",
+        "takes the mean where there are tracklets (default: the recipe's; with --weights auto)",
     )
     shared.add_metric_option(parser, default=None)
     shared.add_rerank_options(parser)

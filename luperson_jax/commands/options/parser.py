@@ -41,7 +41,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
     """Names the defaults that say something, and keeps the lines of an example."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.required or action.default in (None, False, [], "")
+        unset = action.default is None or action.default is False or action.default in ([], "")
+        silent = action.required or unset or "(default: " in (action.help or "")
         return action.help if silent else super()._get_help_string(action)
 
 

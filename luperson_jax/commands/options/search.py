@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="pictures or saved embeddings; may be repeated",
     )
-    parser.add_argument("--top", type=int, default=10, help="length of the lists")
+    parser.add_argument("--top", type=int, default=10, help="gallery pictures in each list")
     parser.add_argument("--keep-same-camera", action="store_true", help="pass nothing over")
     parser.add_argument("--json", metavar="OUT", help="write the lists")
     parser.add_argument("--out", metavar="SHEET", help="draw the lists: .png or .html")

@@ -16,6 +16,7 @@ PROTOCOLS = (
     "ilids_vid",
     "vehicleid",
 )
+BATCH_SIZE = 64
 PAIRS = {
     "market": "same person under different cameras, different people under any",
     "across": "pictures of different cameras only",
@@ -55,33 +56,57 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help="in place of a run: .pth, .safetensors or .npz of LUPerson, torchvision, FastReID, "
         "SpCL, Cluster Contrast, CALR and others that `luperson convert` reads",
     )
-    parser.add_argument("--size", metavar="HxW", help="of --weights: its input, such as 256x128")
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        help="of --weights: its input in pixels, such as 256x128 (default: as the file or its kind "
+        "has it)",
+    )
     parser.add_argument(
         "--statistics",
         metavar="NAME",
         help="of --weights: mean and deviation of its pixels, such as imagenet or lup, or six "
-        "numbers with commas",
+        "numbers of 0 to 1 with commas (default: as the file or its kind has it)",
     )
     parser.add_argument(
-        "--pooling", choices=("avg", "max", "gem"), help="of --weights, where the file has none"
+        "--pooling",
+        choices=("avg", "max", "gem"),
+        help="of --weights (default: the file's, else avg)",
     )
-    parser.add_argument("--checkpoint", choices=("last", "best"), help="which one of the workdir")
+    parser.add_argument(
+        "--checkpoint",
+        choices=("last", "best"),
+        help="which one of the workdir (default: the recipe's)",
+    )
     parser.add_argument(
         "--average",
         action=argparse.BooleanOptionalAction,
-        help="the average of a run's weights, or the weights as trained",
+        help="the average of a run's weights, or the weights as trained (default: the recipe's)",
     )
     parser.add_argument(
         "--flip",
         action=argparse.BooleanOptionalAction,
-        help="mean of the features of a picture and of its mirror image",
+        help="mean of the features of a picture and of its mirror image (default: the recipe's; "
+        "with --weights no)",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures embedded at once")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"pictures embedded at once (default: the recipe's; with --weights {BATCH_SIZE})",
+    )
+
+
+def add_split_option(parser: argparse.ArgumentParser) -> None:
+    """`--split`."""
+    words = "number of the division, from 0, of sets that have several"
+    parser.add_argument("--split", type=int, default=0, help=words)
 
 
 def add_metric_option(parser: argparse.ArgumentParser, default: str | None = "cosine") -> None:
-    """`--metric`."""
-    parser.add_argument("--metric", choices=METRICS, default=default, help="distance")
+    """`--metric`; without a default it is that of a recipe."""
+    words = "distance" if default else "distance (default: the recipe's; with --weights cosine)"
+    parser.add_argument("--metric", choices=METRICS, default=default, help=words)
 
 
 def add_rerank_options(parser: argparse.ArgumentParser) -> None:
@@ -89,15 +114,17 @@ def add_rerank_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank", action="store_true", help="rank by k-reciprocal neighborhoods too"
     )
-    parser.add_argument("--k1", type=int, default=20, help="neighbors that may be reciprocal")
-    parser.add_argument("--k2", type=int, default=6, help="neighbors that are averaged")
+    parser.add_argument(
+        "--k1", type=int, default=20, help="number of neighbors that may be reciprocal"
+    )
+    parser.add_argument("--k2", type=int, default=6, help="number of neighbors that are averaged")
     parser.add_argument(
         "--lambda",
         dest="lambda_value",
         metavar="LAMBDA",
         type=float,
         default=0.3,
-        help="share of the original distance in the re-ranked one",
+        help="share, 0 to 1, of the original distance in the re-ranked one",
     )
 
 
@@ -108,8 +135,8 @@ def add_expand_option(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="query expansion as FastReID does it: every feature of both sides becomes a weighted "
-        "mean over its N nearest; 0 is off, FastReID's default 5",
+        help="number N of query expansion as FastReID does it: every feature of both sides "
+        "becomes a weighted mean over its N nearest neighbors; 0 is off, FastReID takes 5",
     )
 
 
@@ -125,6 +152,6 @@ def add_protocol_option(parser: argparse.ArgumentParser) -> None:
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """`--max-rank`, `--json` and `--report`."""
-    parser.add_argument("--max-rank", type=int, default=50, help="length of the CMC")
+    parser.add_argument("--max-rank", type=int, default=50, help="ranks of the CMC")
     parser.add_argument("--json", metavar="OUT", help="write the figures")
     parser.add_argument("--report", metavar="OUT.html", help="write a page with curves and lists")

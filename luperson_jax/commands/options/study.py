@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE,VALUE",
         help="rows with {NAME} in them are run once for each value; may be repeated",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each row")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each row, with seeds from 0")
     parser.add_argument(
         "--rerank", action="store_true", help="measure with k-reciprocal re-ranking too"
     )

@@ -37,8 +37,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--num_processes",
         type=int,
         metavar="N",
-        help="processes, where no cluster says it",
+        help="processes of the job (default: as the cluster says)",
     )
     parser.add_argument(
-        "--process-id", "--process_id", type=int, metavar="N", help="this process, from 0, likewise"
+        "--process-id",
+        "--process_id",
+        type=int,
+        metavar="N",
+        help="number of this process, from 0 (default: as the cluster says)",
     )
