@@ -4,12 +4,12 @@
 `array_record:FILE#NUMBER`, the number counting from 0.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing, lmdb_store
+from data_pipeline.read import listing, lmdb_store, protocol_buffers, record_sizes
 from data_pipeline.read.opened import Opened
 from data_pipeline.terminal import visible_name
 
@@ -73,6 +73,7 @@ class RecordFile:
                 f"there is no file {path}; check that the data set is complete and mounted"
             )
         listing.check_opens(path)
+        self._sizes = record_sizes.RecordSizes(path)
         self._reader = array_record_module.ArrayRecordReader(
             path, READER_OPTIONS, file_reader_buffer_size=READER_BYTES
         )
@@ -91,6 +92,7 @@ class RecordFile:
                 f"{self._path} has {self._reader.num_records()} records; there is no record "
                 f"{number}, counted from 0"
             )
+        self._sizes.check(number)
         try:
             (record,) = self._reader.read([number])
         except RuntimeError as error:
@@ -113,47 +115,14 @@ def image_of(example: bytes) -> bytes:
     Raises:
         ValueError, IndexError: it is no Example, or has no such feature.
     """
-    for features in _messages(example, FEATURES):
-        for entry in _messages(features, FEATURE):
-            if any(key == IMAGE for key in _messages(entry, KEY)):
-                for feature in _messages(entry, VALUE):
-                    for values in _messages(feature, BYTES_LIST):
-                        for value in _messages(values, BYTES):
+    for features in protocol_buffers.messages(example, FEATURES):
+        for entry in protocol_buffers.messages(features, FEATURE):
+            if any(key == IMAGE for key in protocol_buffers.messages(entry, KEY)):
+                for feature in protocol_buffers.messages(entry, VALUE):
+                    for values in protocol_buffers.messages(feature, BYTES_LIST):
+                        for value in protocol_buffers.messages(values, BYTES):
                             return bytes(value)
     raise ValueError("an Example without a feature 'image' of bytes")
-
-
-def _messages(message: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
-    """The values of one field of a protocol buffer message: strings, bytes or messages."""
-    view, at = memoryview(message), 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        field, kind = tag >> 3, tag & 7
-        if kind == 0:
-            _, at = _varint(view, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            size, at = _varint(view, at)
-            if at + size > len(view):
-                raise ValueError("it is cut off")
-            if field == wanted:
-                yield view[at : at + size]
-            at += size
-        else:
-            raise ValueError("it is no Example")
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the lowest first, and where it ends."""
-    number = 0
-    for shift in range(0, 70, 7):
-        byte = view[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise ValueError("it is no Example")
 
 
 RECORD_FILES = Opened(RecordFile, MAX_OPEN)
