@@ -63,10 +63,11 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
         try:
             _describe(current, reporter, [*changes, *([note] if note else [])])
             with (
+                peers.watched(),
                 checkpoint.opened(
                     workdir, train.keep_checkpoints, train.best, reporter.say
                 ) as saved,
-                peers.watched(),
+                peers.watched(),  # before the end of the block above waits for its save
             ):
                 session = Session(current, saved, reporter, stop)
                 with stop.ending():

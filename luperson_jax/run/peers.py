@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ LOST = (
     "start all of them again with the same command, which goes on from the last checkpoint"
 )
 STATUS = 1
+FAILED = (jax.errors.JaxRuntimeError, TimeoutError)
+"""How a step ends, and how waiting for the others at a save does."""
+CODES = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
+"""How texts of the same begin where a program could not even start, which is a ValueError."""
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -48,16 +53,33 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Within, a process whose step fails for want of the others ends at once, with one message:
-    whatever it would have to wait for does not come."""
+    """Within, a process whose step or save fails for want of the others ends at once, with one
+    message: whatever it would have to wait for does not come."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except Exception as error:
+        if jax.process_count() == 1 or not any(map(_is_of_the_job, _chain(error))):
             raise
         sys.stdout.flush()
-        terminal.complain("luperson", f"{LOST} (its step failed: {str(error).splitlines()[0]})")
+        terminal.complain("luperson", f"{LOST} (here: {_first_line(error)})")
         os._exit(STATUS)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _is_of_the_job(error: BaseException) -> bool:
+    return isinstance(error, FAILED) or (
+        isinstance(error, ValueError) and CODES.match(str(error)) is not None
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it comes from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _filter_stderr() -> None:

@@ -8,6 +8,7 @@ import sys
 import jax
 import pytest
 
+from data_pipeline.errors import InputError
 from luperson_jax.run import peers, stderr_filter
 
 WORDS = b"luperson: another process has ended"
@@ -41,6 +42,7 @@ def test_one_line_in_place_of_a_stack(given, said):
 def test_the_filter_outlives_an_abort():
     program = f"""
 import os
+from data_pipeline.errors import InputError
 from luperson_jax.run import peers
 peers._filter_stderr()
 os.write(2, b"before\\n")
@@ -50,6 +52,28 @@ os.abort()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert done.stderr == f"before\nluperson: {peers.LOST}\n".encode()
     assert done.returncode < 0
+
+
+def test_what_a_save_of_a_job_waits_for_in_vain_ends_the_process_too(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def save(reason):
+        with peers.watched():
+            try:
+                raise reason
+            except Exception as error:
+                raise InputError("cannot write a checkpoint") from error
+
+    save(TimeoutError("barrier"))
+    assert ended == [peers.STATUS]
+    save(ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer"))
+    assert ended == [peers.STATUS] * 2
+    with pytest.raises(InputError, match="cannot write"):
+        save(ValueError("RESOURCE_EXHAUSTED: Error writing [os_error_code='28']"))
+    with pytest.raises(InputError, match="cannot write"):
+        save(OSError(28, "No space left on device"))
 
 
 def test_a_step_that_fails_in_a_job_ends_the_process_at_once(monkeypatch):
@@ -67,4 +91,4 @@ def test_a_step_that_fails_in_a_job_ends_the_process_at_once(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     fail()
     assert ended == [peers.STATUS]
-    assert said.getvalue() == f"luperson: {peers.LOST} (its step failed: UNKNOWN: Gloo failed)\n"
+    assert said.getvalue() == f"luperson: {peers.LOST} (here: UNKNOWN: Gloo failed)\n"
