@@ -51,7 +51,7 @@ def test_a_workdir_is_enough_to_go_on(tmp_path):
 
 def test_a_workdir_without_a_run_asks_for_a_configuration(tmp_path, capsys):
     assert cli.main(["train", "--workdir", str(tmp_path)]) == 2
-    assert "give --config, one of demo, finetune_agw, " in capsys.readouterr().err
+    assert f"give --config, one of {', '.join(shipped.names())}, or" in capsys.readouterr().err
 
 
 def test_help_and_version_of_training_end_well(capsys):
