@@ -54,6 +54,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     """
     states.check_origin(recipe, pathlib.Path(workdir))
     current = setup.build(recipe, workdir, task_class)
+    states.check_weights(current.recipe, current.workdir, current.shapes)
     train = current.recipe.train
     with interruption.noted() as signalled, going_on.locked(current.workdir) as note:
         stop = stopping.Stop(signalled, current.mesh)

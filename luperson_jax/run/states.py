@@ -151,12 +151,31 @@ def _are_finite(leaves: list[jax.Array]) -> jax.Array:
 def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
     """Raises InputError where a run would begin from weights that are not there; one that goes on
     needs them no more."""
-    source = recipe.train.init_from
-    begun = saved_steps.of(folder)
-    if source and not begun and not listing.exists(source):
+    source = _origin(recipe, folder)
+    if source and not listing.exists(source):
         raise InputError(
             f"train.init_from={source!r} does not exist; {finetuning.how_to_get(source)}"
         )
+
+
+def check_weights(recipe: config.Recipe, folder: pathlib.Path, shapes: TrainState) -> None:
+    """Raises InputError where a run would begin from weights that do not fill its backbone. Reads
+    them, so that this is told before anything is written.
+
+    Args:
+        recipe: the run.
+        folder: its workdir.
+        shapes: its state at step 0 without arrays.
+    """
+    source = _origin(recipe, folder)
+    if source:
+        target = {"params": shapes.params, "extra": shapes.extra}
+        transfer.take_backbone(target, weights.load(source, only_backbone=True))
+
+
+def _origin(recipe: config.Recipe, folder: pathlib.Path) -> str:
+    """What a run begins from; empty where it begins at random, or goes on."""
+    return "" if saved_steps.of(folder) else recipe.train.init_from
 
 
 def take_backbone(
