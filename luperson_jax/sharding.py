@@ -137,15 +137,6 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
     )(tree)
 
 
-def constrain_to_classes(logits: jax.Array) -> jax.Array:
-    """Inside a jitted step: keeps [B, C] cut over the devices by class, where `placed` can cut a
-    classifier of so many. Otherwise each would be sent all of its kernel."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or logits.shape[1] % mesh.size:
-        return logits
-    return constrain_to_batch(logits, axis=1)
-
-
 def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
     """Inside a jitted step: keeps an axis, the leading one by default, cut over the devices.
 

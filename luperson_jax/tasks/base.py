@@ -230,6 +230,18 @@ def _strided(
     return rows.reshape(len(rows), -1, num_groups).swapaxes(1, 2).reshape(rows.shape)
 
 
+def check_identities(recipe: Recipe, table: Table | None) -> None:
+    """Raises InputError where a table has too few identities to tell apart."""
+    if table is None:
+        return
+    assert table.pid.min() >= 0, "rows without an identity"
+    if table.num_ids < 2:
+        raise InputError(
+            f"training with identities needs at least 2 of them, the table of "
+            f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
+        )
+
+
 def check_nothing_frozen(recipe: Recipe) -> None:
     """Raises InputError where a pre-training is asked to hold parts of the network still."""
     if recipe.optim.freeze_epochs or recipe.optim.freeze_steps:

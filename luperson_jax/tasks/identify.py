@@ -87,7 +87,6 @@ class Identify(base.Task):
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "Identify":
         """See `Task.build`."""
-        assert table is None or table.pid.min() >= 0, "rows without an identity"
         _check(recipe, table)
         options = recipe.task
         spec = base.describe_network(
@@ -240,11 +239,7 @@ class Identify(base.Task):
 
 def _check(recipe: Recipe, table: Table | None) -> None:
     options = recipe.task
-    if table is not None and table.num_ids < 2:
-        raise InputError(
-            f"training with identities needs at least 2 of them, the table of "
-            f"{recipe.data.dataset} at {recipe.data.root!r} has {table.num_ids}"
-        )
+    base.check_identities(recipe, table)
     _check_pairs(recipe, table)
     if min(options.margin, options.embedding_dim) < 0 or not 0 <= options.label_smoothing < 1:
         raise InputError(

@@ -23,7 +23,6 @@ from luperson_jax import models
 from luperson_jax.augment import recipes
 from luperson_jax.config import Recipe
 from luperson_jax.losses import contrastive, noisy_labels
-from luperson_jax.sharding import constrain_to_classes
 from luperson_jax.structs import Batch, Tree
 from luperson_jax.tasks import base, key_encoder
 from luperson_jax.vectors import l2_normalize
@@ -81,7 +80,7 @@ class Pnl(base.Task):
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Pnl":
         """See `Task.build`."""
-        assert table is None or table.pid.min() >= 0, "rows without an identity"
+        base.check_identities(recipe, table)
         options = recipe.task
         key_encoder.check(recipe)
         _check(options)
@@ -215,11 +214,11 @@ class Pnl(base.Task):
         return self._only_classes(similarity / self.options.temperature)
 
     def _only_classes(self, logits: jax.Array) -> jax.Array:
-        """-inf for the classes that only fill up; cut over the devices as the classifier is."""
-        if logits.shape[1] > self.num_ids:
-            fills = jnp.arange(logits.shape[1]) >= self.num_ids
-            logits = jnp.where(fills[None, :], -jnp.inf, logits)
-        return constrain_to_classes(logits)
+        """-inf for the classes that only fill up."""
+        if logits.shape[1] == self.num_ids:
+            return logits
+        fills = jnp.arange(logits.shape[1]) >= self.num_ids
+        return jnp.where(fills[None, :], -jnp.inf, logits)
 
     def _memories(self, extra: Tree, query: jax.Array, keys: jax.Array, labels: jax.Array) -> Tree:
         """Queue, its labels and the prototypes after a batch."""

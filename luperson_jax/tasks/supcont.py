@@ -47,7 +47,7 @@ class SupCont(base.Task):
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "SupCont":
         """See `Task.build`."""
-        assert table is None or table.pid.min() >= 0, "rows without an identity"
+        base.check_identities(recipe, table)
         if recipe.task.base_temperature <= 0:
             raise InputError(
                 f"task.base_temperature={recipe.task.base_temperature} must be above 0"

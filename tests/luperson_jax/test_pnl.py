@@ -1,6 +1,7 @@
 """What makes PNL PNL: switches, classes cut over devices, memories."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -188,3 +189,13 @@ def test_a_table_without_identities_is_refused(unlabelled_world, tmp_path):
     with pytest.raises(InputError, match=r"none of the 64 training images .* has an identity"):
         build(unlabelled_world, tmp_path, data__dataset="image_folder")
     assert not list(tmp_path.iterdir())
+
+
+def test_no_device_holds_an_array_of_all_classes(labelled_world, tmp_path):
+    """In the compiled step: parameters, memories, logits, gradients and moments are cut in two."""
+    num = 4096
+    current = build(labelled_world, tmp_path, task__class_multiple=num)
+    shapes = re.findall(r"[fs]32\[([\d,]+)\]", setup.lowered_step(current).compile().as_text())
+    lengths = {int(length) for shape in shapes for length in shape.split(",")}
+    assert num // 2 in lengths
+    assert num not in lengths
