@@ -173,3 +173,22 @@ def test_the_rules_need_a_match_and_a_place():
         evaluate("market1501", QUERY, GALLERY, max_rank=0)
     everything = labels.RemovalRule("nothing")
     assert ranking.rank(QUERY, alone, metric="euclidean", rule=everything).mAP == 1
+
+
+def test_trapezoid_ap_of_luperson(golden):
+    """Their evaluation while pre-training: Euclidean distances; a query without a match
+    counts with 0."""
+    stored = np.load(golden / "methods" / "eval_trapezoid_lup.npz")
+    query, gallery = (
+        EmbeddingSet(
+            stored[f"{side}_feat"], stored[f"{side}_pid"], stored[f"{side}_cam"], ("",) * num
+        )
+        for side, num in (("q", 30), ("g", 120))
+    )
+    report = ranking.rank(query, gallery, metric="euclidean", max_rank=120)
+    np.testing.assert_array_equal(~np.isnan(report.ap_trapezoid), stored["valid"])
+    found = np.nan_to_num(report.ap_trapezoid)
+    np.testing.assert_allclose(found, stored["ap"], atol=1e-6)
+    np.testing.assert_allclose(found.mean(), stored["mAP"], atol=1e-6)
+    share = report.num_valid_queries / report.num_queries
+    np.testing.assert_allclose(share * report.cmc, stored["cmc"], atol=1e-6)
