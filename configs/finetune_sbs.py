@@ -85,7 +85,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optim.warmup_factor = 0.01
     config.optim.flat_epochs = 30
     config.optim.final_lr = 7.7e-7
-    config.optim.freeze = ("backbone",)
+    config.optim.freeze = ("^backbone/",)
     config.optim.freeze_epochs = 10
 
     config.train = ConfigDict()

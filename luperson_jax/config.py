@@ -99,8 +99,8 @@ class OptimConfig:
     decay_factors: tuple[tuple[str, float], ...] = ()  # of weight_decay; not of lars
     lars_excluded: str = "(^|/)(scale|bias|p)$"  # neither decayed nor adapted: normalization, GeM
     lars_decay_twice: bool = True  # as LUPerson's code has it; False = the paper's rule
-    freeze: tuple[str, ...] = ("backbone",)  # top-level parts of the parameters
-    freeze_epochs: int = 0  # how long they stand still at the start
+    freeze: tuple[str, ...] = ("^backbone/",)  # paths of parameters, as in lr_factors
+    freeze_epochs: int = 0  # how long these stand still at the start
     freeze_steps: int = 0  # in place of freeze_epochs
     freeze_statistics: bool = True  # BatchNorm of frozen parts stands still as well
     micro_batches: int = 1  # parts in which a batch is encoded, to save memory; the result stays

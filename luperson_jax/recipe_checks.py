@@ -125,8 +125,8 @@ def _check_schedule(optim: Any, epochs: int) -> None:
     if (optim.freeze_epochs or optim.freeze_steps) and not optim.freeze:
         raise InputError(
             f"optim.freeze_epochs={optim.freeze_epochs} and optim.freeze_steps="
-            f"{optim.freeze_steps} with an empty optim.freeze; name the parts to freeze, as "
-            "('backbone',), or set both to 0"
+            f"{optim.freeze_steps} with an empty optim.freeze; name what to freeze, as "
+            "('^backbone/',), or set both to 0"
         )
 
 

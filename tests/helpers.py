@@ -113,7 +113,7 @@ TINY = {
             **SUPERVISED["optim"],
             "schedule": "flat_cosine",
             "flat_epochs": 1,
-            "freeze": ("backbone", "b1", "b2", "b3"),
+            "freeze": ("^(backbone|b[123])/",),
         },
     },
 }

@@ -21,7 +21,7 @@ class StandIn(nn.Module):
     num_pooled: int = NUM_POOLED
 
     @nn.compact
-    def __call__(self, images: Any, *, train: bool, frozen: bool = False) -> tuple[Any, ...]:
+    def __call__(self, images: Any, *, train: bool) -> tuple[Any, ...]:
         """Images [B, h, w, 3], h and w divisible by 4 and 2."""
         height, width = images.shape[1] // 4, images.shape[2] // 2
         cells = images.reshape(-1, 4, height, 2, width, 3)
@@ -31,7 +31,7 @@ class StandIn(nn.Module):
             return pnl_heads(pooled, 16, self.spec.feature_dim, self.spec.embedding_dim)
         kind, group_size = self.spec.head, self.bn_group_size
         head = ProjectionHead(16, self.spec.feature_dim, kind, group_size, name="head")
-        return pooled, head(pooled, train=train, frozen=frozen)
+        return pooled, head(pooled, train=train)
 
 
 def use(patch: Any) -> None:

@@ -4,6 +4,9 @@
 statistics are plain trees that the caller owns.
 """
 
+import contextlib
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.errors
@@ -83,6 +86,7 @@ def apply(
     *,
     train: bool,
     frozen: Flag = False,
+    frozen_paths: Sequence[str] = (),
 ) -> tuple[Any, Tree]:
     """Runs a network.
 
@@ -92,8 +96,10 @@ def apply(
         stats: its running statistics.
         images: [B, H, W, 3] float32, normalized RGB.
         train: False = normalize with the running statistics.
-        frozen: in training, where True the network's `frozen_parts` (all of a backbone)
-            normalize with their running statistics and keep them. May be traced.
+        frozen: in training, where True the batch normalizations at `frozen_paths` normalize with
+            their running statistics and keep them. May be traced. Stopping parameters is the
+            optimizer's part.
+        frozen_paths: regular expressions, to be found in the paths of their parameters.
 
     Returns:
         the outputs of the module, and the updated statistics (`stats` itself if not `train`).
@@ -105,7 +111,19 @@ def apply(
     variables = {"params": params, "batch_stats": stats}
     if not train:
         return module.apply(variables, images, train=False), stats
-    outputs, updated = module.apply(
-        variables, images, train=True, frozen=frozen, mutable=["batch_stats"]
-    )
+    with _frozen_at(frozen_paths, frozen):
+        outputs, updated = module.apply(variables, images, train=True, mutable=["batch_stats"])
     return outputs, updated["batch_stats"]
+
+
+def _frozen_at(patterns: Sequence[str], frozen: Flag) -> contextlib.AbstractContextManager[None]:
+    """Within, batch normalizations whose path a pattern is found in are called with `frozen`."""
+
+    def call(following: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        if isinstance(context.module, GroupedBatchNorm) and context.method_name == "__call__":
+            path = "/".join((*context.module.path, "scale"))
+            if any(re.search(pattern, path) for pattern in patterns):
+                kwargs = {**kwargs, "frozen": frozen}
+        return following(*args, **kwargs)
+
+    return nn.intercept_methods(call)

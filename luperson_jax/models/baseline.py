@@ -1,21 +1,14 @@
 """The encoders of MoCo, SimCLR and PNL, and the baseline of re-ID."""
 
-from collections.abc import Collection
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from luperson_jax.models.convolution import kaiming_normal
 from luperson_jax.models.heads import BNNeck, HeadKind, ProjectionHead
-from luperson_jax.models.norm import Flag, GroupedBatchNorm
+from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
 from luperson_jax.models.resnet import ResNet
-
-
-def frozen_in(part: str, frozen_parts: Collection[str], frozen: Flag) -> Flag:
-    """What `frozen` means to a part of a network."""
-    return frozen if part in frozen_parts else False
 
 
 class MocoEncoder(nn.Module):
@@ -45,19 +38,18 @@ class MocoEncoder(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: Flag = False,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b feature_dim"]]:
         """Encodes images [B, H, W, 3], normalized RGB.
 
         Returns:
             pooled feature [B, D] and projection [B, feature_dim], float32, not of unit norm.
         """
-        feature_map = self.backbone(images, train=train, frozen=frozen)
+        feature_map = self.backbone(images, train=train)
         pooled = Pooling(self.pooling, name="pool")(feature_map)
         hidden = self.hidden or self.backbone.num_features
         group_size = self.backbone.bn_group_size
         head = ProjectionHead(hidden, self.feature_dim, self.head, group_size, name="head")
-        return pooled, head(pooled, train=train, frozen=frozen)
+        return pooled, head(pooled, train=train)
 
 
 class PnlEncoder(nn.Module):
@@ -93,7 +85,6 @@ class PnlEncoder(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: Flag = False,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b feature_dim"], Float[Array, "b e"]]:
         """Encodes images [B, H, W, 3], normalized RGB.
 
@@ -101,7 +92,7 @@ class PnlEncoder(nn.Module):
             pooled feature [B, D], projection [B, feature_dim], not of unit norm, and what the
             classifier takes [B, embedding_dim or D]; float32.
         """
-        feature_map = self.backbone(images, train=train, frozen=frozen)
+        feature_map = self.backbone(images, train=train)
         pooled = Pooling(self.pooling, name="pool")(feature_map)
         return pnl_heads(
             pooled, self.hidden or self.num_pooled, self.feature_dim, self.embedding_dim
@@ -133,10 +124,10 @@ class PooledBackbone(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "b height width 3"], *, train: bool, frozen: Flag = False
+        self, images: Float[Array, "b height width 3"], *, train: bool
     ) -> Float[Array, "b d"]:
         """Pooled features [B, D] float32 of images [B, H, W, 3], normalized RGB."""
-        feature_map = self.backbone(images, train=train, frozen=frozen)
+        feature_map = self.backbone(images, train=train)
         return Pooling(self.pooling, name="pool")(feature_map)
 
 
@@ -161,14 +152,12 @@ class ReidNet(nn.Module):
         extra_bn: a batch normalization on the feature map before the pooling, as LUPerson does
             for unsupervised weights.
         embedding_dim: features after the neck; 0 = as many as the backbone gives.
-        frozen_parts: subtrees whose batch normalizations `frozen` reaches.
     """
 
     backbone: ResNet
     pooling: PoolingKind = "avg"
     extra_bn: bool = False
     embedding_dim: int = 0
-    frozen_parts: tuple[str, ...] = ("backbone",)
 
     @nn.compact
     def __call__(
@@ -176,30 +165,23 @@ class ReidNet(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: Flag = False,
     ) -> tuple[Float[Array, "b d"], Float[Array, "b e"]]:
         """Embeds images [B, H, W, 3], normalized RGB.
 
         Args:
             images: the batch.
             train: normalize with the statistics of the batch.
-            frozen: where True, the parts in `frozen_parts` normalize with their running statistics
-                and keep them. Stopping their parameters is the optimizer's part.
 
         Returns:
             the pooled feature before the neck [B, D] and the one after it [B, embedding_dim or D],
             float32. Both serve training; search and evaluation use the second.
         """
-        stopped = {
-            part: frozen_in(part, self.frozen_parts, frozen)
-            for part in ("backbone", "extra_bn", "neck")
-        }
-        feature_map = self.backbone(images, train=train, frozen=stopped["backbone"])
+        feature_map = self.backbone(images, train=train)
         feature_map = feature_map.astype(jnp.float32)
         group_size = self.backbone.bn_group_size
         if self.extra_bn:
             extra_bn = GroupedBatchNorm(group_size, name="extra_bn")
-            feature_map = extra_bn(feature_map, train=train, frozen=stopped["extra_bn"])
+            feature_map = extra_bn(feature_map, train=train)
         before = Pooling(self.pooling, name="pool")(feature_map)
         neck = BNNeck(self.embedding_dim, group_size, name="neck")
-        return before, neck(before, train=train, frozen=stopped["neck"])
+        return before, neck(before, train=train)

@@ -10,7 +10,7 @@ from flax.typing import Initializer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax.models.convolution import kaiming_normal, torch_uniform
-from luperson_jax.models.norm import Flag, GroupedBatchNorm
+from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
 
 HeadKind = Literal["mlp", "mlp_bn", "linear"]
@@ -62,18 +62,15 @@ class ProjectionHead(nn.Module):
     kernel_init: Initializer | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b d"], *, train: bool, frozen: Flag = False
-    ) -> Float[Array, "b out"]:
-        """Projects `x` [B, D] float32 to [B, out] float32; see `GroupedBatchNorm` for `train` and
-        `frozen`."""
+    def __call__(self, x: Float[Array, "b d"], *, train: bool) -> Float[Array, "b out"]:
+        """Projects `x` [B, D] float32 to [B, out] float32; see `GroupedBatchNorm` for `train`."""
         linear = functools.partial(TorchLinear, kernel_init=self.kernel_init)
         if self.kind == "linear":
             return linear(self.out, name="fc")(x)
         x = linear(self.hidden, name="fc_0")(x)
         if self.kind == "mlp":
             return linear(self.out, name="fc_2")(nn.relu(x))
-        x = GroupedBatchNorm(self.bn_group_size, name="fc_1")(x, train=train, frozen=frozen)
+        x = GroupedBatchNorm(self.bn_group_size, name="fc_1")(x, train=train)
         return linear(self.out, name="fc_3")(nn.relu(x))
 
 
@@ -99,14 +96,10 @@ class BNNeck(nn.Module):
     bn_group_size: int = 0
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b d"], *, train: bool, frozen: Flag = False
-    ) -> Float[Array, "b e"]:
+    def __call__(self, x: Float[Array, "b d"], *, train: bool) -> Float[Array, "b e"]:
         """Maps the pooled feature [B, D] float32 to [B, embedding_dim or D] float32; see
-        `GroupedBatchNorm` for `train` and `frozen`."""
-        return _reduce_and_normalize(
-            x, self.embedding_dim, self.bn_group_size, train=train, frozen=frozen
-        )
+        `GroupedBatchNorm` for `train`."""
+        return _reduce_and_normalize(x, self.embedding_dim, self.bn_group_size, train=train)
 
 
 class EmbeddingHead(nn.Module):
@@ -128,25 +121,23 @@ class EmbeddingHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, feature_map: Float[Array, "b h w d"], *, train: bool, frozen: Flag = False
+        self, feature_map: Float[Array, "b h w d"], *, train: bool
     ) -> tuple[Float[Array, "b d"], Float[Array, "b e"]]:
-        """Pools a map [B, h, w, D]; see `GroupedBatchNorm` for `train` and `frozen`.
+        """Pools a map [B, h, w, D]; see `GroupedBatchNorm` for `train`.
 
         Returns:
             the pooled feature [B, D] and the one after the neck [B, embedding_dim or D], float32.
         """
         before = Pooling(self.pooling, name="pool")(feature_map)
-        after = _reduce_and_normalize(
-            before, self.embedding_dim, self.bn_group_size, train=train, frozen=frozen
-        )
+        after = _reduce_and_normalize(before, self.embedding_dim, self.bn_group_size, train=train)
         return before, after
 
 
 def _reduce_and_normalize(
-    x: Array, embedding_dim: int, bn_group_size: int, *, train: bool, frozen: Flag
+    x: Array, embedding_dim: int, bn_group_size: int, *, train: bool
 ) -> Array:
     """The neck, with its subtrees in the module that calls."""
     if embedding_dim:
         x = nn.Dense(embedding_dim, use_bias=False, kernel_init=kaiming_normal, name="reduction")(x)
     norm = GroupedBatchNorm(bn_group_size, freeze_bias=True, scale_init=_near_one, name="bn")
-    return norm(x, train=train, frozen=frozen)
+    return norm(x, train=train)

@@ -8,7 +8,7 @@ extra normalization is LUPerson's: D. Fu et al., 2021, arXiv 2012.03753.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from data_pipeline.errors import InputError
-from luperson_jax.models.baseline import frozen_in
 from luperson_jax.models.heads import EmbeddingHead
-from luperson_jax.models.norm import Flag, GroupedBatchNorm
+from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import PoolingKind
 from luperson_jax.models.resnet import ResNet
 
@@ -40,7 +39,6 @@ class MGN(nn.Module):
         pooling: of every head; each has an exponent of its own where it is learned.
         extra_bn: a batch normalization on the map of each branch, for unsupervised weights.
         embedding_dim: features of each head.
-        frozen_parts: subtrees whose batch normalizations `frozen` reaches.
     """
 
     heads: ClassVar[tuple[str, ...]] = ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33")
@@ -59,7 +57,6 @@ class MGN(nn.Module):
     pooling: PoolingKind = "gem_learned"
     extra_bn: bool = False
     embedding_dim: int = 256
-    frozen_parts: tuple[str, ...] = ("backbone", *NUM_PARTS)
 
     @nn.compact
     def __call__(
@@ -67,15 +64,12 @@ class MGN(nn.Module):
         images: Float[Array, "b height width 3"],
         *,
         train: bool,
-        frozen: Flag = False,
     ) -> tuple[dict[str, Float[Array, "b d"]], dict[str, Float[Array, "b e"]]]:
         """Embeds images [B, H, W, 3], normalized RGB.
 
         Args:
             images: the batch.
             train: normalize with the statistics of the batch.
-            frozen: where True, the parts in `frozen_parts` normalize with their running statistics
-                and keep them. Stopping their parameters is the optimizer's part.
 
         Returns:
             by name of the head the pooled features [B, D] before the neck, and the features
@@ -88,19 +82,15 @@ class MGN(nn.Module):
         """
         if self.backbone.non_local:
             raise InputError("MGN has no non-local blocks; set model.non_local to False")
-
-        def mode(part: str) -> dict[str, Any]:
-            return {"train": train, "frozen": frozen_in(part, self.frozen_parts, frozen)}
-
-        trunk = self.backbone(images, last=TRUNK_END, **mode("backbone"))
+        trunk = self.backbone(images, last=TRUNK_END, train=train)
         group_size = self.backbone.bn_group_size
         maps: dict[str, Array] = {}
         for branch, num_parts in NUM_PARTS.items():
             network = self.backbone.clone(parent=self, name=branch, last_stride=1)
-            x = network(trunk, first=BRANCH_START, **mode(branch)).astype(jnp.float32)
+            x = network(trunk, first=BRANCH_START, train=train).astype(jnp.float32)
             if self.extra_bn:
                 name = f"extra_bn_{branch}"
-                x = GroupedBatchNorm(group_size, name=name)(x, **mode(name))
+                x = GroupedBatchNorm(group_size, name=name)(x, train=train)
             maps[branch] = x
             if num_parts > 1:
                 parts = self._parts(x, num_parts, images.shape[1])
@@ -109,7 +99,7 @@ class MGN(nn.Module):
         for head in self.heads:
             name = f"{head}_head"
             pool = EmbeddingHead(self.pooling, self.embedding_dim, group_size, name=name)
-            before[head], after[head] = pool(maps[head], **mode(name))
+            before[head], after[head] = pool(maps[head], train=train)
         return before, after
 
     def _parts(self, x: Array, num_parts: int, image_height: int) -> list[Array]:

@@ -6,8 +6,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from luperson_jax.models.norm import Flag
-
 
 class NonLocalBlock(nn.Module):
     """x + W(theta(x) phi(x)^T / N g(x)) over the N pixels of a map, without softmax.
@@ -29,10 +27,8 @@ class NonLocalBlock(nn.Module):
     norm: Callable[..., nn.Module]
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool, frozen: Flag
-    ) -> Float[Array, "b h w c"]:
-        """Adds to every pixel of `x` what it reads; see `ResNet.__call__` for `train`, `frozen`."""
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
+        """Adds to every pixel of `x` what it reads; see `ResNet.__call__` for `train`."""
         batch, height, width, channels = x.shape
         pixels = height * width
         theta, phi, g = (
@@ -45,4 +41,4 @@ class NonLocalBlock(nn.Module):
         read = read.reshape(batch, height, width, -1)
         read = self.conv(channels, 1, use_bias=True, name="W_0")(read)
         norm = self.norm(scale_init=nn.initializers.zeros, name="W_1")
-        return x + norm(read, train=train, frozen=frozen).astype(x.dtype)
+        return x + norm(read, train=train).astype(x.dtype)

@@ -55,6 +55,7 @@ class GroupedBatchNorm(nn.Module):
             train: False = normalize with the running statistics, for any B.
             frozen: where True, training behaves as `train=False` and leaves the statistics as
                 they are. It may be traced, so that one compiled step serves both phases.
+                `models.apply` gives it to those at certain paths.
 
         Returns:
             Array like `x`.
@@ -161,15 +162,14 @@ class InstanceBatchNorm(nn.Module):
         x: Float[Array, "b h w c"],
         *,
         train: bool,
-        frozen: Flag = False,
     ) -> Float[Array, "b h w c"]:
-        """Normalizes `x`; see `GroupedBatchNorm` for `train` and `frozen`."""
+        """Normalizes `x`; see `GroupedBatchNorm` for `train`."""
         half = x.shape[-1] // 2
         batch_norm = GroupedBatchNorm(self.group_size, name="BN")
         return jnp.concatenate(
             [
                 InstanceNorm(name="IN")(x[..., :half]),
-                batch_norm(x[..., half:], train=train, frozen=frozen),
+                batch_norm(x[..., half:], train=train),
             ],
             axis=-1,
         )

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from luperson_jax.models.convolution import Conv, Form
 from luperson_jax.models.nonlocal_block import NonLocalBlock
-from luperson_jax.models.norm import Flag, GroupedBatchNorm, InstanceBatchNorm
+from luperson_jax.models.norm import GroupedBatchNorm, InstanceBatchNorm
 
 
 class BasicBlock(nn.Module):
@@ -37,15 +37,14 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool, frozen: Flag
+        self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b h2 w2 features"]:
-        """Applies the block; see `ResNet.__call__` for `train` and `frozen`."""
-        mode = {"train": train, "frozen": frozen}
+        """Applies the block; see `ResNet.__call__` for `train`."""
         y = self.conv(self.features, 3, self.stride, name="conv1")(x)
-        y = nn.relu(self.first_norm(name="bn1")(y, **mode))
+        y = nn.relu(self.first_norm(name="bn1")(y, train=train))
         y = self.conv(self.features, 3, name="conv2")(y)
-        y = self.norm(name="bn2")(y, **mode)
-        return nn.relu(y + _shortcut(self, x, y, mode))
+        y = self.norm(name="bn2")(y, train=train)
+        return nn.relu(y + _shortcut(self, x, y, train))
 
 
 class Bottleneck(nn.Module):
@@ -59,26 +58,23 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool, frozen: Flag
-    ) -> Float[Array, "b h2 w2 d"]:
-        """Applies the block; see `ResNet.__call__` for `train` and `frozen`."""
-        mode = {"train": train, "frozen": frozen}
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
+        """Applies the block; see `ResNet.__call__` for `train`."""
         y = self.conv(self.features, 1, name="conv1")(x)
-        y = nn.relu(self.first_norm(name="bn1")(y, **mode))
+        y = nn.relu(self.first_norm(name="bn1")(y, train=train))
         y = self.conv(self.features, 3, self.stride, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y, **mode))
+        y = nn.relu(self.norm(name="bn2")(y, train=train))
         y = self.conv(self.features * self.expansion, 1, name="conv3")(y)
-        y = self.norm(name="bn3")(y, **mode)
-        return nn.relu(y + _shortcut(self, x, y, mode))
+        y = self.norm(name="bn3")(y, train=train)
+        return nn.relu(y + _shortcut(self, x, y, train))
 
 
-def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, mode: dict[str, Any]) -> Array:
+def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, train: bool) -> Array:
     """The input of the block, projected where its shape differs from the output `y`."""
     if block.stride == 1 and x.shape[-1] == y.shape[-1]:
         return x.astype(y.dtype)
     projected = block.conv(y.shape[-1], 1, block.stride, name="downsample_0")(x)
-    return block.norm(name="downsample_1")(projected, **mode)
+    return block.norm(name="downsample_1")(projected, train=train)
 
 
 _LAYOUT: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -193,7 +189,6 @@ class ResNet(nn.Module):
         images: Float[Array, "b height width channels"],
         *,
         train: bool,
-        frozen: Flag = False,
         first: str = "",
         last: str = "",
     ) -> Float[Array, "b h w c"]:
@@ -202,7 +197,6 @@ class ResNet(nn.Module):
         Args:
             images: [B, H, W, 3] normalized RGB; with `first` the map that goes into that block.
             train: normalize with the statistics of the batch and update the running ones.
-            frozen: where True, training normalizes with the running statistics and leaves them.
             first: name of the first block to run; empty = from the stem.
             last: name of the last block to run; empty = to the end.
 
@@ -213,13 +207,12 @@ class ResNet(nn.Module):
         """
         conv = functools.partial(Conv, compute_dtype=self.compute_dtype, form=self.form)
         norm = functools.partial(GroupedBatchNorm, self.bn_group_size)
-        mode = {"train": train, "frozen": frozen}
         names = self.block_names
         begin = names.index(first) if first else 0
         end = names.index(last) + 1 if last else len(names)
-        x = images if first else self._stem(images, conv, norm, mode)
+        x = images if first else self._stem(images, conv, norm, train)
         for name in names[begin:end]:
-            x = self._block(name, x, conv, norm, mode)
+            x = self._block(name, x, conv, norm, train)
         return x
 
     def _block(
@@ -228,7 +221,7 @@ class ResNet(nn.Module):
         x: Array,
         conv: Callable[..., nn.Module],
         norm: Callable[..., nn.Module],
-        mode: dict[str, Any],
+        train: bool,
     ) -> Array:
         """The block of that name, and the non-local one that follows it."""
         block, num_blocks = _LAYOUT[self.depth]
@@ -241,10 +234,10 @@ class ResNet(nn.Module):
             norm=norm,
             first_norm=half_instance if self.ibn and stage < 4 else norm,
             name=name,
-        )(x, **mode)
+        )(x, train=train)
         number = index - num_blocks[stage - 1] + _NUM_NON_LOCAL[self.depth][stage - 1]
         if self.non_local and number >= 0:
-            x = NonLocalBlock(conv, norm, name=f"NL_{stage}_{number}")(x, **mode)
+            x = NonLocalBlock(conv, norm, name=f"NL_{stage}_{number}")(x, train=train)
         return x
 
     def _stem(
@@ -252,12 +245,12 @@ class ResNet(nn.Module):
         images: Array,
         conv: Callable[..., nn.Module],
         norm: Callable[..., nn.Module],
-        mode: dict[str, Any],
+        train: bool,
     ) -> Array:
         assert self.stem in ("imagenet", "small"), self.stem
         kernel_size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = conv(self.width, kernel_size, stride, name="conv1")(images)
-        x = nn.relu(norm(name="bn1")(x, **mode))
+        x = nn.relu(norm(name="bn1")(x, train=train))
         if self.stem == "imagenet":
             sides = ((0, 0), (1, 1), (1, 1), (0, 0))
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), sides)

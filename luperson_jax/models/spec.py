@@ -104,14 +104,12 @@ class NetworkSpec:
         *,
         bn_group_size: int = 0,
         compute_dtype: str = "float32",
-        frozen_parts: tuple[str, ...] = (),
     ) -> Any:
         """The Flax module, for `models.init` and `models.apply`.
 
         Args:
             bn_group_size: images that share batch statistics; 0 = the whole batch.
             compute_dtype: "float32", "bfloat16", or "auto" by the device.
-            frozen_parts: of "reid" and "mgn": subtrees whose batch normalizations `frozen` reaches.
 
         Returns:
             PooledBackbone, MocoEncoder, PnlEncoder, ReidNet or MGN, without classifier.
@@ -134,7 +132,7 @@ class NetworkSpec:
         if self.kind in ENCODERS:
             return MocoEncoder(trunk, self.pooling, self.hidden, self.feature_dim, self.head)
         network = MGN if self.kind == "mgn" else ReidNet
-        return network(trunk, self.pooling, self.extra_bn, self.embedding_dim, frozen_parts)
+        return network(trunk, self.pooling, self.extra_bn, self.embedding_dim)
 
     @property
     def heads(self) -> tuple[str, ...]:

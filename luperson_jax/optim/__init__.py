@@ -7,7 +7,6 @@ from luperson_jax.optim.parts import (
     HEADS,
     frozen_until,
     num_frozen_steps,
-    part_pattern,
     per_path_multiplier,
 )
 from luperson_jax.optim.schedules import (
@@ -27,7 +26,6 @@ __all__ = [
     "frozen_until",
     "lars",
     "num_frozen_steps",
-    "part_pattern",
     "per_path_multiplier",
     "sgd",
     "step_per_epoch",

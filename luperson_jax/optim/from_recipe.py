@@ -38,7 +38,9 @@ def build(
     frozen = jax.tree.map(lambda _: False, params)
     optimizer = make(schedule)
     if frozen_steps:
-        pattern = parts.part_pattern(params, options.freeze)
+        for pattern in options.freeze:
+            match_paths(params, pattern)  # an error where one of them matches nothing
+        pattern = "|".join(f"(?:{one})" for one in options.freeze)
         frozen = match_paths(params, pattern)
         optimizer = parts.frozen_until(make, schedule, params, pattern, frozen_steps)
     # Each always, so that the state has one form: a run may go on with other rules.

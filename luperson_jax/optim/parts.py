@@ -1,7 +1,6 @@
 """Parts of the parameters that are treated apart: by other rates, or left alone at first."""
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool
 
-from data_pipeline.errors import InputError, suggest
 from luperson_jax.config import OptimConfig
 from luperson_jax.structs import Tree
 from luperson_jax.trees import map_with_path, match_paths, path_names
@@ -29,18 +27,6 @@ def num_frozen_steps(options: OptimConfig, steps_per_epoch: int) -> int:
     if options.freeze_epochs:
         return options.freeze_epochs * steps_per_epoch + 1
     return options.freeze_steps
-
-
-def part_pattern(params: Tree, names: Collection[str]) -> str:
-    """The regular expression for all leaves of some top-level parts.
-
-    Raises:
-        InputError: one of them is no part of the parameters.
-    """
-    for name in names:
-        if name not in params:
-            raise InputError(f"optim.freeze names {name!r}{suggest(name, params)}")
-    return f"^({'|'.join(map(re.escape, names))})/"
 
 
 def factors(tree: Tree, rules: Sequence[tuple[str, float]]) -> dict[str, float]:

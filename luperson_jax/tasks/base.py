@@ -262,5 +262,4 @@ def build_network(recipe: Recipe, spec: models.NetworkSpec) -> Any:
     return spec.build(
         bn_group_size=recipe.model.bn_group_size,
         compute_dtype=recipe.model.compute_dtype,
-        frozen_parts=recipe.optim.freeze,
     )

@@ -79,6 +79,7 @@ class Identify(base.Task):
     Options = IdentifyOptions
     labelled = True
 
+    freeze: tuple[str, ...] = ()
     freeze_steps: int = 0
     """How long the BatchNorm of frozen parts stands still; the optimizer holds their parameters."""
 
@@ -102,6 +103,7 @@ class Identify(base.Task):
             base.build_network(recipe, spec),
             base.Views.build(recipe, steps_per_epoch),
             base.make_sampler(recipe),
+            freeze=recipe.optim.freeze,
             freeze_steps=(
                 optim.num_frozen_steps(recipe.optim, steps_per_epoch)
                 if recipe.optim.freeze_statistics
@@ -146,6 +148,7 @@ class Identify(base.Task):
             self.views.draw(inputs, step),
             train=True,
             frozen=step < self.freeze_steps if self.freeze_steps else False,
+            frozen_paths=self.freeze,
         )
         return outputs, {"stats": stats}
 

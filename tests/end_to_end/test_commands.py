@@ -169,8 +169,8 @@ def test_a_mistake_ends_with_one_message_and_nothing_lost(mistake, places, capfd
 # Arguments after those of a fine-tuning, and what its one message must name.
 FINETUNE_MISTAKES = {
     "part to freeze misspelt": (
-        ['--config.optim.freeze=("backbon",)', "--config.optim.freeze_epochs=1"],
-        ["optim.freeze names 'backbon'", "'backbone'"],
+        ['--config.optim.freeze=("^backbon/",)', "--config.optim.freeze_epochs=1"],
+        ["'^backbon/' matches no parameter", "backbone/conv1/kernel"],
     ),
     "cosine without epochs": (
         ["--config.optim.schedule=flat_cosine", "--config.optim.flat_epochs=1"],

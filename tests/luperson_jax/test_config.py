@@ -62,7 +62,7 @@ def test_defaults_fill_what_is_left_out():
             {"optim": {"schedule": "flat_cosine", "flat_epochs": 30}, "train": {"epochs": 30}},
             ["optim.flat_epochs=30", "train.epochs=30"],
         ),
-        ({"optim": {"freeze": (), "freeze_epochs": 1}}, ["optim.freeze", "('backbone',)"]),
+        ({"optim": {"freeze": (), "freeze_epochs": 1}}, ["optim.freeze", "('^backbone/',)"]),
         (
             {"optim": {"warmup_epochs": 1, "warmup_steps": 9, "schedule": "warmup_multistep"}},
             ["optim.warmup_epochs=1", "optim.warmup_steps=9"],

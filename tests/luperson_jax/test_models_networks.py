@@ -43,14 +43,20 @@ def draw(module, images):
 
 
 @functools.cache
-def training_step(module):
+def training_step(module, frozen_paths=("^(backbone|b[123])/",)):
     """(params, stats, images, frozen) -> gradient, outputs, statistics; compiled once."""
 
     @quick_jit
     def step(params, stats, images, frozen):
         def loss(params):
             outputs, updated = models.apply(
-                module, params, stats, images, train=True, frozen=frozen
+                module,
+                params,
+                stats,
+                images,
+                train=True,
+                frozen=frozen,
+                frozen_paths=frozen_paths,
             )
             parts = (jnp.mean(jnp.sin(3 * part)) for part in jax.tree.leaves(outputs))
             return sum(parts), (outputs, updated)
@@ -149,12 +155,16 @@ def test_freezing_reaches_the_backbone_alone(images):
     np.testing.assert_allclose(outputs[0], pooled, rtol=1e-3, atol=1e-4)
 
 
-def test_frozen_parts_are_a_choice(images):
-    """One compiled step serves both phases; the parts are fixed when it is built."""
-    module = REID.clone(frozen_parts=("extra_bn", "neck"))
+def test_frozen_paths_are_a_choice(images):
+    """One compiled step serves both phases; the paths are fixed when it is built."""
+    module, paths = REID, ("^extra_bn/", "^neck/", r"^backbone/(bn1|layer1_\d+)/")
     params, stats = draw(module, images)
-    _, outputs, updated = training_step(module)(params, stats, images, True)
-    assert all(changed(updated["backbone"], stats["backbone"]))
+    _, outputs, updated = training_step(module, paths)(params, stats, images, True)
+    for part, inside in stats["backbone"].items():
+        if part == "bn1" or part.startswith("layer1_"):
+            jax.tree.map(np.testing.assert_array_equal, updated["backbone"][part], inside)
+        else:
+            assert all(changed(updated["backbone"][part], inside))
     for part in ("extra_bn", "neck"):
         jax.tree.map(np.testing.assert_array_equal, updated[part], stats[part])
     neck = {"params": params["neck"], "batch_stats": stats["neck"]}

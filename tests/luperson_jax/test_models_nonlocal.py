@@ -27,7 +27,7 @@ def x() -> jax.Array:
 @pytest.fixture(scope="module")
 def variables(x):
     """Parameters and statistics away from their start."""
-    start = block_of().init(jax.random.key(1), x, train=False, frozen=False)
+    start = block_of().init(jax.random.key(1), x, train=False)
     leaves, structure = jax.tree.flatten(start)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     moved = [leaf + jax.random.uniform(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
@@ -57,12 +57,12 @@ def by_loops(variables, x):
 
 
 def test_every_pixel_reads_all_others(x, variables):
-    got = block_of().apply(variables, x, train=False, frozen=False)
+    got = block_of().apply(variables, x, train=False)
     np.testing.assert_allclose(got, by_loops(variables, x), rtol=1e-4, atol=1e-4)
 
 
 def test_places_do_not_matter(x, variables):
-    run = functools.partial(block_of().apply, variables, train=False, frozen=False)
+    run = functools.partial(block_of().apply, variables, train=False)
     turned = run(x[:, ::-1])[:, ::-1]
     np.testing.assert_allclose(run(x), turned, rtol=1e-5, atol=1e-5)
     moved = run(x.at[:, 0, 0].add(1.0)) - run(x)
@@ -71,13 +71,13 @@ def test_places_do_not_matter(x, variables):
 
 def test_at_the_start_it_changes_nothing_and_its_scale_has_a_gradient(x):
     module = block_of()
-    variables = module.init(jax.random.key(1), x, train=False, frozen=False)
+    variables = module.init(jax.random.key(1), x, train=False)
     kernel = variables["params"]["theta"]["kernel"]
     assert float(jnp.abs(kernel).max()) <= 6**-0.5
 
     def loss(params):
         tree = {**variables, "params": params}
-        y, _ = module.apply(tree, x, train=True, frozen=False, mutable=["batch_stats"])
+        y, _ = module.apply(tree, x, train=True, mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y)), y
 
     gradient, y = jax.grad(loss, has_aux=True)(variables["params"])
@@ -85,22 +85,18 @@ def test_at_the_start_it_changes_nothing_and_its_scale_has_a_gradient(x):
     assert bool(jnp.all(gradient["W_1"]["scale"] != 0))
 
 
-def test_groups_and_freezing(x, variables):
+def test_groups(x, variables):
     module = block_of(group_size=2)
     run = functools.partial(module.apply, variables, train=True, mutable=["batch_stats"])
-    one, updated = run(x, frozen=False)
-    other, _ = run(x.at[2:].set(x[2:] ** 2), frozen=False)
+    one, updated = run(x)
+    other, _ = run(x.at[2:].set(x[2:] ** 2))
     np.testing.assert_allclose(one[:2], other[:2], rtol=1e-5, atol=1e-5)
     assert bool(jnp.any(updated["batch_stats"]["W_1"]["var"] != 1))
-    stopped, kept = run(x, frozen=jnp.array(True))
-    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
-    plain = module.apply(variables, x, train=False, frozen=False)
-    np.testing.assert_allclose(stopped, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_affinities_are_float32_where_the_maps_are_half(x, variables):
     module = block_of(compute_dtype=jnp.bfloat16)
-    run = functools.partial(module.apply, variables, train=False, frozen=False)
+    run = functools.partial(module.apply, variables, train=False)
     half = x.astype(jnp.bfloat16)
     products = [
         equation.outvars[0].aval

@@ -28,8 +28,8 @@ def variables() -> dict:
     }
 
 
-def train(module, variables, x, frozen=False):
-    y, updated = module.apply(variables, x, train=True, frozen=frozen, mutable=["batch_stats"])
+def train(module, variables, x, **mode):
+    y, updated = module.apply(variables, x, train=True, mutable=["batch_stats"], **mode)
     return y, updated["batch_stats"]
 
 

@@ -102,7 +102,7 @@ def test_a_warm_up_longer_than_the_run_is_named():
 def test_frozen_parts_move_in_the_step_after_and_their_namesakes_meanwhile():
     """`b1` and not `b1_head`."""
     options = OptimConfig(
-        "adam", lr=1e-2, warmup_epochs=0, freeze=("backbone", "b1"), freeze_epochs=1
+        "adam", lr=1e-2, warmup_epochs=0, freeze=("^backbone/", "^b1/"), freeze_epochs=1
     )
     history = run(options, STEPS + 2)
     for name in ("backbone", "b1"):
@@ -114,8 +114,8 @@ def test_frozen_parts_move_in_the_step_after_and_their_namesakes_meanwhile():
 
 
 def test_a_part_that_does_not_exist_is_named():
-    with pytest.raises(InputError, match=r"optim\.freeze names 'backbon'; did you mean 'backbone'"):
-        build(OptimConfig(freeze=("backbon",), freeze_epochs=1))
+    with pytest.raises(InputError, match="'backbon/'"):
+        build(OptimConfig(freeze=("backbon/",), freeze_epochs=1))
 
 
 def test_the_rate_of_heads_reaches_every_head_and_nothing_else():

@@ -25,7 +25,7 @@ class TwoLinear(nn.Module):
     """The stand-in of the stored steps: the picture is a vector, and the classifier sees it."""
 
     @nn.compact
-    def __call__(self, images, *, train, frozen=False):
+    def __call__(self, images, *, train):
         pooled = images.reshape(-1, WIDTH)
         self.variable("batch_stats", "none", jnp.zeros, ())
         return pooled, nn.Dense(8, name="fc")(pooled), pooled

@@ -1,6 +1,7 @@
 """The optimizer of a whole recipe against PyTorch's, with the loop of a PyTorch trainer."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ SBS = OptimConfig(
     flat_epochs=2,
     final_lr=1e-3,
     lr_factors=(("bias$", 2.0), (optim.HEADS, 3.0)),
-    freeze=("backbone", "b1"),
+    freeze=("^backbone/", "^b1/"),
     freeze_epochs=1,
 )
 
@@ -71,7 +72,7 @@ def torch_run(options):
         frozen = options.freeze if options.freeze_epochs and iteration <= freeze_iters else ()
         optimizer.zero_grad(set_to_none=True)
         for path, weight in weights.items():
-            if path.split("/")[0] not in frozen:
+            if not any(re.search(pattern, path) for pattern in frozen):
                 weight.grad = torch.tensor(gradients(iteration)[path], dtype=torch.float64)
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"] = rate_of(iteration, options) * factor
