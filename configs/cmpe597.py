@@ -91,7 +91,7 @@ def _pretrain(given: Arguments) -> dict:
         "eval.every_epochs": 0,
     }
     if given.small:
-        changes |= {"task.queue_size": 1024, "optim.warmup_epochs": 2, "train.epochs": 30}
+        changes |= {"task.queue_size": 1024, "optim.warmup_epochs": 2, "train.epochs": 15}
     return changes
 
 
