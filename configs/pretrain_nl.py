@@ -89,6 +89,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval.dataset = ""  # "market1501" with eval.root watches mAP while training
     config.eval.root = ""
     config.eval.every_epochs = 20
+    config.eval.probes = ("knn", "collapse", "trapezoid")  # the authors print the last
     config.eval.batch_size = 640
 
     {"moco": _moco, "simclr": _simclr, "supcont": _supcont, "pnl": _pnl}[given.method](config)

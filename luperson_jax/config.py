@@ -138,7 +138,7 @@ class EvalConfig:
     checkpoint: Literal["last", "best"] = "last"  # what --mode eval reads
     weights: Literal["online", "average"] = "online"  # average: that of train.average
     flip: bool = False  # mean of the features of a picture and of its mirror image
-    probes: tuple[Literal["knn", "collapse"], ...] = ()  # measured beside the ranking
+    probes: tuple[Literal["knn", "collapse", "trapezoid"], ...] = ()  # measured beside the ranking
     pool: Literal["auto", "mean", "max", "none"] = "auto"  # of frames; auto: mean of each tracklet
 
 

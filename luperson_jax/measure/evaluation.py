@@ -93,7 +93,7 @@ class Evaluation:
         report = ranking.rank(query, gallery, metric=settings.metric)
         values = ranking_values(report)
         for name in settings.probes:
-            values |= probes.PROBES[name](query, gallery)
+            values |= probes.PROBES[name](query, gallery, report)
         figures = {f"{settings.dataset}/{name}": value for name, value in values.items()}
         return Measurement(int(state.step), query, gallery, report, figures, pool)
 

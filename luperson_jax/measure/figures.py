@@ -13,7 +13,7 @@ Figures = RankingReport | Mapping[str, float]
 """A ranking, or its figures alone as `ranking_values` gives them."""
 
 
-SHARES = ("mAP", "mINP", "rank1", "rank5", "rank10", "knn")
+SHARES = ("mAP", "mINP", "rank1", "rank5", "rank10", "knn", "mAP_trapezoid")
 """Figures that are shares, 0..1, shown in percent."""
 
 

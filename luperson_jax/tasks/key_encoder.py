@@ -73,6 +73,11 @@ def follow(params: Tree, extra: Tree, momentum: float) -> Tree:
     return contrastive.ema(extra["key_params"], jax.lax.stop_gradient(params), momentum)
 
 
+def queue_age(batch: Batch, size: int, step: jax.Array) -> jax.Array:
+    """How many steps ago the oldest key of the queue was made, before this step's go in."""
+    return jnp.minimum(step, size // len(batch.images)).astype(jnp.float32)
+
+
 def _order(key: jax.Array, num: int, shuffle_bn: bool) -> jax.Array:
     """In which order the key encoder sees the pictures of a batch."""
     if not shuffle_bn:

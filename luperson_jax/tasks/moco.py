@@ -94,7 +94,6 @@ class Moco(base.Task):
         step: jax.Array,
     ) -> base.Loss:
         """InfoNCE of each query against its key and the queue (the queue before this batch)."""
-        del batch, step
         keys = key_encoder.in_batch_order(outputs["key"], key, self.options.shuffle_bn)
         loss, metrics = contrastive.info_nce(
             outputs["query"], keys, extra["queue"], temperature=self.options.temperature
@@ -102,6 +101,7 @@ class Moco(base.Task):
         queue, pointer = contrastive.enqueue(extra["queue"], extra["queue_pointer"], keys)
         moved = {"key_params": key_encoder.follow(params, extra, self.options.momentum)}
         moved |= {"queue": queue, "queue_pointer": pointer}
+        metrics |= {"queue_age": key_encoder.queue_age(batch, self.options.queue_size, step)}
         return loss, ({**extra, **moved}, {"loss": loss, **metrics})
 
     def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:

@@ -190,6 +190,7 @@ class Pnl(base.Task):
         loss = parts["cross_entropy"] + options.instance_weight * instance
         loss = loss + options.prototype_weight * parts["prototype"]
         metrics |= {"rectified": jnp.mean((labels != given).astype(jnp.float32))}
+        metrics |= {"queue_age": key_encoder.queue_age(batch, options.queue_size, step)}
         moved = self._memories(extra, query, keys, labels)
         moved["key_params"] = key_encoder.follow(params, extra, options.momentum)
         return loss, ({**extra, **moved}, {"loss": loss, **parts, **metrics})

@@ -11,6 +11,7 @@ from luperson_jax import sharding, tasks
 from luperson_jax.augment import recipes
 from luperson_jax.run import setup
 from luperson_jax.structs import Batch
+from luperson_jax.tasks import key_encoder
 from luperson_jax.tasks.base import Views
 from tests.helpers import SIZE, tiny
 
@@ -169,3 +170,9 @@ def test_the_permutation_keeps_the_batch_cut_over_the_devices():
     with jax.set_mesh(mesh):
         result = permuted(jax.device_put(jnp.arange(8.0), sharding.over_batch(mesh)))
     assert result.sharding.is_equivalent_to(sharding.over_batch(mesh), 1)
+
+
+def test_the_queue_grows_older_until_it_is_full():
+    batch = batch_of()
+    ages = [float(key_encoder.queue_age(batch, 40, jnp.int32(step))) for step in (0, 1, 2, 3, 99)]
+    assert ages == [0, 1, 2, 2, 2]
