@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax import sharding, tasks
+from luperson_jax import sharding, tasks, trees
 from luperson_jax.run import setup, states
 from luperson_jax.structs import Batch
+from luperson_jax.weights.model import shapes_of
 from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 
 NAMES = sorted(TINY)
@@ -121,6 +122,15 @@ def test_embedding_depends_on_the_picture_alone(current):
     np.testing.assert_allclose(np.asarray(embed(turned)), np.roll(features, 1, axis=0), atol=1e-5)
     unlabelled = dataclasses.replace(batch, label=jnp.full_like(batch.label, -1))
     np.testing.assert_array_equal(np.asarray(embed(unlabelled)), features)
+
+
+def test_the_description_of_the_network_has_every_tensor_of_it(current):
+    """So that files of weights are complete."""
+    state = current.shapes
+    found = trees.by_name({"params": state.params, "extra": state.extra})
+    described = shapes_of(current.task.spec)
+    assert {path: found[path].shape for path in described} == described
+    assert all(path in described for path in found if path.startswith(("params/", "extra/stats/")))
 
 
 def test_state_survives_the_way_to_a_checkpoint_and_back(current):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from luperson_jax import main
+from luperson_jax import cli, main, tasks
+from luperson_jax.run import eval_mode, setup, states
 from luperson_jax.weights import files, translate
 from tests.end_to_end.test_convert_command import convert, write_configuration
 from tests.helpers import assert_trees_equal, final, run, tiny
-from tests.luperson_jax.test_convert_families import PNL, TRUNK, model_of
+from tests.luperson_jax.test_convert_families import PNL, SIMCLR, TRUNK, model_of
 
 
 def train(name, world, tmp_path, *changes):
@@ -61,7 +62,8 @@ def test_a_file_with_other_classes_is_refused(tmp_path, labelled_world, capsys):
 
 
 def test_pnl_goes_on_after_a_detour_through_a_file(tmp_path, labelled_world):
-    """Classifier, prototypes, labels of the queue and momentum travel."""
+    """Classifier, prototypes, labels of the queue and momentum travel. The run that comes out is
+    evaluated, and gives its backbone to a fine-tuning."""
     recipe = tiny("pnl", labelled_world)
     run(recipe, tmp_path / "whole")
     run(tiny("pnl", labelled_world, train__epochs=1), tmp_path / "half")
@@ -72,3 +74,35 @@ def test_pnl_goes_on_after_a_detour_through_a_file(tmp_path, labelled_world):
     whole = final(tmp_path / "whole")[1]
     assert_trees_equal(final(tmp_path / "again")[1], whole)
     assert np.any(whole["extra"]["prototypes"])
+    measured = {"eval__dataset": "market1501", "eval__root": str(labelled_world)}
+    ranking = eval_mode.run(
+        tiny("pnl", labelled_world, **measured), str(tmp_path / "again"), tasks.TASKS["pnl"]
+    )
+    assert ranking.num_valid_queries == 12
+    changes = {"train__init_from": str(tmp_path / "again")}
+    identify = tiny("identify", labelled_world, **changes)
+    current = setup.build(identify, str(tmp_path / "finetune"), tasks.TASKS["identify"])
+    states.check_weights(identify, current.workdir, current.shapes)
+
+
+@pytest.mark.parametrize(
+    ("network", "words", "width"), [(PNL, "pooled", 32), (SIMCLR, "projected", 6)]
+)
+def test_pictures_are_embedded_with_a_file(network, words, width, tmp_path, capsys):
+    weights = tmp_path / "a.safetensors"
+    tensors = translate.to_torch(model_of(network))[1]
+    tensors |= {key: np.abs(a) for key, a in tensors.items() if key.endswith("running_var")}
+    files.write(weights, tensors)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        pixels = generator.integers(0, 256, (32, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{number}.png")
+    command = ["embed", "--weights", str(weights), "--statistics", "lmdb_200_20"]
+    command += ["--size", "32x16", str(pictures), "--out", str(tmp_path / "set.npz")]
+    assert cli.main(command) == 0
+    assert f"features {words}" in capsys.readouterr().out
+    features = np.load(tmp_path / "set.npz")["features"]
+    assert features.shape == (3, width)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
