@@ -20,7 +20,11 @@ def numbers(message: bytes | memoryview) -> dict[int, int]:
 
 
 def varint(view: bytes | memoryview, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the lowest first, and where it ends; errors as of `messages`."""
+    """A number of 7 bits a byte, the lowest first, and where it ends.
+
+    Raises:
+        ValueError, IndexError: as `messages`.
+    """
     number = 0
     for shift in range(0, 70, 7):
         byte = view[at]

@@ -87,7 +87,7 @@ class Identify(base.Task):
     def build(
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "Identify":
-        """See `Task.build`."""
+        """See `Task.build`, also for what it raises."""
         _check(recipe, table)
         options = recipe.task
         spec = base.describe_network(

@@ -79,7 +79,7 @@ class Pnl(base.Task):
 
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Pnl":
-        """See `Task.build`."""
+        """See `Task.build`, also for what it raises."""
         base.check_identities(recipe, table)
         options = recipe.task
         key_encoder.check(recipe)

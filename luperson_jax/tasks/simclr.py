@@ -45,7 +45,7 @@ class SimClr(base.Task):
     def build(
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "SimClr":
-        """See `Task.build`."""
+        """See `Task.build`, also for what it raises."""
         del table
         return cls(*view_pair.parts(recipe, steps_per_epoch))
 

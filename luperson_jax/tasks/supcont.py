@@ -46,7 +46,7 @@ class SupCont(base.Task):
     def build(
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "SupCont":
-        """See `Task.build`."""
+        """See `Task.build`, also for what it raises."""
         base.check_identities(recipe, table)
         if recipe.task.base_temperature <= 0:
             raise InputError(
