@@ -76,3 +76,15 @@ def unlabelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     size = {"height": 32, "width": 16, "cameras": 2}
     layouts.make("folder", root, identities=16, tracklets=2, frames=2, **size)
     return root
+
+
+@pytest.fixture(scope="session")
+def pretrained(
+    tmp_path_factory: pytest.TempPathFactory, unlabelled_world: pathlib.Path
+) -> pathlib.Path:
+    """The workdir of an epoch of MoCo on `unlabelled_world`: to be read, or copied."""
+    from tests.helpers import run, tiny
+
+    workdir = tmp_path_factory.mktemp("pretrained") / "run"
+    run(tiny("moco", unlabelled_world, train__epochs=1), workdir)
+    return workdir

@@ -16,7 +16,7 @@ from luperson_jax import config, optim, tasks, trees
 from luperson_jax.models import NetworkSpec
 from luperson_jax.run.step import train_step
 from luperson_jax.structs import Batch, TrainState, Tree
-from luperson_jax.tasks.base import Pictures
+from luperson_jax.tasks.base import Pictures, Views
 from luperson_jax.vectors import l2_normalize
 from luperson_jax.weights.model import Model
 from luperson_jax.weights.rules import NETWORK, Trees
@@ -109,15 +109,15 @@ def _is_stage(module: Any, method: str) -> bool:
     return method == "__call__" and bool(BLOCK.fullmatch("/".join(module.path)))
 
 
-class GivenViews:
+class GivenViews(Views):
     """Takes the views from the batch: its canvases hold them side by side.
 
     The task MoCo asks for the query view first; the keys come permuted, with their pictures.
     """
 
     def __init__(self, num: int):
-        self.turns = itertools.cycle(range(num))
-        self.num = num
+        object.__setattr__(self, "turns", itertools.cycle(range(num)))
+        object.__setattr__(self, "num", num)
 
     def draw(self, pictures: Pictures, step: jax.Array) -> jax.Array:
         """[B, h, w, 3] float32: the next view, of the pictures as they are."""

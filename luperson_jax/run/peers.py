@@ -60,7 +60,7 @@ def watched() -> Iterator[None]:
     except Exception as error:
         if jax.process_count() == 1 or not any(map(_is_of_the_job, _chain(error))):
             raise
-        sys.stdout.flush()
+        terminal.say()  # nothing more, but what was said goes out
         terminal.complain("luperson", f"{LOST} (here: {_first_line(error)})")
         os._exit(STATUS)
 
@@ -85,7 +85,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _filter_stderr() -> None:
     """Puts `stderr_filter` behind the standard error of this process and of those it starts."""
     command = [sys.executable, "-I", str(pathlib.Path(stderr_filter.__file__)), f"luperson: {LOST}"]
-    sys.stderr.flush()
     with contextlib.suppress(OSError):  # no such process: JAX then speaks for itself
         passing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
         assert passing.stdin is not None

@@ -25,6 +25,8 @@ from luperson_jax.workdir import saved_steps
 MANIFEST = "digests.json"
 UNFINISHED = ".orbax-checkpoint-tmp"
 """In the name of the folder of a save under way."""
+NOT_FETCHED = "Task exception was never retrieved"
+"""What asyncio says of the writes of a save that fail beside the one that is raised."""
 ITEM = "default"
 """Folder of the tensors within a checkpoint; orbax keeps its own notes beside it."""
 FIGURES_FILE = "figures.json"
@@ -63,8 +65,11 @@ class Checkpoints:
             )
         self._keep, self._best = keep, best
         self._read_only, self._say = read_only, say
-        if not read_only and sys.excepthook is sys.__excepthook__:
-            sys.excepthook = _said_once
+        if not read_only and sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = _said_once
+            logging.getLogger("asyncio").addFilter(
+                lambda record: NOT_FETCHED not in str(record.msg)
+            )
         # Its annotations want paths of another library, and it takes these.
         self._handler: Any = ocp.StandardCheckpointHandler()
         self._whole: set[int] = set()
@@ -339,14 +344,14 @@ def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in trees.by_name(tree).items()}
 
 
-def _said_once(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """The hook of uncaught errors, without those that follow an error which has been raised.
+def _said_once(what: Any) -> None:
+    """The hook of errors that nobody can be told, without those that follow one that was raised.
 
     The first write of TensorStore that fails ends a save. The others, which fail with it, then find
-    the loop closed that waits for them, and their threads have nowhere to raise that.
+    the loop closed that waits for them.
     """
-    if kind is not RuntimeError or str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
+    if what.exc_type is not RuntimeError or str(what.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(what)
 
 
 def _arrays(folder: pathlib.Path) -> list[pathlib.Path]:

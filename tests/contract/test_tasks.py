@@ -13,9 +13,14 @@ from luperson_jax import sharding, tasks, trees
 from luperson_jax.run import setup, states
 from luperson_jax.structs import Batch
 from luperson_jax.weights.model import shapes_of
+from tests import stand_in
 from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 
 NAMES = sorted(TINY)
+
+
+ON_A_STAND_IN = ("pnl", "simclr", "supcont")
+"""The network is MoCo's, and takes most of the time to compile."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -23,7 +28,10 @@ def current(request, tmp_path_factory, labelled_world, unlabelled_world) -> setu
     folder = TINY[request.param]["data"]["dataset"] == "image_folder"
     recipe = tiny(request.param, unlabelled_world if folder else labelled_world)
     workdir = tmp_path_factory.mktemp(request.param)
-    return setup.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param in ON_A_STAND_IN:
+            stand_in.use(patch)
+        return setup.build(recipe, str(workdir), tasks.TASKS[recipe.task.name])
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +115,7 @@ def test_the_step_moves_parameters_and_is_a_function_of_its_arguments(current, s
         if np.any(old != np.asarray(new))
         for name in [jax.tree_util.keystr(path, simple=True, separator="/")]
     ]
-    assert any(name.startswith("backbone/conv1") for name in moved)
+    assert any(name.startswith(("backbone/conv1", "head/")) for name in moved)
 
 
 def test_embedding_depends_on_the_picture_alone(current):
@@ -124,8 +132,11 @@ def test_embedding_depends_on_the_picture_alone(current):
     np.testing.assert_array_equal(np.asarray(embed(unlabelled)), features)
 
 
-def test_the_description_of_the_network_has_every_tensor_of_it(current):
+@pytest.mark.parametrize("name", NAMES)
+def test_the_description_of_the_network_has_every_tensor_of_it(name, labelled_world, tmp_path):
     """So that files of weights are complete."""
+    recipe = tiny(name, labelled_world, data__dataset="market1501")
+    current = setup.build(recipe, str(tmp_path), tasks.TASKS[recipe.task.name])
     state = current.shapes
     found = trees.by_name({"params": state.params, "extra": state.extra})
     described = shapes_of(current.task.spec)

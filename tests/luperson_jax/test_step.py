@@ -10,6 +10,7 @@ from luperson_jax import sharding, tasks
 from luperson_jax.run import setup
 from luperson_jax.run.step import loss_and_gradients
 from luperson_jax.structs import Batch
+from tests import stand_in
 from tests.helpers import SIZE, assert_equal_to_rounding, tiny
 
 CASES = {
@@ -18,9 +19,9 @@ CASES = {
     "simclr": {},
     "supcont": {},
     "identify": {"task__center_weight": 0.01, "model__bn_group_size": 8},
-    "sbs": {"model__bn_group_size": 8},
-    "mgn": {"model__bn_group_size": 8},
 }
+ON_A_STAND_IN = ("pnl", "simclr", "supcont")
+"""The parts of a ResNet are those of MoCo's."""
 
 
 def build(name, world, workdir, mesh=None, **more) -> setup.Run:
@@ -44,8 +45,10 @@ def batch_of(mesh) -> Batch:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_four_parts_of_8_are_one_batch_of_32(name, labelled_world, tmp_path):
-    """Loss, metrics, gradients, statistics, key encoder, queue and centers."""
+def test_four_parts_of_8_are_one_batch_of_32(name, labelled_world, tmp_path, monkeypatch):
+    """Loss, metrics, gradients, statistics, key encoder, queue, prototypes and centers."""
+    if name in ON_A_STAND_IN:
+        stand_in.use(monkeypatch)
     current = build(name, labelled_world, tmp_path)
     state, batch = setup.initial_state(current), batch_of(current.mesh)
     results = []
@@ -70,12 +73,13 @@ def test_four_parts_of_8_are_one_batch_of_32(name, labelled_world, tmp_path):
     assert any(jax.tree.leaves(moved))
 
 
-def test_parts_of_a_step_lie_on_all_devices(labelled_world, tmp_path):
+def test_parts_of_a_step_lie_on_all_devices(labelled_world, tmp_path, monkeypatch):
     """The compiled step in parts, on two devices and on one."""
+    stand_in.use(monkeypatch)
     ends = []
     for devices in (jax.devices()[:1], jax.devices()[:2]):
         mesh = sharding.make_mesh(devices)
-        current = build("moco", labelled_world, tmp_path, mesh, optim__micro_batches=4)
+        current = build("pnl", labelled_world, tmp_path, mesh, optim__micro_batches=4)
         step, state = setup.compile_step(current), setup.initial_state(current)
         for _ in range(2):
             state, _ = step(state, batch_of(mesh))

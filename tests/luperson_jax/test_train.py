@@ -18,10 +18,9 @@ from tests.helpers import assert_trees_equal, final, run, tiny
 
 
 def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
-    tmp_path, capsys, labelled_world, unlabelled_world
+    tmp_path, capsys, labelled_world, pretrained
 ):
-    run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path / "pretrain")
-    changes = {"train__init_from": str(tmp_path / "pretrain"), "train__average": "ema"}
+    changes = {"train__init_from": str(pretrained), "train__average": "ema"}
     recipe = tiny("identify", labelled_world, **changes)
     current = setup.build(recipe, str(tmp_path / "finetune"), tasks.TASKS["identify"])
     recipe_file.write(current.written, current.workdir)
@@ -29,7 +28,7 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     checkpoints = checkpoint.Checkpoints(tmp_path / "finetune")
     state = loop._restore_or_start(loop.Session(current, checkpoints, reporter, None))
     reporter.close()
-    _, source = final(tmp_path / "pretrain")
+    _, source = final(pretrained)
     assert_trees_equal(state.params["backbone"], source["params"]["backbone"])
     assert_trees_equal(state.extra["stats"]["backbone"], source["extra"]["stats"]["backbone"])
     assert_trees_equal(state.average["params"], state.params)
@@ -39,15 +38,16 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     assert "100 of 100 backbone tensors filled" in capsys.readouterr().out
 
 
-def test_another_width_cannot_start_from_it(tmp_path, labelled_world, unlabelled_world):
-    run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path / "pretrain")
-    changes = {"train__init_from": str(tmp_path / "pretrain"), "model__width": 4}
+def test_another_width_cannot_start_from_it(tmp_path, labelled_world, pretrained):
+    changes = {"train__init_from": str(pretrained), "model__width": 4}
     with pytest.raises(InputError, match="only 0 of 100 backbone tensors"):
         run(tiny("identify", labelled_world, **changes), tmp_path / "finetune")
 
 
-def test_a_workdir_of_another_recipe_is_refused_and_left_alone(tmp_path, unlabelled_world):
-    run(tiny("moco", unlabelled_world, train__epochs=1), tmp_path)
+def test_a_workdir_of_another_recipe_is_refused_and_left_alone(
+    tmp_path, unlabelled_world, pretrained
+):
+    shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
     before = final(tmp_path)
     with pytest.raises(InputError, match=r"optim\.optimizer: 'sgd' there, 'adam' here"):
         run(tiny("moco", unlabelled_world, train__epochs=1, optim__optimizer="adam"), tmp_path)
