@@ -99,6 +99,7 @@ def _finetune(given: Arguments) -> dict:
     changes = {
         "data.batch_size": 16,
         "data.num_instances": 4 if given.way == "corrected" else 1,
+        "task.lone_images": given.way == "published",
         "data.strided_groups": False,
         "data.subset": "cmpe_finetune",
         "augment.recipe": VIEWS["finetune"][given.variant],

@@ -62,6 +62,7 @@ class IdentifyOptions:
     mining: Mining = "hard"  # how positives and negatives are chosen
     margin: float = 0.3  # of the triplets; 0 = soft margin
     triplet_weight: float = 1.0
+    lone_images: bool = False  # of each person in a batch: an image is then its only positive
     triplet_feature: Literal["before", "after"] = "before"  # the neck
     circle_weight: float = 0.0  # of the pairwise circle loss, on the features of the triplets
     center_weight: float = 0.0  # of the center loss, on those of all groups joined
@@ -274,12 +275,13 @@ def _check_pairs(recipe: Recipe, table: Table | None) -> None:
             "weights to 0"
         )
     alone = len(np.unique(table.pid)) == len(table)
-    if alone or (data.sampler != "shuffled" and data.num_instances == 1):
+    single = data.sampler != "shuffled" and data.num_instances == 1
+    if (alone or single) and not options.lone_images:
         reason = "every identity has one training image" if alone else "data.num_instances=1"
         raise InputError(
             f"{reason}: no batch would hold two images of a person, and {weights} compares such "
             "pairs. Use data.sampler=pk with data.num_instances of 2 or more, or data with several "
-            "images of a person, or set the weights to 0"
+            "images of a person, or set the weights to 0; task.lone_images=True trains all the same"
         )
 
 

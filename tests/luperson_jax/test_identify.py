@@ -142,3 +142,5 @@ def test_batches_without_a_pair_to_compare_are_refused(changes, images, message)
     no_pairs = {"task__triplet_weight": 0.0, "task__circle_weight": 0.0}
     task.build(tiny("identify", "/data", **{**changes, **no_pairs}), table)
     task.build(tiny("identify", "/data", **changes), None)
+    if "image" in message:
+        task.build(tiny("identify", "/data", **changes, task__lone_images=True), table)
