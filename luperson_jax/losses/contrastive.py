@@ -56,9 +56,13 @@ def similarities(
     key, queue = jax.lax.stop_gradient((key, queue))
     positive = jnp.sum(query * key, axis=-1) / temperature
     negative = jnp.matmul(query, queue.T, precision=jax.lax.Precision.HIGHEST) / temperature
-    ahead = jnp.sum(~(negative <= positive[:, None]), axis=-1)  # nan counts as ahead
-    metrics = {f"top{n}": jnp.mean((ahead < n).astype(jnp.float32)) for n in (1, 5)}
-    return positive, negative, metrics
+    return positive, negative, shares_found(positive, negative)
+
+
+def shares_found(own: Float[Array, " b"], others: Float[Array, "b k"]) -> dict[str, Array]:
+    """{"top1", "top5"}: share of rows with at most 0 (4) of the others above their own."""
+    ahead = jnp.sum(~(others <= own[:, None]), axis=-1)  # nan counts as ahead
+    return {f"top{n}": jnp.mean((ahead < n).astype(jnp.float32)) for n in (1, 5)}
 
 
 def enqueue(

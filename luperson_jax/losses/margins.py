@@ -11,9 +11,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data_pipeline.errors import InputError
+from luperson_jax.losses.masked import is_class
 from luperson_jax.vectors import l2_normalize
 
 ClassifierKind = Literal["linear", "circle", "arcface", "cosface"]
@@ -24,11 +25,6 @@ def _cosine(features: Float[Array, "b d"], kernel: Float[Array, "d c"]) -> Float
     return jnp.matmul(
         l2_normalize(features), l2_normalize(kernel.T).T, precision=jax.lax.Precision.HIGHEST
     )
-
-
-def _is_true_class(labels: Int[Array, "b"], num_classes: int) -> Bool[Array, "b c"]:
-    # A comparison takes any label of a padded row, where indexing would wrap around.
-    return labels[:, None] == jnp.arange(num_classes, dtype=labels.dtype)[None, :]
 
 
 def linear_logits(
@@ -77,7 +73,7 @@ def circle_logits(
     constant = jax.lax.stop_gradient(cosine)
     true = jax.nn.relu(1 + margin - constant) * (cosine - (1 - margin))
     other = jax.nn.relu(constant + margin) * (cosine - margin)
-    return scale * jnp.where(_is_true_class(labels, kernel.shape[1]), true, other)
+    return scale * jnp.where(is_class(labels, kernel.shape[1]), true, other)
 
 
 def arcface_logits(
@@ -114,7 +110,7 @@ def arcface_logits(
     turned = cosine * math.cos(margin) - sine * math.sin(margin)
     beyond = cosine - margin * math.sin(margin)
     true = jnp.where(cosine > -math.cos(margin), turned, beyond)
-    return scale * jnp.where(_is_true_class(labels, kernel.shape[1]), true, cosine)
+    return scale * jnp.where(is_class(labels, kernel.shape[1]), true, cosine)
 
 
 def cosface_logits(
@@ -141,7 +137,7 @@ def cosface_logits(
         [b, c] float32, for a cross-entropy.
     """
     cosine = _cosine(features, kernel)
-    return scale * jnp.where(_is_true_class(labels, kernel.shape[1]), cosine - margin, cosine)
+    return scale * jnp.where(is_class(labels, kernel.shape[1]), cosine - margin, cosine)
 
 
 MARGINS = {"circle": circle_logits, "arcface": arcface_logits, "cosface": cosface_logits}

@@ -13,6 +13,12 @@ def counted(labels: Int[Array, "b"], mask: Bool[Array, "b"] | None) -> Bool[Arra
     return known if mask is None else known & mask
 
 
+def is_class(labels: Int[Array, "b"], num_classes: int) -> Bool[Array, "b c"]:
+    """Where the class of each row stands; a comparison takes any label of a padded row, where
+    indexing would wrap around."""
+    return labels[:, None] == jnp.arange(num_classes, dtype=labels.dtype)[None, :]
+
+
 def masked_mean(values: Float[Array, "b"], mask: Bool[Array, "b"] | None) -> Float[Array, ""]:
     """Mean of the values where the mask is True (everywhere without one); 0 where nothing is."""
     if mask is None:

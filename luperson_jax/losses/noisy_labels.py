@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from luperson_jax.losses import contrastive
+from luperson_jax.losses.masked import is_class
 from luperson_jax.vectors import l2_normalize
 
 Form = Literal["code", "paper"]
@@ -26,7 +27,7 @@ def cross_entropy(logits: Float[Array, "b c"], labels: Int[Array, " b"]) -> Floa
         logits: [b, c] float32; -inf for a class that is none.
         labels: [b], 0..c-1.
     """
-    own = jnp.sum(jnp.where(_is_class(logits, labels), logits, 0.0), axis=1)
+    own = jnp.sum(jnp.where(is_class(labels, logits.shape[1]), logits, 0.0), axis=1)
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own)
 
 
@@ -134,11 +135,6 @@ def move_prototypes(
 
 def _power(base: float, exponent: Array) -> Array:
     return jnp.power(jnp.float32(base), exponent.astype(jnp.float32))
-
-
-def _is_class(logits: Array, labels: Array) -> Bool[Array, "b c"]:
-    classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
-    return classes[None, :] == labels[:, None]
 
 
 def _log_sum(own: Array, others: Array) -> Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from luperson_jax.losses import contrastive
 from luperson_jax.vectors import l2_normalize
 
 Result = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
@@ -31,7 +32,7 @@ def nt_xent(query: Float[Array, "b d"], key: Float[Array, "b d"], *, temperature
     """
     logits = _logits(query, key, temperature)
     own = _partner(logits)
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own), _metrics(logits, own)
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - own), contrastive.shares_found(own, logits)
 
 
 def supervised_contrast(
@@ -61,7 +62,9 @@ def supervised_contrast(
     positive = _same(jnp.concatenate([labels, labels])) & ~_diagonal(logits)
     mean = jnp.mean(logits, axis=1, where=positive)
     loss = jnp.mean(jax.nn.logsumexp(logits, axis=1) - mean)
-    return loss * (temperature / base_temperature), _metrics(logits, _partner(logits))
+    return loss * (temperature / base_temperature), contrastive.shares_found(
+        _partner(logits), logits
+    )
 
 
 def with_gradient_times(loss: Float[Array, ""], factor: float) -> Float[Array, ""]:
@@ -89,8 +92,3 @@ def _partner(logits: Array) -> Float[Array, " n"]:
     """[2b] logit of each view's partner."""
     half = len(logits) // 2
     return jnp.concatenate([jnp.diagonal(logits, half), jnp.diagonal(logits, -half)])
-
-
-def _metrics(logits: Array, own: Array) -> dict[str, Array]:
-    ahead = jnp.sum(~(logits <= own[:, None]), axis=1)  # nan counts as ahead
-    return {f"top{n}": jnp.mean((ahead < n).astype(jnp.float32)) for n in (1, 5)}

@@ -112,7 +112,7 @@ class Embedder(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A method with its hyper-parameters and parts. Final subclasses only; nothing is stored."""
+    """A method with its hyper-parameters and parts. Methods are final; nothing is stored."""
 
     Options: ClassVar[type]
     labelled: ClassVar[bool]

@@ -32,11 +32,8 @@ class SimClrOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class SimClr(base.Task):
-    """Every view is to find its partner among all other views of the batch.
-
-    `extra` holds `stats`.
-    """
+class SimClr(view_pair.ViewPair):
+    """Every view is to find its partner among all other views of the batch."""
 
     Options = SimClrOptions
     labelled = False
@@ -48,19 +45,6 @@ class SimClr(base.Task):
         """See `Task.build`, also for what it raises."""
         del table
         return cls(*view_pair.parts(recipe, steps_per_epoch))
-
-    def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
-        """See `Task.init`."""
-        del table
-        return view_pair.init(self, key, example)
-
-    def inputs(self, batch: Batch, key: jax.Array) -> Tree:
-        """Two views of every picture."""
-        return view_pair.inputs(batch, key)
-
-    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
-        """See `view_pair.encode`."""
-        return view_pair.encode(self, params, extra, inputs, step)
 
     def objective(
         self,
@@ -81,7 +65,3 @@ class SimClr(base.Task):
         if options.reference_quirks:
             loss = view_contrast.with_gradient_times(loss, 1 / options.reference_devices)
         return loss, (extra, {"loss": loss, **metrics})
-
-    def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-        """See `view_pair.embed`."""
-        return view_pair.embed(self, params, extra, batch)

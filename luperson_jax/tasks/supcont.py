@@ -33,11 +33,8 @@ class SupContOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class SupCont(base.Task):
-    """Every view is to find its partner and all views of the same label in the batch.
-
-    `extra` holds `stats`.
-    """
+class SupCont(view_pair.ViewPair):
+    """Every view is to find its partner and all views of the same label in the batch."""
 
     Options = SupContOptions
     labelled = True
@@ -53,19 +50,6 @@ class SupCont(base.Task):
                 f"task.base_temperature={recipe.task.base_temperature} must be above 0"
             )
         return cls(*view_pair.parts(recipe, steps_per_epoch))
-
-    def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
-        """See `Task.init`."""
-        del table
-        return view_pair.init(self, key, example)
-
-    def inputs(self, batch: Batch, key: jax.Array) -> Tree:
-        """Two views of every picture."""
-        return view_pair.inputs(batch, key)
-
-    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
-        """See `view_pair.encode`."""
-        return view_pair.encode(self, params, extra, inputs, step)
 
     def objective(
         self,
@@ -89,7 +73,3 @@ class SupCont(base.Task):
         if options.reference_quirks:
             loss = view_contrast.with_gradient_times(loss, 1 / options.reference_devices)
         return loss, (extra, {"loss": loss, **metrics})
-
-    def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-        """See `view_pair.embed`."""
-        return view_pair.embed(self, params, extra, batch)

@@ -4,11 +4,13 @@ Both views go through one network, one after the other, so that each is normaliz
 BatchNorm statistics. With `model.bn_group_size=0` these are of the whole batch on all devices.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 
 from data_pipeline.errors import InputError
+from data_pipeline.table.records import Table
 from luperson_jax import models
 from luperson_jax.config import Recipe
 from luperson_jax.structs import Batch, Tree
@@ -37,33 +39,33 @@ def parts(recipe: Recipe, steps_per_epoch: int) -> tuple[Any, ...]:
     return options, spec, network, views, base.make_sampler(recipe)
 
 
-def init(task: base.Task, key: jax.Array, example: Batch) -> tuple[Tree, Tree]:
-    """See `Task.init`. `extra` holds `stats` alone."""
-    params, stats = models.init(task.network, key, task.views.plain(example))
-    return params, {"stats": stats}
+@dataclasses.dataclass(frozen=True)
+class ViewPair(base.Task):
+    """All but what is compared. `extra` holds `stats` alone."""
 
+    def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
+        """See `Task.init`."""
+        del table
+        params, stats = models.init(self.network, key, self.views.plain(example))
+        return params, {"stats": stats}
 
-def inputs(batch: Batch, key: jax.Array) -> Tree:
-    """Two views of every picture."""
-    keys = zip(("query", "key"), jax.random.split(key), strict=True)
-    return {name: base.Pictures.of(batch, one) for name, one in keys}
+    def inputs(self, batch: Batch, key: jax.Array) -> Tree:
+        """Two views of every picture."""
+        keys = zip(("query", "key"), jax.random.split(key), strict=True)
+        return {name: base.Pictures.of(batch, one) for name, one in keys}
 
+    def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
+        """Projections [B, d] of both views, both with gradient, not of unit norm."""
+        outputs, stats = {}, extra["stats"]
+        for name in ("query", "key"):
+            views = self.views.draw(inputs[name], step)
+            (_, outputs[name]), stats = models.apply(self.network, params, stats, views, train=True)
+        return outputs, {"stats": stats}
 
-def encode(
-    task: base.Task, params: Tree, extra: Tree, pictures: Tree, step: jax.Array
-) -> tuple[Tree, Tree]:
-    """Projections [B, d] of both views, both with gradient, not of unit norm."""
-    outputs, stats = {}, extra["stats"]
-    for name in ("query", "key"):
-        views = task.views.draw(pictures[name], step)
-        (_, outputs[name]), stats = models.apply(task.network, params, stats, views, train=True)
-    return outputs, {"stats": stats}
-
-
-def embed(task: base.Task, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
-    """Unit vectors: the projection, or the pooled backbone feature."""
-    images = task.views.plain(batch)
-    (pooled, projection), _ = models.apply(
-        task.network, params, extra["stats"], images, train=False
-    )
-    return l2_normalize(projection if task.options.embedding == "projection" else pooled)
+    def embed(self, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
+        """Unit vectors: the projection, or the pooled backbone feature."""
+        images = self.views.plain(batch)
+        (pooled, projection), _ = models.apply(
+            self.network, params, extra["stats"], images, train=False
+        )
+        return l2_normalize(projection if self.options.embedding == "projection" else pooled)
