@@ -5,12 +5,9 @@ import dataclasses
 import functools
 import json
 import pathlib
-import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from absl import logging
-from matplotlib.figure import Figure
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
@@ -18,11 +15,11 @@ from luperson_jax import config, tasks
 from luperson_jax.commands import evaluate
 from luperson_jax.commands.options import evaluate as evaluate_options
 from luperson_jax.commands.options import parser as parsers
-from luperson_jax.measure import plots
+from luperson_jax.measure import plots, study_plots
 from luperson_jax.measure.figures import ranking_values
 from luperson_jax.run import loop, studies
 
-CURVE_FILE, RERANKED_FILE = "curve.png", "reranked.json"
+CURVE_FILE, ROWS_FILE, RERANKED_FILE = "curve.png", "rows.png", "reranked.json"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,8 +42,11 @@ def run(options: argparse.Namespace) -> int:
     lines, failed = studies.perform(runs, options.root, work, terminal.say)
     terminal.say("", *studies.as_markdown(lines).splitlines(), "")
     terminal.say(f"in percent; {options.root / studies.TABLE_FILE} has all digits")
+    if lines:
+        plots.save(study_plots.rows(lines), options.root / ROWS_FILE)
+        terminal.say(f"{options.root / ROWS_FILE}")
     if options.curve is not None and lines:
-        plots.save(_curves(lines, options.curve), options.root / CURVE_FILE)
+        plots.save(study_plots.curves(lines, options.curve), options.root / CURVE_FILE)
         terminal.say(f"{options.root / CURVE_FILE}")
     terminal.say(*failed)
     return 1 if failed else 0
@@ -103,28 +103,3 @@ def _work(recipe: config.Recipe, workdir: pathlib.Path, *, rerank: bool) -> dict
     values = json.loads(path.read_text())
     plain = {name: values["without_rerank"][name] for name in ("mAP", "rank1", "mINP")}
     return plain | {f"reranked_{name}": values[name] for name in plain}
-
-
-def _curves(lines: Sequence[Mapping[str, Any]], name: str) -> Figure:
-    """mAP against the values of `name`, with standard deviations: a line for all else."""
-    figure = Figure(figsize=(5, 3.6), layout="tight")
-    axes = figure.subplots()
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        if name in line["varied"]:
-            label = str(line["row"]).replace(f", {name}={line['varied'][name]}", "")
-            groups.setdefault(label, []).append(line)
-    for label, group in groups.items():
-        points = sorted((float(one["varied"][name]), one["figures"]["mAP"]) for one in group)
-        axes.errorbar(
-            [place for place, _ in points],
-            [100 * statistics.fmean(figure["values"]) for _, figure in points],
-            [100 * (figure["std"] or 0) for _, figure in points],
-            marker="o",
-            capsize=3,
-            label=label,
-        )
-    axes.set(xlabel=name, ylabel="mAP, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    return figure

@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import study_augmentation
 import study_cmpe597
 
-from luperson_jax import cli, tasks
+from luperson_jax import cli, config, tasks
 from luperson_jax.commands import study
+from luperson_jax.measure import study_plots
 from luperson_jax.retrieval import ranking
 from luperson_jax.run import studies
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.structs import EmbeddingSet
+from luperson_jax.workdir import recipe_file
 
 
 @pytest.fixture
@@ -98,6 +101,22 @@ def test_published_figures_stand_beside_those_of_a_row(ran, tmp_path):
     head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
     assert head == "| | seeds | mAP | Rank-1 | published mAP | published Rank-1 |"
     assert lines == ["| a | 1 | 50.0 | 50.0 | 31.4 | 55.0 |", "| b | 1 | 50.0 | 50.0 |  |  |"]
+    assert (tmp_path / "rows.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_the_picture_of_the_rows_has_every_run_and_what_was_published():
+    figures = {"mAP": {"values": [0.2, 0.4], "std": 0.1, "mean": 0.3}}
+    lines = [
+        {"row": "a", "figures": figures, "published": {"mAP": 31.4}},
+        {"row": "no mAP", "figures": {}, "published": {}},
+        {"row": "b", "figures": figures, "published": {}},
+    ]
+    own, published = study_plots.rows(lines).axes
+    assert [label.get_text() for label in own.get_yticklabels()] == ["a", "b"]
+    dots = [line.get_xdata() for line in own.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(dots, [[20, 40], [20, 40]])
+    assert [line.get_xdata()[0] for line in published.lines] == [31.4]
+    assert len(study_plots.rows(lines[2:]).axes) == 1
 
 
 @pytest.mark.parametrize("way", ["published", "corrected"])
@@ -112,6 +131,25 @@ def test_every_row_of_cmpe597_can_be_planned(way, tmp_path):
     assert starts[:6] == ([""] * 6 if way == "published" else own)
     assert {run.recipe.data.num_instances for run in runs} == {1 if way == "published" else 4}
     assert {run.recipe.train.epochs * run.recipe.train.steps_per_epoch for run in runs} == {10_800}
+
+
+def test_every_row_of_the_ablation_can_be_planned(tmp_path):
+    """Views, erasing, temperature and methods differ in what their names say alone."""
+    rows = [studies.parse_row(text) for text in study_augmentation.rows(tmp_path)]
+    runs = {run.row.name: run for run in studies.plan(rows, tmp_path, 1, tasks.OPTIONS)}
+    assert len(runs) == 1 + 2 * 17
+    pretrained = {name: run for name, run in runs.items() if name.startswith("pre-training ")}
+    for name, run in pretrained.items():
+        tuned = runs[name.removeprefix("pre-training ")]
+        assert tuned.recipe.train.init_from == str(run.workdir)
+        assert tuned.recipe.data.subset == "ids"
+    assert runs["random weights"].recipe.train.init_from == ""
+    recipes = {name: config.to_dict(run.recipe) for name, run in pretrained.items()}
+    strong = recipes["pre-training erasing 0.6"]
+    other = recipes["pre-training temperature 0.05"]
+    assert len(recipe_file.differences(strong, other, ())) == 1
+    noisy, clean = (recipes[f"pre-training pnl{more}"] for more in ("", " clean labels"))
+    assert len(recipe_file.differences(noisy, clean, ())) == 1
 
 
 def test_rows_come_from_a_file_and_make_a_curve(ran, tmp_path):

@@ -5,7 +5,8 @@ after --row. Each row and seed is a run below --root, and a row may start from a
 that are done are passed over: the same command goes on, also with more rows or seeds. In rows,
 {seed}, {root} and the names of --vary stand for their values. Changes at the end hold for all rows;
 those of a row go before. Words such as published.mAP=31.4 in a row are figures to stand beside its
-own, in percent: mAP, rank1, mINP. ROOT/table.md and ROOT/table.json hold the table.
+own, in percent: mAP, rank1, mINP. ROOT/table.md and ROOT/table.json hold the table, ROOT/rows.png
+shows it.
 
 Example:
     luperson study --root runs/stages --row "pretrain: small:pretrain data.root=crops" \\
