@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from luperson_jax.models.convolution import kaiming_normal, torch_uniform
 from luperson_jax.models.norm import GroupedBatchNorm
@@ -72,6 +72,45 @@ class ProjectionHead(nn.Module):
             return linear(self.out, name="fc_2")(nn.relu(x))
         x = GroupedBatchNorm(self.bn_group_size, name="fc_1")(x, train=train)
         return linear(self.out, name="fc_3")(nn.relu(x))
+
+
+class CameraHead(nn.Module):
+    """Names the camera of a feature: two hidden layers of `hidden` with batch normalization.
+
+    Subtrees `fc_0`, `bn_0`, `fc_1`, `bn_1` and `fc_2`. Features of the first layer are dropped,
+    half of them, while it is trained.
+    Source: Li et al., "CALR: Camera-Aware Label Refinement for Unsupervised Person
+    Re-Identification", 2024, arXiv 2403.16450.
+
+    Attributes:
+        num_cameras: classes.
+        hidden: features of the hidden layers.
+        bn_group_size: images that share batch statistics; 0 = the whole batch.
+    """
+
+    num_cameras: int
+    hidden: int = 100
+    bn_group_size: int = 0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b d"], kept: Bool[Array, "b hidden"] | None, *, train: bool
+    ) -> Float[Array, "b num_cameras"]:
+        """Logits [B, num_cameras] float32 of features [B, D].
+
+        Args:
+            x: features.
+            kept: [B, hidden] False where a feature of the first layer is dropped; the others count
+                twice. None keeps all as they are.
+            train: see `GroupedBatchNorm`.
+        """
+        for layer in range(2):
+            x = TorchLinear(self.hidden, name=f"fc_{layer}")(x)
+            norm = GroupedBatchNorm(self.bn_group_size, name=f"bn_{layer}")
+            x = nn.relu(norm(x, train=train))
+            if layer == 0 and kept is not None:
+                x = jnp.where(kept, 2 * x, 0)
+        return TorchLinear(self.num_cameras, name="fc_2")(x)
 
 
 def _near_one(key: PRNGKeyArray, shape: tuple[int, ...], dtype: type) -> Array:
