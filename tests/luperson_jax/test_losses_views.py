@@ -93,11 +93,16 @@ def test_reference(golden, name, ranks):
     def loss(query, key):
         if name == "simclr":
             mean, _ = view_contrast.nt_xent(query, key, temperature=temperature)
-            return 2 * mean
+            return 2 * mean, {}
         labels = together("y").astype(jnp.int32)
-        return view_contrast.supervised_contrast(query, key, labels, temperature=temperature)[0]
+        return view_contrast.supervised_contrast(query, key, labels, temperature=temperature)
 
-    value, gradients = jax.value_and_grad(loss, (0, 1))(together("z_q"), together("z_k"))
+    (value, found), gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+        together("z_q"), together("z_k")
+    )
+    if name == "supcont":
+        shares = [100 * found["top1"], 100 * found["top5"]]
+        np.testing.assert_allclose(shares, stored[f"w{ranks}r0/acc"], rtol=1e-6)
     np.testing.assert_allclose(value, stored[f"w{ranks}r0/loss"], atol=3e-5)
     for gradient, field in zip(gradients, ("grad_z_q", "grad_z_k"), strict=True):
         np.testing.assert_allclose(gradient, together(field), atol=3e-6)
