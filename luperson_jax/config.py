@@ -52,8 +52,8 @@ class DataConfig:
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
     batch_size: int = 64  # images per step, over all devices
-    sampler: Literal["shuffled", "pk", "pk_camera"] = "shuffled"
-    num_instances: int = 4  # images per identity with the samplers pk and pk_camera
+    sampler: Literal["shuffled", "pk", "pk_camera", "pk_across"] = "shuffled"
+    num_instances: int = 4  # images per identity with all samplers but shuffled
     strided_groups: bool = False  # pk: a BatchNorm group holds every n-th image, not a run of them
     unreadable: Literal["error", "skip"] = "error"
     num_workers: int = 2

@@ -41,6 +41,7 @@ WEIGHTS = {
     "nl": InitialWeights("lmdb_200_20", True, "lupws_r{depth}.pth", "lmdb_200_20"),
     "imagenet": InitialWeights("imagenet", False, "resnet{depth}.pth", "imagenet"),
     "imagenet_moco": InitialWeights("imagenet", True, "moco_v2_800ep_pretrain.pth.tar", "imagenet"),
+    "imagenet_ibn": InitialWeights("imagenet", False, "resnet{depth}_ibn_a.pth.tar", "imagenet"),
     "scratch": InitialWeights("imagenet", False),
 }
 """By the word that `init` takes."""
@@ -122,6 +123,61 @@ def apply(config: ConfigDict, text: str, upstream: Mapping[str, Any] | None = No
         "data.ratio": given.ratio,
         "data.repeat": given.repeat,
         "train.init_from": "" if init == "scratch" else place,
+    }
+    config.update_from_flattened_dict(chosen)
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusteringArguments:
+    """What may stand behind the colon of a method that clusters.
+
+    Attributes:
+        data: the data set that is trained on without its identities, and evaluated.
+        depth: of the ResNet.
+        ibn: IBN-a in its first three stages.
+        pooling: "gem" learns the exponent.
+        init: initial weights.
+    """
+
+    data: Literal["market1501", "msmt17", "dukemtmc", "personx", "veri776"] = "market1501"
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    ibn: bool = False
+    pooling: Literal["gem", "avg"] = "gem"
+    init: Literal["lup", "nl", "imagenet", "imagenet_moco", "scratch"] = "imagenet"
+
+
+VEHICLES = ("veri776",)
+VEHICLE_SIZE = (224, 224)
+
+
+def apply_clustering(
+    config: ConfigDict, text: str, by_data: Mapping[str, Mapping[str, Any]]
+) -> ConfigDict:
+    """Sets data set, network and initial weights in the configuration of a method that clusters;
+    returns it. Weights lie as those of `apply`; with ibn those of ImageNet at
+    weights/imagenet_ibn_rDEPTH.npz.
+
+    Args:
+        config: the recipe.
+        text: what stands behind the colon.
+        by_data: by the word of `data`, the settings that differ there, by dotted path.
+
+    Raises:
+        InputError: see `arguments.parse`.
+    """
+    given = arguments.parse(text, ClusteringArguments)
+    init = "imagenet_ibn" if given.ibn and given.init == "imagenet" else given.init
+    sizes = ("data.canvas", "data.size") if given.data in VEHICLES else ()
+    chosen = dict.fromkeys(sizes, VEHICLE_SIZE) | {
+        "data.dataset": given.data,
+        "eval.dataset": given.data,
+        "model.arch": f"resnet{given.depth}",
+        "model.ibn": given.ibn,
+        "model.pooling": "gem_learned" if given.pooling == "gem" else "avg",
+        "augment.statistics": WEIGHTS[init].statistics,
+        "train.init_from": "" if init == "scratch" else _place(init, given.depth),
+        **by_data.get(given.data, {}),
     }
     config.update_from_flattened_dict(chosen)
     return config

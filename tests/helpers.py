@@ -74,6 +74,13 @@ TINY = {
             "lr_factors": (("bias$", 2.0),),
         },
     },
+    "cluster_contrast": {
+        "task": {"name": "cluster_contrast", "capacity": 8, "k1": 6, "k2": 2, "min_samples": 2},
+        "model": {**TINY_MODEL, "last_stride": 1, "pooling": "gem_learned", "bn_group_size": 8},
+        **SUPERVISED,
+        "data": {**SUPERVISED["data"], "sampler": "pk_across"},
+        "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
+    },
     "sbs": {
         "task": {
             "name": "identify",

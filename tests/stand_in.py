@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from luperson_jax.models import ProjectionHead
+from luperson_jax.models import BNNeck, ProjectionHead
 from luperson_jax.models.baseline import pnl_heads
 from luperson_jax.tasks import base
 
@@ -14,7 +14,7 @@ NUM_POOLED = 24
 
 class StandIn(nn.Module):
     """What the encoders of pre-training give: pooled feature [B, 24], projection, and of PNL what
-    its classifier takes."""
+    its classifier takes; or the feature before and after a BNNeck."""
 
     spec: Any
     bn_group_size: int
@@ -30,6 +30,9 @@ class StandIn(nn.Module):
         if self.spec.kind == "pnl":
             return pnl_heads(pooled, 16, self.spec.feature_dim, self.spec.embedding_dim)
         kind, group_size = self.spec.head, self.bn_group_size
+        if self.spec.kind == "reid":
+            before = ProjectionHead(16, NUM_POOLED, name="head")(pooled, train=train)
+            return before, BNNeck(bn_group_size=group_size, name="neck")(before, train=train)
         head = ProjectionHead(16, self.spec.feature_dim, kind, group_size, name="head")
         return pooled, head(pooled, train=train)
 

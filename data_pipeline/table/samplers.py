@@ -110,6 +110,57 @@ def pk_camera(
     return _batches_of_stream(epoch, num_steps, batch_size, drawn, lambda _: length, draw)
 
 
+def pk_across(
+    table: Table, batch_size: int, num_instances: int, seed: int, epoch: int, num_steps: int
+) -> np.ndarray:
+    """P identities with K images each: one at random, K - 1 under other cameras than that one.
+
+    Of an identity that one camera has seen the others are any other images. They are drawn without
+    replacement where there are at least K of them, else with. An identity of one image gives it
+    once, so that a batch may hold more than P identities.
+
+    A pass has every identity once, in random order, and is cut into batches; what is left over is
+    dropped, unless passes are shorter than a batch and are laid end to end. Every epoch begins with
+    a pass, because pseudo labels change from one to the next. This is the sampler of clustering
+    methods since SpCL (Ge, Zhu, Chen, Zhao, Li: Self-paced Contrastive Learning with Hybrid Memory
+    for Domain Adaptive Object Re-ID. 2020, arXiv:2006.02713).
+
+    Returns:
+        [num_steps, P * K] rows, those of an identity side by side. Unlabelled rows are never drawn.
+
+    Raises:
+        InputError: as `pk`.
+    """
+    rows, _ = _check_identities(table, batch_size, num_instances)
+    generator = _generator(seed, epoch)
+    order = rows[np.argsort(table.pid[rows], kind="stable")]
+    images = np.split(order, np.flatnonzero(np.diff(table.pid[order])) + 1)
+    parts, wanted, drawn = [], num_steps * batch_size, 0
+    while drawn < wanted:
+        one = [
+            _anchor_and_others(images[place], table.camera, num_instances, generator)
+            for place in generator.permutation(len(images))
+        ]
+        whole = np.concatenate(one)
+        parts.append(whole[: len(whole) // batch_size * batch_size or len(whole)])
+        drawn += len(parts[-1])
+    return np.concatenate(parts)[:wanted].reshape(num_steps, batch_size)
+
+
+def _anchor_and_others(
+    images: np.ndarray, camera: np.ndarray, num_instances: int, generator: np.random.Generator
+) -> np.ndarray:
+    place = generator.integers(len(images))
+    anchor = images[place : place + 1]
+    others = images[camera[images] != camera[anchor]]
+    if not len(others):
+        others = np.delete(images, place)
+    if not len(others):
+        return anchor
+    replace = len(others) < num_instances
+    return np.r_[anchor, generator.choice(others, num_instances - 1, replace=replace)]
+
+
 def _check_identities(table: Table, batch_size: int, num_instances: int) -> tuple[np.ndarray, int]:
     """The labelled rows, and how many identities are drawn at a time."""
     _check_batch_size(batch_size)

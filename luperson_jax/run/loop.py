@@ -264,7 +264,11 @@ def _measure_last_start(session: Session, state: TrainState) -> None:
     best, known = current.recipe.train.best, session.checkpoints.figures(step)
     if not best or best in known:
         return
-    figures = _begin(current, state, current.recipe.train.epochs)[1]
+    try:
+        figures = _begin(current, state, current.recipe.train.epochs)[1]
+    except InputError as error:  # clusters that nobody will train on
+        session.reporter.say(f"{best} of the last epoch is not known: {error}")
+        return
     if figures:
         _note(session, step, figures, "after the last epoch")
 

@@ -1,6 +1,7 @@
 """The methods, by the name that `task.name` has in a configuration."""
 
 from luperson_jax.tasks.base import Task
+from luperson_jax.tasks.cluster_contrast import ClusterContrast
 from luperson_jax.tasks.identify import Identify
 from luperson_jax.tasks.moco import Moco
 from luperson_jax.tasks.pnl import Pnl
@@ -13,5 +14,6 @@ TASKS: dict[str, type[Task]] = {
     "supcont": SupCont,
     "pnl": Pnl,
     "identify": Identify,
+    "cluster_contrast": ClusterContrast,
 }
 OPTIONS: dict[str, type] = {name: task.Options for name, task in TASKS.items()}

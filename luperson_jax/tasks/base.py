@@ -204,8 +204,9 @@ def make_sampler(recipe: Recipe) -> Sampler:
     data, seed = recipe.data, recipe.train.seed
     if data.sampler == "shuffled":
         return functools.partial(_call, samplers.shuffled, (data.batch_size,), seed)
-    draw = samplers.pk if data.sampler == "pk" else samplers.pk_camera
-    sampler = functools.partial(_call, draw, (data.batch_size, data.num_instances), seed)
+    draw = {"pk": samplers.pk, "pk_camera": samplers.pk_camera, "pk_across": samplers.pk_across}
+    numbers = (data.batch_size, data.num_instances)
+    sampler = functools.partial(_call, draw[data.sampler], numbers, seed)
     if not (data.strided_groups and recipe.model.bn_group_size):
         return sampler
     return functools.partial(_strided, sampler, data.batch_size // recipe.model.bn_group_size)

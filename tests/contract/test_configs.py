@@ -23,6 +23,9 @@ VARIANTS += [(NL, f"method={method}") for method in ("moco", "simclr", "supcont"
 VARIANTS += [(NL, "method=pnl,depth=152"), (NL, "method=simclr,depth=101")]
 VARIANTS += [(ROOT / "configs" / "small.py", stage) for stage in ("pretrain", "mgn")]
 VARIANTS += [(ROOT / "configs" / "cmpe597.py", "stage=finetune")]
+VARIANTS += [
+    (ROOT / "configs" / "cluster_contrast.py", "data=veri776,ibn=True,pooling=avg,init=lup")
+]
 
 
 @pytest.mark.parametrize(
@@ -96,3 +99,25 @@ def test_pretraining_on_noisy_labels_is_the_published_recipe(
         assert (own.alpha, own.pseudo_threshold) == (0.5, 0.8)
     else:
         assert method == "moco" or recipe.optim.lars_decay_twice
+
+
+def test_clustering_is_the_published_recipe():
+    path = str(ROOT / "configs" / "cluster_contrast.py")
+    recipe = config.resolve(config.load_file(path, "data=msmt17,ibn=True"), tasks.OPTIONS)
+    assert (recipe.model.arch, recipe.model.ibn) == ("resnet50", True)
+    assert (recipe.model.pooling, recipe.model.bn_group_size) == ("gem_learned", 64)
+    assert (recipe.data.batch_size, recipe.data.num_instances) == (256, 16)
+    assert (recipe.task.k1, recipe.task.k2, recipe.task.eps) == (30, 6, 0.6)
+    assert (recipe.task.temperature, recipe.task.momentum) == (0.05, 0.1)
+    assert (recipe.train.epochs, recipe.train.steps_per_epoch) == (50, 400)
+    assert (recipe.train.init_from, recipe.train.best) == (
+        "weights/imagenet_ibn_r50.npz",
+        "clusters/silhouette",
+    )
+    schedule = optim.build(recipe.optim, {"w": np.zeros(1)}, epochs=50, steps_per_epoch=400)[1]
+    rates = [float(schedule(400 * epoch)) for epoch in (0, 19, 20, 40)]
+    np.testing.assert_allclose(rates, [3.5e-4, 3.5e-4, 3.5e-5, 3.5e-6], rtol=1e-6)
+    vehicles = config.resolve(config.load_file(path, "data=veri776,init=lup"), tasks.OPTIONS)
+    assert (vehicles.data.size, vehicles.augment.statistics) == ((224, 224), "lup_finetune")
+    market = config.resolve(config.load_file(path), tasks.OPTIONS)
+    assert (market.train.steps_per_epoch, market.data.size) == (200, (256, 128))

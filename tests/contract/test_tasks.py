@@ -19,8 +19,8 @@ from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 NAMES = sorted(TINY)
 
 
-ON_A_STAND_IN = ("pnl", "simclr", "supcont")
-"""The network is MoCo's, and takes most of the time to compile."""
+ON_A_STAND_IN = ("pnl", "simclr", "supcont", "cluster_contrast")
+"""The network is that of moco or identify, and takes most of the time to compile."""
 
 
 @pytest.fixture(scope="module", params=NAMES)

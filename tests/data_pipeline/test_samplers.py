@@ -307,3 +307,46 @@ def test_identities_are_drawn_as_often_as_whole_passes_draw_them(sizes):
     few = np.array(sizes) < max(sizes)
     shares = [few[table.pid[rows[:, ::4]]].mean() for rows in (drawn, whole)]
     assert shares[0] == pytest.approx(shares[1], rel=0.03)
+
+
+def across(table, num_steps, *, batch_size=8, num_instances=4, epoch=0):
+    return samplers.pk_across(table, batch_size, num_instances, 0, epoch, num_steps)
+
+
+def test_pk_across_takes_the_others_under_other_cameras():
+    table = table_of(np.repeat(np.arange(6), 10), np.tile([0, 0, 0, 1, 1, 1, 1, 2, 2, 2], 6))
+    for group in across(table, 30).reshape(-1, 4):
+        assert len(set(table.pid[group])) == 1
+        assert np.all(table.camera[group[1:]] != table.camera[group[0]])
+        assert len(set(group)) == 4  # at least four images under other cameras
+
+
+def test_pk_across_of_one_camera_takes_any_other_images():
+    table = table_of(np.repeat([0, 1, 2], [5, 4, 2]))
+    groups = across(table, 40, batch_size=12).reshape(-1, 4)
+    assert all(group[0] not in group[1:] for group in groups)
+    copies = {number: [] for number in range(3)}
+    for group in groups:
+        copies[table.pid[group[0]]].append(4 - len(set(group)))
+    assert max(copies[0]) == 0  # four others, of which three are drawn
+    assert 0 in copies[1]
+    assert max(copies[1]) > 0  # three others, drawn with replacement
+    assert set(copies[2]) == {2}
+
+
+def test_pk_across_gives_a_lone_image_once():
+    rows = across(table_of([0, 0, 1]), 50, batch_size=4)
+    assert {int(np.sum(row == 2)) for row in rows} == {0, 1}
+
+
+def test_pk_across_has_every_identity_once_in_a_pass_and_fills_any_epoch():
+    table = table_of(np.repeat(np.arange(6), 3), np.tile([0, 1, 2], 6))
+    rows = across(table, 9)
+    for start in (0, 3, 6):
+        assert sorted(table.pid[rows[start : start + 3]].reshape(-1)[::4]) == list(range(6))
+    small = across(table_of([0, 0, 0]), 5, batch_size=16)
+    assert small.shape == (5, 16)
+    np.testing.assert_array_equal(across(table, 9), rows)
+    assert np.any(across(table, 9, epoch=1) != rows)
+    unknown = table_of(np.r_[np.repeat([4, 7], 5), np.full(50, -1)])
+    assert np.all(unknown.pid[across(unknown, 20)] >= 0)
