@@ -48,6 +48,7 @@ class DataConfig:
     subset_list: str = ""  # file that names it; empty = found beside the data, or drawn
     subset_seed: int = 0  # of the draw; apart from train.seed, so that seeds share a subset
     repeat: int = 1  # how often each image stands in an epoch
+    camera: int = -1  # only its images; -1 = those of all cameras
     canvas: tuple[int, int] = (256, 128)  # height, width that the host resizes to; (0, 0) = chosen
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees

@@ -20,6 +20,7 @@ def cluster_contrast(
     num_clusters: Int[Array, ""],
     *,
     temperature: float,
+    weights: Float[Array, " k"] | None = None,
     mask: Bool[Array, " b"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Cross-entropy of finding a picture's own cluster in the memory (equation 1).
@@ -30,11 +31,12 @@ def cluster_contrast(
         labels: [b] cluster, 0..num_clusters-1; a negative one is none and does not count.
         num_clusters: [] int32 rows of the memory in use; the others are no cluster to choose.
         temperature: > 0; the authors take 0.05.
+        weights: [k] how much the pictures of each cluster count, >= 0; all alike by default.
         mask: [b] False where the row is padding.
 
     Returns:
-        The mean over the counted rows, 0 where there is none, and {"top1"}: share of them that are
-        nearest to their own cluster.
+        The mean over the counted rows by their weights, 0 where there is none, and {"top1"}: share
+        of them that are nearest to their own cluster.
     """
     rows = jax.lax.stop_gradient(memory.astype(jnp.float32))
     similarity = jnp.matmul(features, rows.T, precision=jax.lax.Precision.HIGHEST) / temperature
@@ -42,7 +44,13 @@ def cluster_contrast(
     logits = jnp.where(used[None, :], similarity, -jnp.inf)
     own = logits.at[jnp.arange(len(labels)), labels].get(mode="fill", fill_value=jnp.nan)
     counts = counted(labels, mask)
-    loss = masked_mean(jax.nn.logsumexp(logits, axis=1) - own, counts)
+    losses = jax.nn.logsumexp(logits, axis=1) - own
+    if weights is None:
+        loss = masked_mean(losses, counts)
+    else:
+        share = jnp.where(counts, weights.at[labels].get(mode="clip"), 0)
+        total = jnp.sum(share)
+        loss = jnp.sum(jnp.where(share > 0, share * losses, 0)) / jnp.where(total > 0, total, 1)
     nearest = (own >= logits.max(axis=1)).astype(jnp.float32)
     return loss, {"top1": masked_mean(nearest, counts)}
 

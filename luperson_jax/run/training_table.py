@@ -30,12 +30,26 @@ def load(data: DataConfig) -> tuple[Table, str]:
         table = datasets.load(data.dataset, data.root, "data.root", data.split).train
     root = "" if data.dataset == SEVERAL else data.root
     chosen = (data.subset, data.ratio, data.repeat, data.subset_list, data.subset_seed)
-    part = subsets.apply(table, root, *chosen)
+    part = _of_camera(subsets.apply(table, root, *chosen), data)
     fingerprint = table.fingerprint()
     if part is not table:
         fingerprint += f"/{part.fingerprint()}"
     sharding.check_alike({"the training images": fingerprint})
     return part, fingerprint
+
+
+def _of_camera(table: Table, data: DataConfig) -> Table:
+    """The images of `data.camera`."""
+    if data.camera < 0:
+        return table
+    rows = np.flatnonzero(table.camera == data.camera)
+    if not len(rows):
+        cameras = ", ".join(map(str, np.unique(table.camera)))
+        raise InputError(
+            f"data.camera={data.camera} has no training image of {data.dataset} at {data.root!r}, "
+            f"whose cameras are {cameras}"
+        )
+    return table.take(rows)
 
 
 def with_identities(table: Table, data: DataConfig) -> tuple[Table, int]:

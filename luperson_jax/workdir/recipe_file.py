@@ -53,6 +53,7 @@ MAY_CHANGE_IN_EVALUATION = (
     "data.subset_list",
     "data.subset_seed",
     "data.repeat",
+    "data.camera",
     "data.canvas",
     "data.resize",
     "data.batch_size",

@@ -79,6 +79,25 @@ def test_rows_that_are_not_in_use_are_no_cluster():
     np.testing.assert_allclose(found[1]["top1"], top1, rtol=1e-6)
 
 
+def test_clusters_count_by_their_weights():
+    memory, features, labels = drawn(5)
+    weights = np.array([0, 0.5, 1, 2, 0.25, 9, 9])
+    logits = np.float64(features @ memory[:5].T) / 0.1
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    known = labels >= 0
+    share = weights[labels[known]]
+    expected = -(share * log_p[known, labels[known]]).sum() / share.sum()
+
+    def loss(features, weights):
+        near = (jnp.asarray(memory), jnp.asarray(labels, jnp.int32), jnp.int32(5))
+        weights = jnp.asarray(weights, jnp.float32)
+        return cluster_memory.cluster_contrast(features, *near, temperature=0.1, weights=weights)[0]
+
+    np.testing.assert_allclose(loss(jnp.asarray(features), weights), expected, rtol=1e-5)
+    for nothing in jax.value_and_grad(loss)(jnp.asarray(features), np.zeros(7)):
+        np.testing.assert_array_equal(nothing, 0)
+
+
 @pytest.mark.parametrize("momentum", [0.1, 0.2])
 @pytest.mark.parametrize("kind", sorted(MOVE))
 def test_steps_of_the_authors(golden, kind, momentum):

@@ -41,3 +41,17 @@ def test_a_folder_without_identities_cannot_teach_them(tmp_path, unlabelled_worl
     recipe = tiny("identify", unlabelled_world, data__dataset="image_folder")
     with pytest.raises(InputError, match=r"none of the 64 training images .* has an identity"):
         setup.build(recipe, str(tmp_path), tasks.TASKS["identify"])
+
+
+def test_a_run_may_see_one_camera_alone(tmp_path, labelled_world):
+    whole = setup.build(
+        tiny("moco", labelled_world, data__dataset="market1501"), str(tmp_path), tasks.TASKS["moco"]
+    )
+    recipe = tiny("moco", labelled_world, data__dataset="market1501", data__camera=1)
+    current = setup.build(recipe, str(tmp_path), tasks.TASKS["moco"])
+    rows = whole.table.camera == 1
+    assert list(current.table.media) == list(whole.table.take(np.flatnonzero(rows)).media)
+    assert current.fingerprint.startswith(f"{whole.fingerprint}/")
+    recipe = tiny("moco", labelled_world, data__dataset="market1501", data__camera=9)
+    with pytest.raises(InputError, match=r"data.camera=9 has no training image .* are 0, 1"):
+        setup.build(recipe, str(tmp_path), tasks.TASKS["moco"])
