@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from luperson_jax import finetuning
 
 MORE_STEPS = {"train.steps_per_epoch": 400}
-BY_DATA = dict.fromkeys(("msmt17", "personx", "veri776"), MORE_STEPS)
+BY_DATA = {"msmt17": MORE_STEPS, "personx": MORE_STEPS, "veri776": MORE_STEPS}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -34,6 +34,7 @@ def get_config(argument: str = "") -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.last_stride = 1
+    config.model.pooling = "gem_learned"
     config.model.bn_group_size = 64  # 4 clusters of 16 images; other sizes cost up to 20 mAP
     config.model.compute_dtype = "auto"
 

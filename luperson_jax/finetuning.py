@@ -136,14 +136,14 @@ class ClusteringArguments:
         data: the data set that is trained on without its identities, and evaluated.
         depth: of the ResNet.
         ibn: IBN-a in its first three stages.
-        pooling: "gem" learns the exponent.
+        pooling: "gem" learns the exponent; empty: that of the method.
         init: initial weights.
     """
 
     data: Literal["market1501", "msmt17", "dukemtmc", "personx", "veri776"] = "market1501"
     depth: Literal[18, 34, 50, 101, 152] = 50
     ibn: bool = False
-    pooling: Literal["gem", "avg"] = "gem"
+    pooling: Literal["", "gem", "avg"] = ""
     init: Literal["lup", "nl", "imagenet", "imagenet_moco", "scratch"] = "imagenet"
 
 
@@ -174,11 +174,12 @@ def apply_clustering(
         "eval.dataset": given.data,
         "model.arch": f"resnet{given.depth}",
         "model.ibn": given.ibn,
-        "model.pooling": "gem_learned" if given.pooling == "gem" else "avg",
         "augment.statistics": WEIGHTS[init].statistics,
         "train.init_from": "" if init == "scratch" else _place(init, given.depth),
         **by_data.get(given.data, {}),
     }
+    if given.pooling:
+        chosen["model.pooling"] = {"gem": "gem_learned"}.get(given.pooling, given.pooling)
     config.update_from_flattened_dict(chosen)
     return config
 

@@ -128,6 +128,14 @@ def put(tree: Any, where: Any) -> Any:
     return copy(tree)
 
 
+def on_host(array: jax.Array) -> np.ndarray:
+    """The whole of an array on every process, also where it is cut over their devices. All of them
+    must ask."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """Every leaf whole on every device. The result never shares memory with `tree`: the step
     donates its state, and a buffer that is donated twice is an error."""

@@ -81,6 +81,13 @@ TINY = {
         "data": {**SUPERVISED["data"], "sampler": "pk_across"},
         "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
     },
+    "spcl": {
+        "task": {"name": "spcl", "k1": 6, "k2": 2, "min_samples": 2, "eps_gap": 0.1},
+        "model": {**TINY_MODEL, "last_stride": 1, "bn_group_size": 8},
+        **SUPERVISED,
+        "data": {**SUPERVISED["data"], "sampler": "pk_across"},
+        "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
+    },
     "sbs": {
         "task": {
             "name": "identify",

@@ -6,6 +6,7 @@ from luperson_jax.tasks.identify import Identify
 from luperson_jax.tasks.moco import Moco
 from luperson_jax.tasks.pnl import Pnl
 from luperson_jax.tasks.simclr import SimClr
+from luperson_jax.tasks.spcl import Spcl
 from luperson_jax.tasks.supcont import SupCont
 
 TASKS: dict[str, type[Task]] = {
@@ -15,5 +16,6 @@ TASKS: dict[str, type[Task]] = {
     "pnl": Pnl,
     "identify": Identify,
     "cluster_contrast": ClusterContrast,
+    "spcl": Spcl,
 }
 OPTIONS: dict[str, type] = {name: task.Options for name, task in TASKS.items()}
