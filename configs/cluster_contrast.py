@@ -22,7 +22,7 @@ Expected, ResNet-50 from ImageNet, DBSCAN, mAP and Rank-1 of the authors' table:
 
 from ml_collections import ConfigDict
 
-from luperson_jax import finetuning
+from luperson_jax import arguments, finetuning
 
 MORE_STEPS = {"train.steps_per_epoch": 400}
 BY_DATA = {"msmt17": MORE_STEPS, "personx": MORE_STEPS, "veri776": MORE_STEPS}
@@ -80,4 +80,5 @@ def get_config(argument: str = "") -> ConfigDict:
     config.eval.root = ""
     config.eval.every_epochs = 0  # the last epoch alone
     config.eval.batch_size = 256
-    return finetuning.apply_clustering(config, argument, BY_DATA)
+    given = arguments.parse(argument, finetuning.ClusteringArguments)
+    return finetuning.apply_clustering(config, given, BY_DATA)

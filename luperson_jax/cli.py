@@ -60,6 +60,11 @@ COMMANDS = {
         "mean and standard deviation of pixels", "data_statistics", "data_statistics"
     ),
     "train": Command("train by a configuration, or go on with a run", "train", "options.train"),
+    "local-labels": Command(
+        "CALR's first stage: clusters of each camera alone",
+        "local_labels",
+        "options.local_labels",
+    ),
     "study": Command("a table of runs with several seeds", "study", "options.study"),
     "evaluate": Command(
         "embed query and gallery with a workdir's network and rank", "evaluate", "options.evaluate"

@@ -152,7 +152,7 @@ VEHICLE_SIZE = (224, 224)
 
 
 def apply_clustering(
-    config: ConfigDict, text: str, by_data: Mapping[str, Mapping[str, Any]]
+    config: ConfigDict, given: ClusteringArguments, by_data: Mapping[str, Mapping[str, Any]]
 ) -> ConfigDict:
     """Sets data set, network and initial weights in the configuration of a method that clusters;
     returns it. Weights lie as those of `apply`; with ibn those of ImageNet at
@@ -160,13 +160,9 @@ def apply_clustering(
 
     Args:
         config: the recipe.
-        text: what stands behind the colon.
+        given: what stands behind the colon.
         by_data: by the word of `data`, the settings that differ there, by dotted path.
-
-    Raises:
-        InputError: see `arguments.parse`.
     """
-    given = arguments.parse(text, ClusteringArguments)
     init = "imagenet_ibn" if given.ibn and given.init == "imagenet" else given.init
     sizes = ("data.canvas", "data.size") if given.data in VEHICLES else ()
     chosen = dict.fromkeys(sizes, VEHICLE_SIZE) | {

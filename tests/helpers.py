@@ -88,6 +88,13 @@ TINY = {
         "data": {**SUPERVISED["data"], "sampler": "pk_across"},
         "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
     },
+    "calr": {
+        "task": {"name": "calr", "capacity": 8, "k1": 6, "k2": 2, "min_samples": 2},
+        "model": {**TINY_MODEL, "last_stride": 1, "bn_group_size": 8},
+        **SUPERVISED,
+        "data": {**SUPERVISED["data"], "sampler": "pk_across"},
+        "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
+    },
     "sbs": {
         "task": {
             "name": "identify",

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
-from luperson_jax.models.heads import BNNeck, ProjectionHead
+from luperson_jax.models.heads import BNNeck, CameraHead, ProjectionHead
 from luperson_jax.models.mgn import MGN
 from luperson_jax.models.norm import Flag, GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
@@ -32,6 +32,7 @@ __all__ = [
     "POOLING_KINDS",
     "TRUNK_PARTS",
     "BNNeck",
+    "CameraHead",
     "GroupedBatchNorm",
     "Kind",
     "MocoEncoder",

@@ -1,6 +1,8 @@
 """The methods, by the name that `task.name` has in a configuration."""
 
 from luperson_jax.tasks.base import Task
+from luperson_jax.tasks.calr import Calr
+from luperson_jax.tasks.calr_local import CalrLocal
 from luperson_jax.tasks.cluster_contrast import ClusterContrast
 from luperson_jax.tasks.identify import Identify
 from luperson_jax.tasks.moco import Moco
@@ -17,5 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "identify": Identify,
     "cluster_contrast": ClusterContrast,
     "spcl": Spcl,
+    "calr": Calr,
+    "calr_local": CalrLocal,
 }
 OPTIONS: dict[str, type] = {name: task.Options for name, task in TASKS.items()}

@@ -97,6 +97,7 @@ class ClusterContrast(pseudo_labels.Clustered):
             extra["memory"],
             num_clusters=extra["num_clusters"],
             temperature=options.temperature,
+            weights=extra.get("weights"),
             **near,
         )
         move = MOVES[options.update]
@@ -111,9 +112,8 @@ class ClusterContrast(pseudo_labels.Clustered):
         Raises:
             InputError: fewer than two clusters, or more than the memory has rows.
         """
-        del epoch
         features, extra = embed_all(state, table).features, state.extra
-        found = grouping.group(features, self.options.grouping)
+        found = self.grouped(features)
         pseudo_labels.check_found(found.labels, self.options)
         number = int(found.labels.max()) + 1
         if number > self.capacity:
@@ -122,10 +122,27 @@ class ClusterContrast(pseudo_labels.Clustered):
                 f"{self.capacity} (task.capacity={self.options.capacity}): raise task.capacity in "
                 "another workdir, where train.init_from may name this one"
             )
-        figures = pseudo_labels.figures(found.pairs, found.labels, extra["labels"], table)
-        memory = grouping.centers(features, found.labels, self.capacity)
-        begun = {"labels": found.labels.astype(np.int32), "memory": memory}
-        return {**extra, **begun, "num_clusters": np.int32(number)}, figures
+        labels, more, counted = self.refined(found, features, extra, table, epoch)
+        figures = pseudo_labels.figures(found.pairs, labels, extra["labels"], table)
+        memory = grouping.centers(features, labels, self.capacity)
+        begun = {"labels": labels.astype(np.int32), "memory": memory, **more}
+        return {**extra, **begun, "num_clusters": np.int32(number)}, figures | counted
+
+    def grouped(self, features: np.ndarray) -> grouping.Clusters:
+        """Clusters of all images by their features [N, D]."""
+        return grouping.group(features, self.options.grouping)
+
+    def refined(
+        self, found: grouping.Clusters, features: np.ndarray, extra: Tree, table: Table, epoch: int
+    ) -> tuple[np.ndarray, Tree, dict[str, float]]:
+        """What an epoch makes of the clusters that were found.
+
+        Returns:
+            labels [N] that are trained on, with an image of every cluster; other entries of
+            `extra`; and numbers to be logged.
+        """
+        del features, extra, table, epoch
+        return found.labels, {}, {}
 
 
 def _capacity(given: int, num_images: int) -> int:

@@ -26,6 +26,7 @@ VARIANTS += [(ROOT / "configs" / "cmpe597.py", "stage=finetune")]
 VARIANTS += [
     (ROOT / "configs" / "cluster_contrast.py", "data=veri776,ibn=True,pooling=avg,init=lup")
 ]
+VARIANTS += [(ROOT / "configs" / "calr.py", "stage=local")]
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,16 @@ def test_clustering_is_the_published_recipe():
     assert (recipe.data.batch_size, recipe.data.num_instances) == (64, 4)
     assert (recipe.task.eps, recipe.task.eps_gap, recipe.task.momentum) == (0.6, 0.02, 0.2)
     assert (recipe.train.steps_per_epoch, recipe.task.temperature) == (800, 0.05)
+    path = str(ROOT / "configs" / "calr.py")
+    recipe = config.resolve(config.load_file(path, "data=msmt17"), tasks.OPTIONS)
+    assert (recipe.task.name, recipe.task.k1, recipe.task.k2) == ("calr", 15, 4)
+    assert (recipe.data.batch_size, recipe.data.num_instances) == (256, 16)
+    assert (recipe.task.camera_epochs, recipe.task.weights_from_epoch) == (3, 5)
+    assert (recipe.train.epochs, recipe.train.steps_per_epoch) == (50, 400)
+    old = config.resolve(config.load_file(path, "data=msmt17,recipe=msmt17"), tasks.OPTIONS)
+    assert (old.task.camera_epochs, old.task.weights_from_epoch, old.train.epochs) == (0, -1, 70)
+    assert (old.data.batch_size, old.data.num_instances) == (64, 4)
+    local = config.resolve(config.load_file(path, "stage=local"), tasks.OPTIONS)
+    assert (local.task.name, local.task.images_per_cluster) == ("calr_local", 5)
+    assert (local.data.batch_size, local.data.num_instances) == (256, 4)
+    assert (local.train.epochs, local.train.steps_per_epoch) == (20, 100)
