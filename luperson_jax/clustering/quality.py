@@ -60,7 +60,7 @@ def describe(labels: np.ndarray, camera: np.ndarray) -> dict[str, float]:
         "smallest": float(sizes.min()),
         "median_size": float(np.median(sizes)),
         "largest": float(sizes.max()),
-        "camera_entropy": float(-np.sum(share * np.log(share)) / len(sizes)),
+        "camera_entropy": float(np.sum(share * np.log(1 / share)) / len(sizes)),
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
-from luperson_jax.clustering import grouping
+from luperson_jax.clustering import grouping, infomap_modules
 from luperson_jax.config import Recipe
 from luperson_jax.losses import cluster_memory
 from luperson_jax.structs import Batch, TrainState, Tree
@@ -41,9 +41,20 @@ class ClusterContrastOptions(pseudo_labels.ClusterOptions):
     """Settings of the group `task`."""
 
     name: ClassVar[str] = "cluster_contrast"
+    clustering: grouping.Method = "dbscan"
+    resolution: float = 0.1  # of "communities": mean similarity of the pairs of one
+    min_similarity: float = 0.5  # of "infomap": cosine of an edge
+    num_clusters: int = 0  # of "average" and "kmeans"; 0 = a twentieth of the training images
     momentum: float = 0.1
     update: Literal["all", "hard"] = "all"  # features that move it: each in turn, or the farthest
     capacity: int = 0  # most clusters; 0 = a quarter of the training images
+
+    @property
+    def grouping(self) -> grouping.Grouping:
+        """How images are grouped."""
+        fields = dataclasses.fields(grouping.Grouping)
+        own = {field.name: getattr(self, field.name) for field in fields if field.name != "method"}
+        return grouping.Grouping(self.clustering, **own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +73,11 @@ class ClusterContrast(pseudo_labels.Clustered):
         cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0
     ) -> "ClusterContrast":
         """See `Task.build`, also for what it raises."""
-        given = recipe.task.capacity
-        if given < 0:
-            raise InputError(f"task.capacity={given} must not be negative")
-        capacity = 0 if table is None else _capacity(given, len(table))
-        return cls(*pseudo_labels.parts(recipe, steps_per_epoch), capacity=capacity)
+        parts = pseudo_labels.parts(recipe, steps_per_epoch)
+        num_images = None if table is None else len(table)
+        _check(recipe.task, num_images)
+        capacity = 0 if num_images is None else _capacity(recipe.task.capacity, num_images)
+        return cls(*parts, capacity=capacity)
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`. Random directions stand in the memory until there are clusters."""
@@ -143,6 +154,26 @@ class ClusterContrast(pseudo_labels.Clustered):
         """
         del features, extra, table, epoch
         return found.labels, {}, {}
+
+
+def _check(options: ClusterContrastOptions, num_images: int | None) -> None:
+    if min(options.capacity, options.num_clusters) < 0:
+        raise InputError(
+            f"task.capacity={options.capacity} and task.num_clusters={options.num_clusters} must "
+            "not be negative"
+        )
+    if num_images is not None and options.num_clusters > num_images:
+        raise InputError(
+            f"task.num_clusters={options.num_clusters} is more than the {num_images} training "
+            "images"
+        )
+    if not 0 < options.resolution < 1 or not -1 <= options.min_similarity <= 1:
+        raise InputError(
+            f"task.resolution={options.resolution} must be above 0 and below 1, and "
+            f"task.min_similarity={options.min_similarity} from -1 to 1"
+        )
+    if options.clustering == "infomap":
+        infomap_modules.package()
 
 
 def _capacity(given: int, num_images: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table
 from luperson_jax import models
-from luperson_jax.clustering import grouping, quality
+from luperson_jax.clustering import quality
 from luperson_jax.clustering.jaccard import SparseJaccard
 from luperson_jax.config import Recipe
 from luperson_jax.structs import Batch, Sampler, Tree
@@ -33,12 +33,6 @@ class ClusterOptions:
     min_samples: int = 4  # neighbors of a core, itself included
     temperature: float = 0.05
     momentum: float = 0.2  # share of itself that a row of the memory keeps
-
-    @property
-    def grouping(self) -> grouping.Grouping:
-        """How images are grouped."""
-        names = [field.name for field in dataclasses.fields(grouping.Grouping)]
-        return grouping.Grouping(**{name: getattr(self, name) for name in names})
 
 
 def parts(recipe: Recipe, steps_per_epoch: int) -> tuple[Any, ...]:

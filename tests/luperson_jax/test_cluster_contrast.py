@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import jax
 import numpy as np
@@ -118,11 +119,26 @@ def test_batches_are_of_clusters_and_never_of_outliers(labelled_world, tmp_path)
         ({"task__min_samples": 0}, "task.min_samples=0"),
         ({"task__momentum": 1.5}, "task.momentum=1.5"),
         ({"task__capacity": -1}, "task.capacity=-1"),
+        ({"task__num_clusters": 37}, "task.num_clusters=37 is more than the 36 training images"),
+        ({"task__resolution": 0.0}, r"task.resolution=0.0"),
     ],
 )
 def test_mistakes_are_told(labelled_world, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         loop.run(recipe_of(labelled_world, **changes), str(tmp_path), ClusterContrast)
+
+
+def test_infomap_that_is_missing_is_told_before_training(labelled_world, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "infomap", None)
+    with pytest.raises(InputError, match="Infomap is not installed"):
+        run(recipe_of(labelled_world, task__clustering="infomap"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_clustering_trains(labelled_world, tmp_path):
+    changes = {"task__clustering": "kmeans", "task__num_clusters": 5, "train__epochs": 1}
+    run(recipe_of(labelled_world, **changes), tmp_path)
+    assert lines_of(tmp_path)[0]["clusters/count"] == 5
 
 
 def test_clusters_that_fail_after_the_last_epoch_take_nothing_away(
