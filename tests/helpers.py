@@ -95,6 +95,13 @@ TINY = {
         "data": {**SUPERVISED["data"], "sampler": "pk_across"},
         "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
     },
+    "calr_local": {
+        "task": {"name": "calr_local", "k1": 6, "k2": 2, "images_per_cluster": 6},
+        "model": {**TINY_MODEL, "last_stride": 1, "bn_group_size": 8},
+        **SUPERVISED,
+        "data": {**SUPERVISED["data"], "sampler": "pk_across"},
+        "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
+    },
     "sbs": {
         "task": {
             "name": "identify",
