@@ -72,6 +72,7 @@ COMMANDS = {
     "metrics": Command("mAP, mINP and CMC of saved embeddings", "metrics", "options.metrics"),
     "embed": Command("features of your own pictures", "embed", "options.embed"),
     "search": Command("the nearest gallery pictures of query pictures", "search", "options.search"),
+    "cluster": Command("group pictures by who they show", "cluster", "options.cluster"),
     "calibrate": Command(
         "the threshold for a wanted share of false accepts", "calibrate", "options.calibrate"
     ),

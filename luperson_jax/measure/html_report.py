@@ -1,25 +1,19 @@
 """The page that a run leaves behind: curves, CMC and ranked lists, in one file without links."""
 
-import base64
 import html
-import importlib.metadata
-import io
 import json
 import os
 import pathlib
-import platform
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
-from data_pipeline.terminal import visible, visible_name
-from luperson_jax import __version__
-from luperson_jax.measure import plots
+from data_pipeline.terminal import visible
+from luperson_jax.measure import page_parts, plots
 from luperson_jax.measure.figures import Figures, is_share, ranking_values
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking, verification
@@ -27,11 +21,8 @@ from luperson_jax.structs import EmbeddingSet, RankingReport
 from luperson_jax.workdir import metrics_file, recipe_file
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 
-MARKS = {"right": " \N{CHECK MARK}", "wrong": " \N{BALLOT X}"}
-"""Beside the colors, which not everybody can tell apart."""
 NUM_QUERIES = 12
 NUM_SHOWN = 8
-PICTURE_HEIGHT = 96
 HIDDEN_CURVES = ("train/images_per_second",)
 TITLES = {
     "mAP": "mAP, %",
@@ -40,37 +31,22 @@ TITLES = {
     "rank10": "Rank-10, %",
     "mINP": "mINP, %",
 }
-CMC_WORDS = "Curve: share of queries with a match among the first places, by rank"
-
-STYLE = """
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 .8rem; color: #222;
-  max-width: 64rem; overflow-wrap: anywhere; }
-h1, h2 { line-height: 1.2; }
-svg { max-width: 100%; height: auto; }
-table { border-collapse: collapse; margin: 1rem 0; max-width: 100%; }
-td, th { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
-  overflow-wrap: normal; }
-.facts td, .facts th { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-.facts th { white-space: nowrap; }
-pre { white-space: pre-wrap; font-size: 12px; background: #f5f5f5; padding: .6rem; }
-.list { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 10px 6px; margin: 0 0 18px;
-  padding-bottom: 8px; border-bottom: 1px solid #eee; }
-.list figure { margin: 0; width: 6.4rem; text-align: center; font-size: 12px; line-height: 1.3;
-  color: #444; }
-.absent { height: 96px; width: 48px; margin: 0 auto; border: 3px solid #999; }
-.list img { height: 96px; border: 3px solid #999; display: block; margin: 0 auto 2px;
-  max-width: 100%; }
-.list .right img { border-color: #1a8f3c; }
-.list .wrong img { border-color: #c62828; border-style: dashed; }
-.file { color: #666; font-size: 11px; }
-@media (max-width: 600px) {
-  body { font-size: 14px; }
-  td, th { padding: .25rem .2rem; font-size: 12px; }
-  .facts th { white-space: normal; }
-  .list figure { width: calc(33% - 4px); }
+CLUSTERS = "clusters/"
+CLUSTER_TITLES = {
+    "count": "clusters",
+    "outliers": "outliers",
+    "median_size": "median size",
+    "largest": "largest",
+    "camera_entropy": "camera entropy",
+    "silhouette": "silhouette",
+    "stability": "stability",
+    "purity": "purity",
+    "pairwise_f": "pairwise F",
+    "ari": "ARI",
+    "v_measure": "V-measure",
 }
-"""
+"""Figures of the clusters of an epoch, as `clustering.quality` names them, and their columns."""
+CMC_WORDS = "Curve: share of queries with a match among the first places, by rank"
 
 
 def make(
@@ -100,16 +76,17 @@ def make(
     folder = pathlib.Path(workdir)
     body = [
         _table(figures),
-        *(f"<p>{_text(note)}</p>" for note in notes),
+        *(f"<p>{page_parts.text(note)}</p>" for note in notes),
         _counted(report),
-        f"<h2>Cumulative matching</h2>{_drawn(plots.cmc({'': report}), CMC_WORDS)}",
+        f"<h2>Cumulative matching</h2>{page_parts.drawn(plots.cmc({'': report}), CMC_WORDS)}",
         *_pairs(query, gallery, metric),
+        *_clusters(folder / METRICS_FILE),
         "<h2>Curves</h2>",
         *_curves(folder / METRICS_FILE),
         *_lists(query, gallery, report, metric),
         *_run(folder),
     ]
-    return _page(folder.name, "".join(body))
+    return page_parts.page(folder.name, "".join(body))
 
 
 def make_of_sets(
@@ -136,13 +113,13 @@ def make_of_sets(
     body = [
         _table(reports),
         _counted(first),
-        f"<h2>Cumulative matching</h2>{_drawn(plots.cmc(reports), CMC_WORDS)}",
+        f"<h2>Cumulative matching</h2>{page_parts.drawn(plots.cmc(reports), CMC_WORDS)}",
         *_pairs(query, gallery, metric),
         *_lists(query, gallery, first, metric),
         "<h2>What was ranked</h2>",
-        _facts({**(facts or {}), "versions": _versions()}),
+        page_parts.facts({**(facts or {}), "versions": page_parts.versions()}),
     ]
-    return _page(title, "".join(body))
+    return page_parts.page(title, "".join(body))
 
 
 def make_of_lists(title: str, lists: Sequence[Sequence[Shown]]) -> str:
@@ -155,7 +132,7 @@ def make_of_lists(title: str, lists: Sequence[Sequence[Shown]]) -> str:
     Raises:
         InputError: a picture cannot be read.
     """
-    return _page(title, "".join(map(_list, lists)))
+    return page_parts.page(title, "".join(map(page_parts.picture_list, lists)))
 
 
 def make_overview(
@@ -170,48 +147,12 @@ def make_overview(
     """
     names = [page.relative_to(folder).as_posix() for page in pages]
     links = "".join(
-        f"<li><a href='{urllib.parse.quote(os.fsencode(name))}'>{_text(name)}</a>" for name in names
+        f"<li><a href='{urllib.parse.quote(os.fsencode(name))}'>{page_parts.text(name)}</a>"
+        for name in names
     )
-    drawn = _drawn(plots.cmc(reports), CMC_WORDS)
+    drawn = page_parts.drawn(plots.cmc(reports), CMC_WORDS)
     body = f"{_table(reports)}{drawn}<h2>Single runs</h2><ul>{links}</ul>"
-    return _page("Runs compared", body)
-
-
-def _page(title: str, body: str) -> str:
-    title = _text(title)
-    head = (
-        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, "
-        f"initial-scale=1'><title>{title}</title><style>{STYLE}</style>"
-    )
-    return (
-        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body>"
-        "</html>\n"
-    )
-
-
-def _text(words: object) -> str:
-    """Words as one line of HTML: nothing in them is markup, nor turns the direction of writing."""
-    return html.escape(visible_name(words))
-
-
-def _drawn(figure: Figure, words: str) -> str:
-    """A drawing, and in words what it shows."""
-    svg = plots.as_svg(figure)
-    return svg.replace("<svg", f"<svg role='img' aria-label='{_text(words)}'", 1)
-
-
-def _facts(facts: Mapping[str, object]) -> str:
-    rows = "".join(
-        f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in facts.items()
-    )
-    return f"<table class='facts'>{rows}</table>"
-
-
-def _versions() -> str:
-    packages = ("jax", "flax", "optax", "numpy")
-    named = [f"{name} {importlib.metadata.version(name)}" for name in packages]
-    own = f"luperson_jax {__version__}"
-    return ", ".join([own, f"Python {platform.python_version()}", *named])
+    return page_parts.page("Runs compared", body)
 
 
 def _run(workdir: pathlib.Path) -> list[str]:
@@ -224,12 +165,12 @@ def _run(workdir: pathlib.Path) -> list[str]:
         "trained on": f"{data.get('dataset')}, {data.get('root')}",
         "pictures": f"{table.get('images')}, fingerprint {table.get('fingerprint')}",
         "evaluated on": f"{evaluated.get('dataset')}, {evaluated.get('root')}",
-        "versions": _versions(),
+        "versions": page_parts.versions(),
     }
     listed = json.dumps(recipe_file.settings(workdir), indent=2)
     return [
         "<h2>About this run</h2>",
-        _facts(facts),
+        page_parts.facts(facts),
         f"<details><summary>Recipe</summary><pre>{html.escape(visible(listed))}</pre></details>",
     ]
 
@@ -240,8 +181,29 @@ def _table(reports: Mapping[str, Figures]) -> str:
     for name, report in reports.items():
         values = ranking_values(report) if isinstance(report, RankingReport) else report
         cells = "".join(f"<td>{100 * values[key]:.2f}</td>" for key in TITLES)
-        rows.append(f"<tr><th>{_text(name)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{page_parts.text(name)}</th>{cells}</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _clusters(path: pathlib.Path) -> list[str]:
+    """What every epoch of a method that clusters has begun with."""
+    lines = [line for line in metrics_file.read(path)[0] if f"{CLUSTERS}count" in line.values]
+    if not lines:
+        return []
+    found = {name for line in lines for name in line.values}
+    names = [name for name in CLUSTER_TITLES if f"{CLUSTERS}{name}" in found]
+    rows = []
+    for number, line in enumerate(lines, 1):
+        values = [line.values.get(f"{CLUSTERS}{name}") for name in names]
+        cells = ["" if value is None else f"{value:.5g}" for value in values]
+        rows.append([number, line.step, *cells])
+    titles = ["epoch", "step", *(CLUSTER_TITLES[name] for name in names)]
+    words = (
+        "<h2>Clusters</h2><p>Of the training pictures at the start of each epoch; the last row is "
+        "of the end, where it was measured. Figures that take true identities are for the reader "
+        "alone. <code>luperson cluster</code> shows the pictures.</p>"
+    )
+    return [words, page_parts.table(titles, rows)]
 
 
 def _curves(path: pathlib.Path) -> list[str]:
@@ -268,7 +230,7 @@ def _curves(path: pathlib.Path) -> list[str]:
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-        drawings.append(_drawn(figure, f"Curve: {title} by step"))
+        drawings.append(page_parts.drawn(figure, f"Curve: {title} by step"))
     return [*words, *drawings]
 
 
@@ -286,17 +248,19 @@ def _pairs(query: EmbeddingSet, gallery: EmbeddingSet, metric: str) -> list[str]
     try:
         counts = verification.count_pairs(query, gallery, metric=metric)
     except InputError as error:  # all pictures show one person
-        return [f"{head}<p>{_text(error)}</p>"]
+        return [f"{head}<p>{page_parts.text(error)}</p>"]
     roc = verification.curve(counts)
     return [
         f"{head}<p>{roc.num_same} pairs of the same person under different cameras, "
         f"{roc.num_different} of different people. Accepting pairs up to a distance, from left to "
         "right in the first picture, gives the second.</p>",
-        _drawn(plots.distances(counts, metric), "Bars: distances of pairs of each kind"),
-        _drawn(plots.roc({"": roc}), "Curve: true accepts by false accepts"),
+        page_parts.drawn(plots.distances(counts, metric), "Bars: distances of pairs of each kind"),
+        page_parts.drawn(plots.roc({"": roc}), "Curve: true accepts by false accepts"),
         "<h2>Identities</h2><p>Gallery pictures of a few people drawn by lot, near where their "
         "features are similar (t-SNE). Distances between far groups mean nothing there.</p>",
-        _drawn(plots.plane(gallery), "Points: gallery pictures of a few identities on a plane"),
+        page_parts.drawn(
+            plots.plane(gallery), "Points: gallery pictures of a few identities on a plane"
+        ),
     ]
 
 
@@ -316,7 +280,7 @@ def _lists(
     try:
         return [words, *_ranked_lists(query, gallery, report, metric)]
     except InputError as error:  # embeddings outlive their pictures
-        return [words, f"<p>{_text(error)}</p>"]
+        return [words, f"<p>{page_parts.text(error)}</p>"]
 
 
 def _ranked_lists(
@@ -336,31 +300,5 @@ def _ranked_lists(
                 about = plots.known(gallery, found)
                 caption = f"{rank}: {distance:.3f}"
                 shown.append(Shown(gallery.key[found], caption, bool(correct), about))
-        lists.append(_list(shown))
+        lists.append(page_parts.picture_list(shown))
     return lists
-
-
-def _list(shown: Sequence[Shown]) -> str:
-    kinds = ["query", *({None: "", True: "right", False: "wrong"}[one.right] for one in shown[1:])]
-    figures = [_figure(one, kind) for one, kind in zip(shown, kinds, strict=True)]
-    return f"<div class='list'>{''.join(figures)}</div>"
-
-
-def _figure(shown: Shown, kind: str) -> str:
-    name = pathlib.PurePath(shown.key).name or "no file"
-    lines = [*shown.caption.split("\n"), *filter(None, shown.about.split("\n"))]
-    words = _text(", ".join([*filter(None, [kind]), *lines, name]))
-    image = f"<div class='absent'>{_text('no file')}</div>"
-    if shown.key:
-        picture = Image.fromarray(plots.read_picture(shown.key))
-        width = max(round(picture.width * PICTURE_HEIGHT / picture.height), 1)
-        buffer = io.BytesIO()
-        picture.resize((width, PICTURE_HEIGHT)).save(buffer, "JPEG", quality=85)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        image = f"<img src='data:image/jpeg;base64,{data}' title='{_text(name)}' alt='{words}'>"
-    lines[0] += MARKS.get(kind, "")
-    caption = "<br>".join(map(_text, lines))
-    return (
-        f"<figure class='{kind}'>{image}<figcaption>{caption}<br><span class='file'>"
-        f"{_text(name)}</span></figcaption></figure>"
-    )

@@ -24,6 +24,8 @@ MAX_POINTS = 2000
 """Of a curve; more cannot be seen."""
 NUM_BARS = 60
 MARKERS = "osD^v<>PX*"
+MAX_NAMED = 20
+"""Groups in a legend."""
 MAX_EMBEDDED = 400
 """Pictures on the plane: more only cover each other, and the time grows with them."""
 
@@ -115,28 +117,45 @@ def plane(embedded: EmbeddingSet, *, num_identities: int = 12, seed: int = 0) ->
         num_identities: how many are drawn by lot.
         seed: of the lot and of the optimization.
     """
+    rows = _chosen(embedded, num_identities, np.random.default_rng(seed))
+    return colored(places(embedded.features[rows], seed=seed), embedded.pid[rows], "identity")
+
+
+def places(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Where features [N, D] lie on the plane of t-SNE: [N, 2]."""
     import threadpoolctl  # with scikit-learn, which takes a second to import
     from sklearn.manifold import TSNE
 
-    rows = _chosen(embedded, num_identities, np.random.default_rng(seed))
-    features = np.asarray(embedded.features[rows], np.float32)
+    features = np.asarray(features, np.float32)
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    perplexity = min(30.0, max((len(rows) - 1) / 3, 0.5))
+    perplexity = min(30.0, max((len(features) - 1) / 3, 0.5))
     tsne = TSNE(perplexity=perplexity, init="random", random_state=seed)
     # Its threads wait for each other after every small step: on a busy machine for minutes.
     with threadpoolctl.threadpool_limits(1):
-        places = tsne.fit_transform(features) if len(rows) > 1 else np.zeros((1, 2))
+        return tsne.fit_transform(features) if len(features) > 1 else np.zeros((1, 2))
+
+
+def colored(where: np.ndarray, group: np.ndarray, title: str) -> Figure:
+    """Points on a plane with a color and a marker for each group, gray where there is none.
+
+    Args:
+        where: [N, 2].
+        group: [N] number; -1 for none.
+        title: what a group is; the legend has at most `MAX_NAMED` of them.
+    """
     figure, axes = _axes(6.4, 4)
-    for number, pid in enumerate(np.unique(embedded.pid[rows])):
-        own = places[embedded.pid[rows] == pid]
+    none = group == UNLABELLED
+    axes.scatter(*where[none].T, s=10, color="#bbbbbb", linewidths=0)
+    numbers = np.unique(group[~none])
+    for number, one in enumerate(numbers):
         marker, color = MARKERS[number // 10 % len(MARKERS)], f"C{number % 10}"
-        axes.scatter(
-            *own.T, s=22, marker=marker, color=color, edgecolors="white", linewidths=0.4, label=pid
-        )
+        look = {"marker": marker, "color": color, "edgecolors": "white", "linewidths": 0.4}
+        axes.scatter(*where[group == one].T, s=22, label=one, **look)
     axes.set(xticks=[], yticks=[])
-    axes.legend(
-        title="identity", fontsize=7, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    if 0 < len(numbers) <= MAX_NAMED:
+        axes.legend(
+            title=title, fontsize=7, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     return figure
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from luperson_jax import cli, config, main
 from luperson_jax.augment.recipes import STATISTICS
+from luperson_jax.clustering import grouping
 from luperson_jax.commands import train
 from luperson_jax.commands.options import shared
 from luperson_jax.retrieval import inputs, protocols, verification
@@ -139,5 +140,6 @@ def test_choices_are_those_of_the_program():
     assert tuple(protocols.PROTOCOLS) == shared.PROTOCOLS
     assert shared.PAIRS == verification.RULES
     assert tuple(FAMILIES) == shared.FAMILIES
+    assert set(grouping.METHODS) == set(shared.CLUSTERINGS)
     assert tuple(STATISTICS) == shared.STATISTICS
     assert config.EvalConfig().batch_size == shared.BATCH_SIZE

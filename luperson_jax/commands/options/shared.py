@@ -22,6 +22,7 @@ PAIRS = {
     "across": "pictures of different cameras only",
     "all": "any two pictures",
 }
+CLUSTERINGS = ("communities", "dbscan", "hdbscan", "infomap", "average", "kmeans")
 FAMILIES = (
     "pnl",
     "moco",
