@@ -32,9 +32,12 @@ def contrast_by_hand(x, memory, classes, labels, temperature):
     return -np.log(p[np.arange(len(x)), place] + 1e-6).mean()
 
 
-def test_loss_is_that_of_class_means():
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_loss_is_that_of_class_means(shift):
+    """Also where nothing is near, and the small number in the sum is most of it."""
     rng = np.random.default_rng(0)
     memory, x = (np.float32(rng.standard_normal((n, 5))) / 3 for n in (20, 6))
+    memory, x = memory + np.float32(shift), x - np.float32(shift)
     classes = rng.choice([0, 2, 3, 9, 17], 20)
     labels = rng.choice(classes, 6)
     mask = np.arange(6) < 4
@@ -110,10 +113,10 @@ def by_sets(labels, tight, loose, threshold=None):
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), num=st.integers(4, 40), again=st.booleans())
+@given(seed=st.integers(0, 10**6), num=st.integers(4, 90), again=st.booleans())
 def test_criteria_equal_those_of_sets(seed, num, again):
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, max(num // 5, 1), num)
+    labels = rng.integers(0, max(num // 4, 1), num)
     labels[:2] = 0
 
     def changed(share):
@@ -169,11 +172,10 @@ def recipe_of(monkeypatch, labelled_world):
 def test_cut_anywhere_a_run_ends_as_one_that_went_through(recipe_of, tmp_path, monkeypatch):
     recipe = recipe_of(train__checkpoint_every_steps=1)
     run(recipe, tmp_path / "whole")
-    for steps in (1, 2):
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, steps)
-            with pytest.raises(Interruption):
-                run(recipe, tmp_path / "pieces")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.raises(Interruption):
+            run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0] == 6
