@@ -74,9 +74,10 @@ class AugmentConfig:
 class OptimConfig:
     """Optimizer, schedule and what is frozen; durations in epochs but where they say steps."""
 
-    optimizer: Literal["sgd", "adam", "lars"] = "sgd"
+    optimizer: Literal["sgd", "adam", "lars", "rmsprop"] = "sgd"
     lr: float = 0.3
-    momentum: float = 0.9
+    momentum: float = 0.9  # of sgd, lars and rmsprop
+    nesterov: bool = False  # of sgd: the step looks ahead by the momentum
     weight_decay: float = 1e-4
     schedule: Literal[
         "cosine_per_epoch",
@@ -106,6 +107,7 @@ class OptimConfig:
     freeze_statistics: bool = True  # BatchNorm of frozen parts stands still as well
     micro_batches: int = 1  # parts in which a batch is encoded, to save memory; the result stays
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = not clipped
+    clip_value: float = 0.0  # of sgd and rmsprop: largest entry, after the decay; 0 = not clipped
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ AT_LEAST = {
     "optim.freeze_steps": 0,
     "optim.micro_batches": 1,
     "optim.clip_norm": 0,
+    "optim.clip_value": 0,
     "train.epochs": 1,
     "train.steps_per_epoch": 0,
     "train.seed": 0,
@@ -76,6 +77,13 @@ def _check_rules(optim: Any) -> None:
         for pattern, factor in getattr(optim, name):
             if factor < 0:
                 raise InputError(f"optim.{name}: the factor of {pattern!r} is {factor}, below 0")
+    if optim.clip_value and optim.optimizer not in ("sgd", "rmsprop"):
+        raise InputError(
+            f"optim.clip_value={optim.clip_value} with optim.optimizer={optim.optimizer}, which "
+            "cuts no entries; set optim.clip_norm"
+        )
+    if optim.nesterov and optim.optimizer != "sgd":
+        raise InputError(f"optim.nesterov=True is for sgd, not {optim.optimizer}")
     if optim.optimizer == "lars" and optim.decay_factors:
         raise InputError(
             "optim.decay_factors with optim.optimizer=lars, whose optim.lars_excluded says what is "

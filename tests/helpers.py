@@ -102,6 +102,13 @@ TINY = {
         "data": {**SUPERVISED["data"], "sampler": "pk_across"},
         "optim": {"optimizer": "adam", "lr": 1e-3, "schedule": "step_per_epoch"},
     },
+    "upmnet": {
+        "task": {"name": "upmnet", "parts": 2, "relation_dim": 8, "warm_up_epochs": 1},
+        "model": {**TINY_MODEL, "last_stride": 1, "bn_group_size": 8},
+        "data": {"dataset": "luperson_nl", "batch_size": 16},
+        "augment": {"recipe": "test"},
+        "optim": {"optimizer": "rmsprop", "lr": 0.01, "clip_value": 2.0},
+    },
     "sbs": {
         "task": {
             "name": "identify",

@@ -13,14 +13,16 @@ from luperson_jax import trees
 from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import HeadKind
 from luperson_jax.models.mgn import MGN, NUM_PARTS
+from luperson_jax.models.parts import PartHead, PartNet, descriptor
 from luperson_jax.models.pooling import PoolingKind
 from luperson_jax.models.resnet import RESNETS, recognize_resnet, resnet
 from luperson_jax.structs import Tree
 
 Shapes = Mapping[str, tuple[int, ...]]
-Kind = Literal["backbone", "moco", "simclr", "pnl", "reid", "mgn"]
+Kind = Literal["backbone", "moco", "simclr", "pnl", "reid", "mgn", "parts"]
 """A trunk and its pooling; an encoder with a projection, with a slow copy beside it (MoCo), alone
-(SimCLR), or with a copy and a classifier (PNL); a network with a BNNeck; an MGN."""
+(SimCLR), or with a copy and a classifier (PNL); a network with a BNNeck; an MGN;
+stripes of a person (uPMnet)."""
 
 ENCODERS = ("moco", "simclr", "pnl")
 """Kinds that a pre-training compares by angle, and goes on with."""
@@ -63,6 +65,7 @@ class NetworkSpec:
         num_classes: identities of the classifier, which `build` leaves to the task.
         head, hidden, feature_dim: of `ENCODERS`, see `MocoEncoder`; `hidden` 0 = as many as the
             trunk gives. `embedding_dim` of "pnl" is the layer before its classifier.
+        num_parts, part_head: of "parts", see `PartNet`, whose relation head has `hidden` features.
         queue_size: keys that stand beside an encoder, with a copy of it that moves slowly.
     """
 
@@ -81,6 +84,8 @@ class NetworkSpec:
     hidden: int = 0
     feature_dim: int = 128
     queue_size: int = 0
+    num_parts: int = 0
+    part_head: PartHead = "local"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -97,6 +102,7 @@ class NetworkSpec:
         parts += [f"{self.num_classes} identities"] if self.num_classes else []
         parts += [f"{self.head} head to {self.feature_dim}"] if self.kind in ENCODERS else []
         parts += [f"queue of {self.queue_size}"] if self.queue_size else []
+        parts += [f"{self.num_parts} parts, {self.part_head}"] if self.num_parts else []
         return ", ".join(parts)
 
     def build(
@@ -112,7 +118,7 @@ class NetworkSpec:
             compute_dtype: "float32", "bfloat16", or "auto" by the device.
 
         Returns:
-            PooledBackbone, MocoEncoder, PnlEncoder, ReidNet or MGN, without classifier.
+            PooledBackbone, MocoEncoder, PnlEncoder, ReidNet, MGN or PartNet, without classifier.
         """
         trunk = next(one for one in BACKBONES if self.arch in one.names).build(
             self.arch,
@@ -129,6 +135,8 @@ class NetworkSpec:
         if self.kind == "pnl":
             parts = (self.hidden, self.feature_dim, self.embedding_dim)
             return PnlEncoder(trunk, self.pooling, *parts)
+        if self.kind == "parts":
+            return PartNet(trunk, self.num_parts, self.part_head, self.hidden)
         if self.kind in ENCODERS:
             return MocoEncoder(trunk, self.pooling, self.hidden, self.feature_dim, self.head)
         network = MGN if self.kind == "mgn" else ReidNet
@@ -146,11 +154,14 @@ class NetworkSpec:
             outputs: of the module in evaluation.
 
         Returns:
-            The pooled feature of a trunk and of PNL, the projection of MoCo and SimCLR, what comes
-            behind the neck of others, those of all heads side by side; not of unit norm.
+            The pooled feature of a trunk and of PNL, the projection of MoCo and SimCLR, the
+            descriptor of parts, what comes behind the neck of others, those of all heads side by
+            side; only of parts of unit norm.
         """
         if self.kind == "backbone":
             return outputs
+        if self.kind == "parts":
+            return descriptor(outputs)
         chosen = outputs[0 if self.kind == "pnl" else 1]
         return jnp.concatenate([chosen[name] for name in self.heads], 1) if self.heads else chosen
 
@@ -162,7 +173,8 @@ class NetworkSpec:
     @functools.cached_property
     def shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
         """Shapes by name of all parameters, the classifier's among them, and of all statistics."""
-        images = jax.ShapeDtypeStruct((1, 96, 32, 3), jnp.float32)  # enough for three parts
+        height = 32 * max(self.num_parts, 3)  # a map that can be cut, also into three parts
+        images = jax.ShapeDtypeStruct((1, height, 32, 3), jnp.float32)
         module = self.build()
 
         def start(images: Any) -> tuple[Tree, Tree]:

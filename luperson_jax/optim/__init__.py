@@ -2,7 +2,7 @@
 
 from luperson_jax.optim.from_recipe import build
 from luperson_jax.optim.gradients import clipped
-from luperson_jax.optim.optimizers import adam, lars, sgd
+from luperson_jax.optim.optimizers import adam, lars, rmsprop, sgd
 from luperson_jax.optim.parts import (
     HEADS,
     frozen_until,
@@ -27,6 +27,7 @@ __all__ = [
     "lars",
     "num_frozen_steps",
     "per_path_multiplier",
+    "rmsprop",
     "sgd",
     "step_per_epoch",
     "warmup_multistep",

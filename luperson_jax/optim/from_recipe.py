@@ -57,8 +57,12 @@ def _make_optimizer(
     decays = {path: decay * factor for path, factor in factors.items()}
     if options.optimizer == "adam":
         return functools.partial(optimizers.adam, weight_decay=decays)
+    shared = {"momentum": options.momentum, "clip_value": options.clip_value}
     if options.optimizer == "sgd":
-        return functools.partial(optimizers.sgd, momentum=options.momentum, weight_decay=decays)
+        own = {"nesterov": options.nesterov, "weight_decay": decays}
+        return functools.partial(optimizers.sgd, **shared, **own)
+    if options.optimizer == "rmsprop":
+        return functools.partial(optimizers.rmsprop, **shared, weight_decay=decays)
     match_paths(params, options.lars_excluded)  # an error here and not in the first step
     return functools.partial(
         optimizers.lars,

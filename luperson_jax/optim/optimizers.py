@@ -16,27 +16,52 @@ Decay = float | Mapping[str, float]
 """Of all leaves, or of each by its path."""
 
 
-def _decayed(decay: Decay) -> optax.GradientTransformation:
-    """Adds the decayed parameters to the gradient, as PyTorch does."""
+def _decayed(decay: Decay, largest: float = 0.0) -> optax.GradientTransformation:
+    """Adds the decayed parameters to the gradient, as PyTorch does; then cuts its entries to
+    [-largest, largest], where that is not 0."""
 
     def add(path: str, update: Array, parameter: Array) -> Array:
-        return update + (decay[path] if isinstance(decay, Mapping) else decay) * parameter
+        whole = update + (decay[path] if isinstance(decay, Mapping) else decay) * parameter
+        return jnp.clip(whole, -largest, largest) if largest else whole
 
     return optax.stateless(lambda updates, params: map_with_path(add, updates, params))
 
 
 def sgd(
-    rate: Rate, *, momentum: float = 0.9, weight_decay: Decay = 0.0, nesterov: bool = False
+    rate: Rate,
+    *,
+    momentum: float = 0.9,
+    weight_decay: Decay = 0.0,
+    nesterov: bool = False,
+    clip_value: float = 0.0,
 ) -> optax.GradientTransformation:
     """SGD as in PyTorch.
 
     The decay is added to the gradient before the momentum, on every leaf, and the rate multiplies
-    the momentum buffer instead of what enters it; the two differ when the rate changes.
+    the momentum buffer instead of what enters it; the two differ when the rate changes. Entries of
+    the decayed gradient are cut to `clip_value`, where it is not 0.
     """
     return optax.chain(
-        _decayed(weight_decay),
+        _decayed(weight_decay, clip_value),
         optax.trace(momentum, nesterov),
         optax.scale_by_learning_rate(rate),
+    )
+
+
+def rmsprop(
+    rate: Rate, *, momentum: float = 0.9, weight_decay: Decay = 0.0, clip_value: float = 0.0
+) -> optax.GradientTransformation:
+    """RMSProp as in TensorFlow 1, with the constants of its image models.
+
+    s <- 0.9 s + 0.1 g^2 from s = 1; m <- momentum m + rate g / sqrt(s + 1); p <- p - m. With an
+    epsilon of 1 it soon acts like SGD. Decay and `clip_value` as of `sgd`.
+    Source: T. Tieleman, G. Hinton, "Lecture 6.5: RMSProp", 2012.
+    """
+    return optax.chain(
+        _decayed(weight_decay, clip_value),
+        optax.scale_by_rms(decay=0.9, eps=1.0, initial_scale=1.0, eps_in_sqrt=True),
+        optax.scale_by_learning_rate(rate),
+        optax.trace(momentum),
     )
 
 

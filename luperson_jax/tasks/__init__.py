@@ -10,6 +10,7 @@ from luperson_jax.tasks.pnl import Pnl
 from luperson_jax.tasks.simclr import SimClr
 from luperson_jax.tasks.spcl import Spcl
 from luperson_jax.tasks.supcont import SupCont
+from luperson_jax.tasks.upmnet import Upmnet
 
 TASKS: dict[str, type[Task]] = {
     "moco": Moco,
@@ -21,5 +22,6 @@ TASKS: dict[str, type[Task]] = {
     "spcl": Spcl,
     "calr": Calr,
     "calr_local": CalrLocal,
+    "upmnet": Upmnet,
 }
 OPTIONS: dict[str, type] = {name: task.Options for name, task in TASKS.items()}

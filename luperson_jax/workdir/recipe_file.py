@@ -15,7 +15,7 @@ from luperson_jax.config import Recipe, to_dict
 from luperson_jax.workdir import saved_steps
 
 CHANGEABLE_OF_OPTIM = (
-    *("lr", "momentum", "weight_decay", "clip_norm", "lr_factors", "decay_factors"),
+    *("lr", "momentum", "weight_decay", "clip_norm", "clip_value", "lr_factors", "decay_factors"),
     *("schedule", "warmup_epochs", "warmup_factor", "milestones", "gamma", "flat_epochs"),
     *("final_lr", "lars_excluded", "lars_decay_twice", "peak_multiplier", "hold_lr_from_epoch"),
 )

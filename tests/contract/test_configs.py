@@ -27,6 +27,8 @@ VARIANTS += [
     (ROOT / "configs" / "cluster_contrast.py", "data=veri776,ibn=True,pooling=avg,init=lup")
 ]
 VARIANTS += [(ROOT / "configs" / "calr.py", "stage=local")]
+VARIANTS += [(ROOT / "configs" / "upmnet.py", "data=mars,parts=1,head=local")]
+VARIANTS += [(ROOT / "configs" / "upmnet.py", "data=dukemtmc_videoreid,relation=frozen")]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ VARIANTS += [(ROOT / "configs" / "calr.py", "stage=local")]
 )
 def test_configuration_builds(path, argument):
     recipe = config.resolve(config.load_file(str(path), argument), tasks.OPTIONS)
-    table = make_table([(f"{i:05d}.jpg", i % 100, i % 4, -1) for i in range(3000)])
+    table = make_table([(f"{i:05d}.jpg", i % 100, i % 4, i % 400) for i in range(3000)])
     task = tasks.TASKS[recipe.task.name].build(recipe, table)
     params, _ = jax.eval_shape(functools.partial(states.init, task, recipe, table))
     optimizer, schedule = optim.build(
