@@ -13,8 +13,8 @@ Arguments: FILE.py:stage=global,data=msmt17,depth=50,ibn=True,pooling=avg,init=l
     configs/cluster_contrast.py. recipe is head (the default, as their program stands), or what an
     older state of it says of its best run: msmt17 (batches of 64, neither the camera loss nor
     weights, 70 epochs, IBN) and market1501 (batches of 64, both in all epochs).
-    As their program has them and this one does not by default: task.pivot=released,
-    task.least_weight=0, task.camera_twice=True.
+    As their program has them and this one does not by default: task.clustering=infomap (an extra),
+    task.pivot=released, task.least_weight=0, task.camera_twice=True.
 Hardware of the authors: 4 GPUs (2080 Ti), whose BatchNorm sees 64 images each.
 Expected, mAP and Rank-1 of the authors' tables (their clusters are Infomap's):
                      market1501   dukemtmc     msmt17       veri776
@@ -83,8 +83,11 @@ def _global() -> dict:
         "name": "calr",
         "k1": 15,
         "k2": 4,
-        "eps": 0.6,
-        "min_samples": 4,
+        "clustering": "communities",  # the authors have infomap, which needs an extra
+        "resolution": 0.1,
+        "eps": 0.8,
+        "min_similarity": 0.5,  # of infomap
+        "min_samples": 5,  # smaller clusters are dissolved
         "temperature": 0.05,
         "momentum": 0.1,
         "local_labels": "",  # of the first stage; empty = clusters are not refined
