@@ -53,6 +53,7 @@ class DataConfig:
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
     batch_size: int = 64  # images per step, over all devices
+    weights: tuple[float, ...] = ()  # of several: ratio of their images; empty = all in turn
     sampler: Literal["shuffled", "pk", "pk_camera", "pk_across"] = "shuffled"
     num_instances: int = 4  # images per identity with all samplers but shuffled
     strided_groups: bool = False  # pk: a BatchNorm group holds every n-th image, not a run of them
@@ -67,7 +68,7 @@ class AugmentConfig:
     """Views drawn on the device, by the names of the papers."""
 
     recipe: str = "finetune"
-    statistics: str = "imagenet"  # mean and standard deviation of the pixels
+    statistics: str = "imagenet"  # mean and deviation of the pixels; of several data sets, with +
 
 
 @dataclasses.dataclass(frozen=True)

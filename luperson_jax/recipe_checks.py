@@ -58,6 +58,8 @@ def check(recipe: Any) -> None:
             f"data.canvas={data.canvas} must have a height and a width above 0, or be (0, 0): then "
             "it follows from the sizes of the training pictures"
         )
+    if min(data.weights, default=1) <= 0:
+        raise InputError(f"data.weights={data.weights} must be above 0")
     if model.last_stride not in (1, 2):
         raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
     if model.bn_group_size and data.batch_size % model.bn_group_size:

@@ -1,6 +1,6 @@
 """The mesh, where arrays live on it, and what the processes of a job have to agree on."""
 
-import dataclasses
+import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -79,10 +79,8 @@ def check_batch_size(batch_size: int, mesh: Mesh, setting: str) -> None:
 def put_batch(arrays: dict[str, np.ndarray], mesh: Mesh) -> Batch:
     """The global batch of which this process holds `arrays` (its slice of every field)."""
     placed = over_batch(mesh)
-    names = [field.name for field in dataclasses.fields(Batch)]
-    return Batch(
-        **{name: jax.make_array_from_process_local_data(placed, arrays[name]) for name in names}
-    )
+    put = functools.partial(jax.make_array_from_process_local_data, placed)
+    return Batch(**{name: put(array) for name, array in arrays.items()})
 
 
 def placed(shapes: Any, rules: Mapping[str, int], mesh: Mesh) -> Any:

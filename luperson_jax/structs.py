@@ -19,7 +19,7 @@ Sampler = Callable[[Table, int, int], np.ndarray]
 _OF_A_ROW: Mapping[str, tuple[tuple[int | None, ...], type]] = {
     "images": ((None, None, 3), np.uint8),
     "size": ((2,), np.int32),
-    **dict.fromkeys(("label", "camera", "index"), ((), np.int32)),
+    **dict.fromkeys(("label", "camera", "index", "source"), ((), np.int32)),
     "mask": ((), np.bool_),
 }
 """Shape (None: any length) and type of a row of each field of a `Batch`."""
@@ -37,6 +37,7 @@ class Batch:
         camera: [B] int32.
         index: [B] int32 row of the table.
         mask: [B] bool, False where the row is padding.
+        source: [B] int32 which of several data sets, from 0; None where there is one.
     """
 
     images: Any
@@ -45,12 +46,16 @@ class Batch:
     camera: Any
     index: Any
     mask: Any
+    source: Any = None
 
     def check(self) -> None:
         """Asserts shapes and types, of arrays or while a program is traced."""
         num = len(self.images)
         for name, (row, dtype) in _OF_A_ROW.items():
             given = getattr(self, name)
+            if given is None:
+                assert name == "source", f"Batch.{name} is missing"
+                continue
             free = [axis for axis, length in enumerate(row, 1) if length is None]
             shape = tuple(None if i in free else length for i, length in enumerate(given.shape))
             assert (given.dtype, shape) == (dtype, (num, *row)), (

@@ -1,12 +1,18 @@
-"""A network that compiles at once, in place of a ResNet: heads on the mean colors of a picture."""
+"""A network that compiles at once, in place of a ResNet: heads on the mean colors of a picture.
 
+As a program, `python -m tests.stand_in`, it is `luperson_jax.main` with that network.
+"""
+
+import sys
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
+import pytest
 
+from luperson_jax import main
 from luperson_jax.models import BNNeck, ProjectionHead
 from luperson_jax.models.baseline import pnl_heads
+from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.tasks import base
 
 NUM_POOLED = 24
@@ -26,7 +32,7 @@ class StandIn(nn.Module):
         height, width = images.shape[1] // 4, images.shape[2] // 2
         cells = images.reshape(-1, 4, height, 2, width, 3)
         pooled = cells.mean(axis=(2, 4)).reshape(-1, NUM_POOLED)
-        self.variable("batch_stats", "none", jnp.zeros, ())
+        pooled = GroupedBatchNorm(self.bn_group_size, name="norm")(pooled, train=train)
         if self.spec.kind == "pnl":
             return pnl_heads(pooled, 16, self.spec.feature_dim, self.spec.embedding_dim)
         kind, group_size = self.spec.head, self.bn_group_size
@@ -44,3 +50,8 @@ def use(patch: Any) -> None:
         return StandIn(spec, recipe.model.bn_group_size)
 
     patch.setattr(base, "build_network", build)
+
+
+if __name__ == "__main__":
+    use(pytest.MonkeyPatch())
+    sys.exit(main.main(sys.argv[1:]))

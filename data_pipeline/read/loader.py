@@ -128,6 +128,8 @@ class _StepReader:
             "index": index,
             "mask": mask,
         }
+        if self.table.source is not None:
+            batch["source"] = np.where(mask, self.table.source[index], -1).astype(np.int32)
         return {"batch": batch, "skipped": skipped}
 
     def _read_or_replace(self, row: int, skipped: dict[str, str]) -> tuple[int, np.ndarray]:
@@ -223,7 +225,8 @@ class Loader:
 
     Iterating yields one dict of numpy arrays a step, with the fields of a batch: `images`
     [b, H, W, 3] uint8, `size` [b, 2] int32 before the resize, `label`, `camera` and `index` [b]
-    int32, `mask` [b] bool; b = B / process_count. Padding is black, with mask False and the
+    int32, `mask` [b] bool, and of a table of several data sets `source` [b] int32; b = B /
+    process_count. Padding is black, with mask False and the
     numbers -1 (size 0). The batches depend on the table, the indices and the files alone, never on
     the workers, so that `start=s` continues exactly what an earlier loader left at step s, also
     with another number of workers or processes.

@@ -9,6 +9,8 @@ together.
 import dataclasses
 import os
 
+import numpy as np
+
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import Table, concatenate
@@ -54,7 +56,7 @@ def training_table(text: str, setting: str = "`root`", split: int = 0) -> Table:
     """The training images of several data sets as one table.
 
     Identities, cameras and tracklets of different sources are kept apart by their numbers; those
-    of the first keep theirs.
+    of the first keep theirs. The column `source` tells which one a row is of.
 
     Args:
         text: as in `parse`.
@@ -74,4 +76,5 @@ def training_table(text: str, setting: str = "`root`", split: int = 0) -> Table:
                 f"{setting}: {source.name} in {source.root} has no training images; leave it out"
             )
         tables.append(table)
-    return concatenate(tables)
+    source = np.repeat(np.arange(len(tables), dtype=np.int16), [len(one) for one in tables])
+    return dataclasses.replace(concatenate(tables), source=source)

@@ -27,6 +27,7 @@ class Table:
         track: [N] int64 tracklet; -1 where it is unknown.
         names: [N] the paths from which pictures were packed, without what leads to the data set;
             None where `media` holds the paths themselves.
+        source: [N] int16 which of several data sets, from 0; None where there is one.
     """
 
     media: Paths
@@ -34,6 +35,7 @@ class Table:
     camera: np.ndarray
     track: np.ndarray
     names: Paths | None = None
+    source: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         assert self.names is None or len(self.names) == len(self.media), "names"
@@ -41,6 +43,8 @@ class Table:
             column = getattr(self, name)
             assert column.shape == (len(self.media),), f"{name}: {column.shape}"
             assert column.dtype == np.int64, f"{name}: {column.dtype}"
+        if self.source is not None:
+            assert self.source.shape == (len(self.media),), f"source: {self.source.shape}"
 
     def __len__(self) -> int:
         return len(self.media)
@@ -64,7 +68,8 @@ class Table:
         """The given rows, in the given order."""
         columns = (self.pid[rows], self.camera[rows], self.track[rows])
         names = None if self.names is None else self.names.take(rows)
-        return Table(self.media.take(rows), *columns, names)
+        source = None if self.source is None else self.source[rows]
+        return Table(self.media.take(rows), *columns, names, source)
 
     def relabelled(self) -> "Table":
         """Identities renumbered 0..C-1 in ascending order; unknown ones stay -1."""

@@ -7,7 +7,7 @@ tells the epoch.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,52 @@ def shuffled(table: Table, batch_size: int, seed: int, epoch: int, num_steps: in
     generator, wanted = _generator(seed, epoch), num_steps * batch_size
     passes = [generator.permutation(len(table)) for _ in range(-(-wanted // len(table)))]
     return np.concatenate(passes)[:wanted].reshape(num_steps, batch_size)
+
+
+def shares(weights: Sequence[float], num: int) -> np.ndarray:
+    """How many of `num` images each of several data sets gives: [S] int64, in the ratio of the
+    weights, rounded by largest remainders."""
+    exact = np.asarray(weights, np.float64) / np.sum(weights, dtype=np.float64) * num
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: num - counts.sum()]] += 1
+    return counts
+
+
+def mixed(
+    table: Table,
+    batch_size: int,
+    weights: tuple[float, ...],
+    seed: int,
+    epoch: int,
+    num_steps: int,
+) -> np.ndarray:
+    """Images of several data sets in the ratio of their weights, in random order.
+
+    Every epoch has the same number of each set, see `shares`. The images of a set come in passes
+    through all of it, each in another order, which run on from epoch to epoch: no image comes twice
+    before all have come once, however often the set is passed through.
+
+    Args:
+        table: with the column `source`; every set has rows.
+        weights: of each set, above 0.
+    """
+    _check_batch_size(batch_size)
+    assert table.source is not None, "a table of one data set"
+    counts = shares(weights, num_steps * batch_size).tolist()
+    parts = [
+        _in_passes(np.flatnonzero(table.source == place), epoch * count, count, (seed, place + 1))
+        for place, count in enumerate(counts)
+    ]
+    rows = _generator(seed, epoch).permutation(np.concatenate(parts))
+    return rows.reshape(num_steps, batch_size)
+
+
+def _in_passes(rows: np.ndarray, first: int, num: int, seed: tuple[int, ...]) -> np.ndarray:
+    """`num` of the rows from place `first` of a stream that shuffles them in every pass."""
+    begin, end = first // len(rows), -(-(first + num) // len(rows))
+    passes = [_generator(*seed, number).permutation(rows) for number in range(begin, end)]
+    skipped = first - begin * len(rows)
+    return np.concatenate(passes or [rows[:0]])[skipped : skipped + num]
 
 
 def sequential(num_rows: int, batch_size: int) -> np.ndarray:
@@ -294,9 +340,9 @@ def _cameras_in_turn(table: Table, rows: np.ndarray) -> np.ndarray:
     return rows[np.lexsort((leader, turn, pid))]
 
 
-def _generator(seed: int, number: int) -> np.random.Generator:
-    """The draws of one epoch or pass."""
-    return np.random.default_rng(np.random.SeedSequence([seed, number]))
+def _generator(*numbers: int) -> np.random.Generator:
+    """The draws of one epoch or pass: a seed, and what tells it from others of that seed."""
+    return np.random.default_rng(np.random.SeedSequence(numbers))
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -49,6 +49,10 @@ from luperson_jax.augment.policy import AutoAugment, random_policy
 Found = TypeVar("Found")
 
 
+Colors = Color | Float[Array, "b 3"] | Float[Array, "3"]
+"""Red, green and blue, of all pictures or of each."""
+
+
 class Statistics(NamedTuple):
     """Mean and standard deviation of red, green and blue, in 0..1."""
 
@@ -238,12 +242,25 @@ def recipe(name: str) -> ViewLaw:
     return _lookup("augmentation recipe", name, RECIPES)
 
 
-def statistics(name: str) -> Statistics:
-    """The mean and standard deviation of that name.
+def statistics(names: str) -> Statistics:
+    """The mean and standard deviation of that name; of several (`statistics_of_each`) the first,
+    for pictures of which nothing else is known. Raises InputError as `recipe` does."""
+    return statistics_of_each(names)[0]
+
+
+def statistics_of_each(names: str) -> tuple[Statistics, ...]:
+    """Those of several data sets that are mixed, such as `lup+imagenet`.
 
     Six numbers, `mean,mean,mean,std,std,std` in 0..1, stand for themselves: a file of weights may
-    expect pixels that no paper has named. Raises InputError as `recipe` does.
+    expect pixels that no paper has named.
+
+    Raises:
+        InputError: a name that is not known; the message gives the nearest.
     """
+    return tuple(_statistics_named(name) for name in names.split("+"))
+
+
+def _statistics_named(name: str) -> Statistics:
     try:
         numbers = tuple(float(part) for part in name.split(","))
     except ValueError:
@@ -267,11 +284,17 @@ def sample_keys(key: Key[Array, ""], num: int) -> Key[Array, "{num}"]:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(num))
 
 
-def normalize(image: Float[Array, "*b h w 3"], mean: Color, std: Color) -> Float[Array, "*b h w 3"]:
-    """(image / 255 - mean) / std for values 0..255."""
-    shape = (1,) * (image.ndim - 1) + (3,)
-    center = jnp.array(mean, jnp.float32).reshape(shape) * 255.0
-    return (image - center) / (jnp.array(std, jnp.float32).reshape(shape) * 255.0)
+def normalize(
+    image: Float[Array, "*b h w 3"], mean: Colors, std: Colors
+) -> Float[Array, "*b h w 3"]:
+    """(image / 255 - mean) / std for values 0..255; [B, 3] are those of each picture."""
+
+    def of_levels(color: Colors) -> Array:
+        levels = jnp.array(color, jnp.float32)
+        pictures = levels.shape[:-1] or (1,) * (image.ndim - 3)
+        return levels.reshape(*pictures, 1, 1, 3) * 255.0
+
+    return (image - of_levels(mean)) / of_levels(std)
 
 
 def _augment_one(
@@ -280,8 +303,8 @@ def _augment_one(
     image: Array,
     size: Array,
     output_size: tuple[int, int],
-    mean: Color,
-    std: Color,
+    mean: Colors,
+    std: Colors,
     progress: Array | float,
 ) -> Array:
     # One key an operation, used or not: recipes that differ in one operation share all others.
@@ -320,8 +343,8 @@ def apply(
     images: UInt8[Array, "b H W 3"],
     size: Int[Array, "b 2"],
     output_size: tuple[int, int],
-    mean: Color,
-    std: Color,
+    mean: Colors,
+    std: Colors,
     progress: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, "b h w 3"]:
     """Draws one augmented view of every picture of a batch; to be called inside a jitted step.
@@ -333,7 +356,7 @@ def apply(
         images: canvases, 0..255.
         size: [B, 2] height and width of the original pictures, in which crops are drawn.
         output_size: (height, width).
-        mean: red, green and blue, 0..1, see `STATISTICS`.
+        mean: red, green and blue, 0..1, see `STATISTICS`; or an array [B, 3], of each picture.
         std: as mean.
         progress: share of the steps of the run that are done, 0..1; some laws change with it.
 
@@ -341,17 +364,18 @@ def apply(
         [B, height, width, 3] float32, normalized.
     """
 
-    def one(key: Array, image: Array, shape: Array) -> Array:
+    def one(key: Array, image: Array, shape: Array, mean: Colors, std: Colors) -> Array:
         return _augment_one(law, key, image, shape, output_size, mean, std, progress)
 
-    return jax.vmap(one)(keys, images, size)
+    pixels = 0 if isinstance(mean, jax.Array) else None
+    return jax.vmap(one, (0, 0, 0, pixels, pixels))(keys, images, size, mean, std)
 
 
 def prepare(
     images: UInt8[Array, "b H W 3"],
     output_size: tuple[int, int],
-    mean: Color,
-    std: Color,
+    mean: Colors,
+    std: Colors,
     interpolation: Interpolation = "bicubic",
 ) -> Float[Array, "b h w 3"]:
     """Resizes, where the canvas has another size, and normalizes: no randomness.

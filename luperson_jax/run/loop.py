@@ -23,6 +23,7 @@ from luperson_jax.run.reporter import NonFiniteLoss, Reporter
 from luperson_jax.run.setup import Run, Step
 from luperson_jax.structs import EmbeddingSet, RankingReport, TrainState, Tree
 from luperson_jax.tasks.base import Task
+from luperson_jax.weights import Model
 from luperson_jax.workdir import checkpoint, recipe_file
 
 
@@ -54,7 +55,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
     """
     states.check_origin(recipe, pathlib.Path(workdir))
     current = setup.build(recipe, workdir, task_class)
-    states.check_weights(current.recipe, current.workdir, current.shapes)
+    origin = states.read_origin(current.recipe, current.workdir, current.shapes)
     train = current.recipe.train
     with interruption.noted() as signalled, going_on.locked(current.workdir) as note:
         stop = stopping.Stop(signalled, current.mesh)
@@ -72,7 +73,7 @@ def run(recipe: config.Recipe, workdir: str, task_class: type[Task]) -> RankingR
             ):
                 session = Session(current, saved, reporter, stop)
                 with stop.ending():
-                    state = _restore_or_start(session)
+                    state = _restore_or_start(session, origin)
                 return _train(session, state)
         except Interrupted as ended:
             how = going_on.words(current.workdir, current.total_steps)
@@ -106,7 +107,7 @@ def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
     reporter.say(clu.parameter_overview.get_parameter_overview(params, include_stats=False))
 
 
-def _restore_or_start(session: Session) -> TrainState:
+def _restore_or_start(session: Session, origin: Model | None) -> TrainState:
     current, reporter = session.current, session.reporter
     shapes = current.shapes
     found = session.checkpoints.restore(states.to_tree(shapes), problem_of=states.problem_of)
@@ -116,8 +117,10 @@ def _restore_or_start(session: Session) -> TrainState:
         reporter.say(f"resuming at step {step} of {current.total_steps}")
         return states.from_tree(sharding.own(tree, states.to_tree(current.shardings)), shapes)
     state = setup.initial_state(current)
-    if current.recipe.train.init_from:
-        state, lines = states.take_backbone(state, current.recipe, current.averaging, shapes)
+    if origin is not None:
+        state, lines = states.take_backbone(
+            state, origin, current.recipe, current.averaging, shapes
+        )
         for line in lines:
             reporter.say(line)
     return state

@@ -121,6 +121,7 @@ def build(
     if task_class.labelled:
         table, num_left_out = training_table.with_identities(table, recipe.data)
     steps_per_epoch = training_table.steps_per_epoch(recipe, table)
+    training_table.check_sources(recipe, table, steps_per_epoch)
     recipe, about_canvas = canvas.resolve(recipe, table, pathlib.Path(workdir))
     task = task_class.build(recipe, table, steps_per_epoch)
     best = config.best_figure(recipe)

@@ -17,6 +17,7 @@ from data_pipeline.table.records import Table
 from luperson_jax import config, finetuning, sharding, trees, weights
 from luperson_jax.augment import recipes
 from luperson_jax.optim.averaging import Averaging
+from luperson_jax.run import training_table
 from luperson_jax.structs import Batch, TrainState, Tree
 from luperson_jax.tasks.base import Task
 from luperson_jax.weights import transfer
@@ -39,9 +40,10 @@ def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
 def batch_shapes(recipe: config.Recipe) -> Batch:
     """The global batch of a recipe without its arrays."""
     num = recipe.data.batch_size
-    numbers = {
-        name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in ("label", "camera", "index")
-    }
+    names = ["label", "camera", "index"]
+    if recipe.data.dataset == training_table.SEVERAL:
+        names.append("source")
+    numbers = {name: jax.ShapeDtypeStruct((num,), jnp.int32) for name in names}
     return Batch(
         images=jax.ShapeDtypeStruct((num, *recipe.data.canvas, 3), jnp.uint8),
         size=jax.ShapeDtypeStruct((num, 2), jnp.int32),
@@ -158,19 +160,28 @@ def check_origin(recipe: config.Recipe, folder: pathlib.Path) -> None:
         )
 
 
-def check_weights(recipe: config.Recipe, folder: pathlib.Path, shapes: TrainState) -> None:
-    """Raises InputError where a run would begin from weights that do not fill its backbone. Reads
-    them, so that this is told before anything is written.
+def read_origin(
+    recipe: config.Recipe, folder: pathlib.Path, shapes: TrainState
+) -> weights.Model | None:
+    """The weights that a run begins from, read before anything is written.
 
     Args:
         recipe: the run.
         folder: its workdir.
         shapes: its state at step 0 without arrays.
+
+    Returns:
+        A backbone that fills the run's; None where the run begins at random, or goes on.
+
+    Raises:
+        InputError: no such file, or one that does not hold this backbone.
     """
     source = _origin(recipe, folder)
-    if source:
-        target = {"params": shapes.params, "extra": shapes.extra}
-        transfer.take_backbone(target, weights.load(source, only_backbone=True))
+    if not source:
+        return None
+    model = weights.load(source, only_backbone=True)
+    transfer.take_backbone({"params": shapes.params, "extra": shapes.extra}, model)
+    return model
 
 
 def _origin(recipe: config.Recipe, folder: pathlib.Path) -> str:
@@ -179,19 +190,21 @@ def _origin(recipe: config.Recipe, folder: pathlib.Path) -> str:
 
 
 def take_backbone(
-    state: TrainState, recipe: config.Recipe, averaging: Averaging, shapes: TrainState
+    state: TrainState,
+    model: weights.Model,
+    recipe: config.Recipe,
+    averaging: Averaging,
+    shapes: TrainState,
 ) -> tuple[TrainState, list[str]]:
-    """The initial state with the backbone that `train.init_from` names.
+    """The initial state with the backbone of `read_origin`.
 
     Returns:
         the state, on the mesh, and lines that say what was taken over.
 
     Raises:
-        InputError: no such file, one that does not hold this backbone, or other weights in another
-            process of the job.
+        InputError: other weights in another process of the job.
     """
     source = recipe.train.init_from
-    model = weights.load(source, only_backbone=True)
     sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
     target = {"params": state.params, "extra": state.extra}
     filled, taken = transfer.take_backbone(target, model)

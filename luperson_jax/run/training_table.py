@@ -5,8 +5,10 @@ import numpy as np
 from data_pipeline import datasets, subsets
 from data_pipeline.errors import InputError
 from data_pipeline.subsets import merge
+from data_pipeline.table import samplers
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax import setting_names, sharding
+from luperson_jax.augment import recipes
 from luperson_jax.config import DataConfig, Recipe
 
 SEVERAL = "several"
@@ -74,6 +76,42 @@ def with_identities(table: Table, data: DataConfig) -> tuple[Table, int]:
         )
     num_left_out = len(table) - len(known)
     return (table.take(known) if num_left_out else table).relabelled(), num_left_out
+
+
+def check_sources(recipe: Recipe, table: Table, steps_per_epoch: int) -> None:
+    """What mixes several data sets fits them.
+
+    Raises:
+        InputError: weights or pixel statistics of another number than data sets, weights that leave
+            one of them out, a sampler that does not weigh, or a data set of which nothing is left.
+    """
+    data, weights = recipe.data, recipe.data.weights
+    num = len(merge.parse(data.root, "data.root")) if data.dataset == SEVERAL else 1
+    pixels = recipes.statistics_of_each(recipe.augment.statistics)
+    wrong = {
+        "data.weights": len(weights) * (len(weights) != num or num == 1),
+        "augment.statistics": len(pixels) * (len(pixels) not in (1, num)),
+    }
+    for setting, given in wrong.items():
+        if given:
+            raise InputError(
+                f"{setting} is for {given} data sets, and data.dataset={data.dataset!r} with "
+                f"data.root={data.root!r} has {num}; give one value for each, in that order"
+            )
+    if not weights:
+        return
+    if data.sampler != "shuffled":
+        raise InputError(f"data.weights goes with data.sampler=shuffled, not {data.sampler}")
+    assert table.source is not None
+    left = np.bincount(table.source, minlength=num)
+    drawn = samplers.shares(weights, steps_per_epoch * data.batch_size)
+    for place in range(num):
+        if not left[place] or not drawn[place]:
+            raise InputError(
+                f"data.weights={weights}: of data set {place + 1} of data.root {left[place]} "
+                f"pictures can be trained on, and {drawn[place]} would be drawn in an epoch; "
+                "expected 1 or more of both"
+            )
 
 
 def steps_per_epoch(recipe: Recipe, table: Table) -> int:

@@ -49,39 +49,43 @@ class Pictures(NamedTuple):
         images: [B, H, W, 3] uint8 canvases.
         size: [B, 2] int32 height and width of the originals.
         keys: [B] random keys.
+        source: [B] int32 which of several data sets; None where there is one.
     """
 
     images: jax.Array
     size: jax.Array
     keys: jax.Array
+    source: jax.Array | None = None
 
     @classmethod
     def of(cls, batch: Batch, key: jax.Array) -> "Pictures":
         """Those of a batch; an image's key depends on its place in the batch."""
-        return cls(batch.images, batch.size, recipes.sample_keys(key, len(batch.images)))
+        keys = recipes.sample_keys(key, len(batch.images))
+        return cls(batch.images, batch.size, keys, batch.source)
 
     def take(self, rows: jax.Array) -> "Pictures":
         """The given rows, cut over the devices as the batch is."""
         images, size = (constrain_to_batch(leaf[rows]) for leaf in (self.images, self.size))
-        return Pictures(images, size, self.keys[rows])
+        source = None if self.source is None else self.source[rows]
+        return Pictures(images, size, self.keys[rows], source)
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """How the device turns a batch into what the network sees."""
+    """How the device turns a batch into what the network sees. `pixels` has the statistics of each
+    data set that a batch may hold pictures of, or one for all."""
 
     law: recipes.ViewLaw
     size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    pixels: tuple[recipes.Statistics, ...]
     total_steps: int = 1
 
     @classmethod
     def build(cls, recipe: Recipe, steps_per_epoch: int) -> "Views":
         """The views that a recipe asks for; 0 steps where nothing is trained."""
-        mean, std = recipes.statistics(recipe.augment.statistics)
+        pixels = recipes.statistics_of_each(recipe.augment.statistics)
         law, size = recipes.recipe(recipe.augment.recipe), recipe.data.size
-        return cls(law, size, mean, std, max(recipe.train.epochs * steps_per_epoch, 1))
+        return cls(law, size, pixels, max(recipe.train.epochs * steps_per_epoch, 1))
 
     def draw(self, pictures: Pictures, step: jax.Array) -> jax.Array:
         """One random view of every image, as of a step: [B, h, w, 3] float32, normalised."""
@@ -92,14 +96,20 @@ class Views:
             pictures.images,
             pictures.size,
             self.size,
-            self.mean,
-            self.std,
+            *self._pixels_of(pictures.source),
             progress,
         )
 
     def plain(self, batch: Batch) -> jax.Array:
         """The images as evaluation sees them: [B, h, w, 3] float32, normalised."""
-        return recipes.prepare(batch.images, self.size, self.mean, self.std)
+        return recipes.prepare(batch.images, self.size, *self._pixels_of(batch.source))
+
+    def _pixels_of(self, source: jax.Array | None) -> tuple[Any, Any]:
+        """Mean and deviation: of all pictures, or those of each by its data set."""
+        if source is None or len(self.pixels) == 1:
+            return self.pixels[0]
+        mean, std = (jnp.array(colors, jnp.float32) for colors in zip(*self.pixels, strict=True))
+        return mean[source], std[source]
 
 
 class Embedder(Protocol):
@@ -202,6 +212,8 @@ class Task(abc.ABC):
 def make_sampler(recipe: Recipe) -> Sampler:
     """The sampler that `data.sampler` names, with this run's batch and seed."""
     data, seed = recipe.data, recipe.train.seed
+    if data.weights:
+        return functools.partial(_call, samplers.mixed, (data.batch_size, data.weights), seed)
     if data.sampler == "shuffled":
         return functools.partial(_call, samplers.shuffled, (data.batch_size,), seed)
     draw = {"pk": samplers.pk, "pk_camera": samplers.pk_camera, "pk_across": samplers.pk_across}
@@ -214,7 +226,7 @@ def make_sampler(recipe: Recipe) -> Sampler:
 
 def _call(
     draw: Callable[..., Any],
-    numbers: tuple[int, ...],
+    numbers: tuple[Any, ...],
     seed: int,
     table: Table,
     epoch: int,

@@ -11,9 +11,10 @@ from PIL import Image
 from data_pipeline.errors import InputError
 from luperson_jax import sharding, tasks
 from luperson_jax.measure import evaluation, streaming
-from luperson_jax.run import eval_mode, loop, setup
+from luperson_jax.run import eval_mode, loop, setup, states
 from luperson_jax.workdir import checkpoint, recipe_file
 from luperson_jax.workdir.metrics_file import METRICS_FILE
+from tests import stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
 
 
@@ -26,7 +27,8 @@ def test_fine_tuning_starts_from_the_backbone_of_a_pretraining(
     recipe_file.write(current.written, current.workdir)
     reporter = loop.Reporter(tmp_path / "finetune", 1, 1)
     checkpoints = checkpoint.Checkpoints(tmp_path / "finetune")
-    state = loop._restore_or_start(loop.Session(current, checkpoints, reporter, None))
+    origin = states.read_origin(recipe, current.workdir, current.shapes)
+    state = loop._restore_or_start(loop.Session(current, checkpoints, reporter, None), origin)
     reporter.close()
     _, source = final(pretrained)
     assert_trees_equal(state.params["backbone"], source["params"]["backbone"])
@@ -54,7 +56,10 @@ def test_a_workdir_of_another_recipe_is_refused_and_left_alone(
     assert_trees_equal(before[1], final(tmp_path)[1])
 
 
-def test_unreadable_pictures_are_replaced_and_listed(tmp_path, capsys, unlabelled_world):
+def test_unreadable_pictures_are_replaced_and_listed(
+    tmp_path, capsys, monkeypatch, unlabelled_world
+):
+    stand_in.use(monkeypatch)
     folder = tmp_path / "pictures"
     folder.mkdir()
     for place, path in enumerate(sorted(unlabelled_world.rglob("*.jpg"))[:32]):
