@@ -32,8 +32,8 @@ ifeq ($(NEWEST),)
 else
 	test -x .venv-newest/bin/python || $(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
-		-e . beartype==0.23.1 pytest==9.2.0 hypothesis==6.170.17
-	.venv-newest/bin/python -m pytest -q -o addopts=-ra $(SHORT)
+		-e . beartype==0.23.1 pytest==9.2.0 pytest-xdist==3.8.0 hypothesis==6.170.17
+	.venv-newest/bin/python -m pytest -q -n 2 --dist loadfile -o addopts=-ra $(SHORT)
 endif
 
 shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N names

@@ -4,14 +4,13 @@ import os
 import pathlib
 import signal
 
+from tests import simulated_devices
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Small networks take most of their time to compile: less than half of it this way. Processes that
 # tests start inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    )
+os.environ["XLA_FLAGS"] = simulated_devices.flags(2)
 
 # A suite that was started in the background was told to ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

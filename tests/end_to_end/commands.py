@@ -12,6 +12,7 @@ import jax
 
 from luperson_jax import main
 from luperson_jax.workdir.metrics_file import METRICS_FILE
+from tests import simulated_devices
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -51,7 +52,7 @@ def environment(devices: int) -> dict[str, str]:
     """Variables of a process with so many simulated devices and the compile cache of the tests."""
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": simulated_devices.flags(devices),
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }

@@ -1,4 +1,6 @@
-"""One job of several processes is the run that one process would have made."""
+"""One job of several processes is the run that one process would have made.
+
+MoCo runs on a network that compiles at once; the last test has a ResNet."""
 
 import pathlib
 import shutil
@@ -9,11 +11,19 @@ import pytest
 
 from luperson_jax.run import peers
 from luperson_jax.workdir import checkpoint
+from tests import stand_in
 from tests.end_to_end.commands import PRETRAIN, losses, run_here, start
 from tests.helpers import assert_equal_to_rounding
 
 # At a usual rate a network this small amplifies rounding from step to step.
 LR = 1e-5
+STAND_IN = "tests.stand_in"
+MIXED = (
+    "--config.data.dataset=several",
+    "--config.data.weights=3.0,1.0",
+    "--config.augment.statistics=lup+imagenet",
+    "--config.train.steps_per_epoch=4",
+)
 SAVED = ("--config.train.checkpoint_every_steps=2", "--config.train.keep_checkpoints=9")
 
 
@@ -23,7 +33,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def run_job(*arguments: str, program: str = "luperson_jax.main") -> list[tuple[str, str]]:
+def run_job(*arguments: str, program: str = STAND_IN) -> list[tuple[str, str]]:
     """Two processes with one device each; their outputs, once both have ended well."""
     job = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     processes = [
@@ -49,9 +59,11 @@ def assert_same_run(one: pathlib.Path, two: pathlib.Path) -> None:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, labelled_world, unlabelled_world):
-    """Arguments, workdir and outputs of a run by two processes that also evaluates."""
+    """Arguments, workdir and outputs of a run of two processes, on two data sets, with an
+    evaluation."""
     workdir = tmp_path_factory.mktemp("job") / "two"
-    worlds = (f"--config.data.root={unlabelled_world}", f"--config.eval.root={labelled_world}")
+    mixed = f"image_folder={unlabelled_world},market1501={labelled_world}"
+    worlds = (f"--config.data.root={mixed}", f"--config.eval.root={labelled_world}", *MIXED)
     arguments = (*PRETRAIN, *worlds, f"--config.optim.lr={LR}", *SAVED)
     return arguments, workdir, run_job(*arguments, f"--workdir={workdir}")
 
@@ -71,7 +83,9 @@ def test_a_process_that_is_lost_ends_the_other_with_one_line(lost, tmp_path, unl
     long = ("--config.train.epochs=5000", "--config.eval.dataset=")
     job = ["--distributed", f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     processes = [
-        start(*PRETRAIN, *place, *long, *SAVED, *job, f"--process_id={i}", devices=1)
+        start(
+            *PRETRAIN, *place, *long, *SAVED, *job, f"--process_id={i}", devices=1, program=STAND_IN
+        )
         for i in range(2)
     ]
     try:
@@ -92,8 +106,9 @@ def test_a_process_that_is_lost_ends_the_other_with_one_line(lost, tmp_path, unl
     assert step in (2, 4, 6)
 
 
-def test_two_processes_train_what_one_process_trains(job, tmp_path):
+def test_two_processes_train_what_one_process_trains(job, tmp_path, monkeypatch):
     arguments, workdir, _ = job
+    stand_in.use(monkeypatch)
     assert run_here(*arguments, f"--workdir={tmp_path / 'one'}") == 0
     assert len(losses(workdir)) == 4
     assert_same_run(workdir, tmp_path / "one")
@@ -103,7 +118,7 @@ def test_a_job_resumes_with_another_number_of_processes_and_devices(job, tmp_pat
     arguments, workdir, _ = job
     resumed = shutil.copytree(workdir, tmp_path / "resumed")
     shutil.rmtree(resumed / "checkpoints" / "4")
-    process = start(*arguments, f"--workdir={resumed}", devices=1)
+    process = start(*arguments, f"--workdir={resumed}", devices=1, program=STAND_IN)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "resuming at step 2 of 4" in out

@@ -72,7 +72,7 @@ def test_the_loss_is_the_weighted_sum_of_its_two_parts(tmp_path, labelled_world)
     weights = {"task__classification_weight": 0.5, "task__triplet_weight": 2.0}
     current, batches = build(tmp_path, labelled_world, **weights)
     state = setup.initial_state(current)
-    loss, (_, metrics) = current.task.loss(
+    loss, (_, metrics) = jax.jit(current.task.loss)(
         state.params, state.extra, batches[0], jax.random.key(0), state.step
     )
     expected = 0.5 * metrics["cross_entropy"] + 2 * metrics["triplet"]
@@ -106,7 +106,7 @@ def test_the_first_loss_is_near_the_logarithm_of_the_number_of_people(tmp_path, 
     current, batches = build(tmp_path, labelled_world)
     state = setup.initial_state(current)
     assert state.params["classifier"]["kernel"].shape == (64, 6)
-    _, (_, metrics) = current.task.loss(
+    _, (_, metrics) = jax.jit(current.task.loss)(
         state.params, state.extra, batches[0], jax.random.key(0), state.step
     )
     uniform = classification.smoothed_cross_entropy(jnp.zeros((6, 6)), jnp.arange(6))

@@ -15,6 +15,7 @@ from luperson_jax import sharding
 from luperson_jax.retrieval import neighbors, tiles
 from luperson_jax.retrieval.rows import HostRows
 from luperson_jax.vectors import METRICS, pairwise_distances
+from tests import simulated_devices
 
 TILE, DIMENSION = 16, 3
 
@@ -212,7 +213,7 @@ for one, eight in zip(*found):
 
 
 def test_eight_devices_equal_one():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags = {"XLA_FLAGS": simulated_devices.flags(8)}
     command = [sys.executable, "-c", EIGHT_DEVICES]
     done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

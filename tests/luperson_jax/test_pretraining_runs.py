@@ -10,13 +10,16 @@ import sys
 
 import pytest
 
-from tests import stand_in
+from tests import simulated_devices, stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
 from tests.interruptions import Interruption, interrupt_after
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 METHODS = ("moco", "simclr", "supcont", "pnl")
 QUICK = {"data__dataset": "market1501", "augment__recipe": "weak", "train__epochs": 3}
+MIXED = {"data__dataset": "several", "data__weights": (3.0, 1.0)}
+MIXED |= {"augment__statistics": "lup+imagenet"}
+"""MoCo learns from two data sets."""
 QUICK |= {"optim__lars_excluded": "bias$", "train__steps_per_epoch": 3}
 
 EIGHT = """
@@ -26,7 +29,7 @@ from luperson_jax.run import setup, states
 from data_pipeline.read.loader import Loader
 from tests import stand_in
 from tests.helpers import assert_equal_to_rounding, tiny
-from tests.luperson_jax.test_pretraining_runs import METHODS, QUICK
+from tests.luperson_jax.test_pretraining_runs import METHODS, MIXED, QUICK
 
 assert jax.device_count() == 8
 stand_in.use(pytest.MonkeyPatch())
@@ -34,7 +37,10 @@ for name in METHODS:
     more = {"model__bn_group_size": 0, "optim__lr": 1e-3}
     if name == "pnl":
         more |= {"task__class_multiple": 8, "task__pseudo_threshold": 0.0}
-    recipe = tiny(name, sys.argv[1], **QUICK | more)
+    root = sys.argv[1]
+    if name == "moco":
+        more, root = more | MIXED, sys.argv[3]
+    recipe = tiny(name, root, **QUICK | more)
     ends, losses = [], []
     for devices in (1, 8):
         mesh = sharding.make_mesh(jax.devices()[:devices])
@@ -55,16 +61,24 @@ for name in METHODS:
 """
 
 
-@pytest.mark.parametrize("name", METHODS[1:])  # MoCo: test_train_twice.py
+@pytest.fixture
+def both(labelled_world, unlabelled_world) -> str:
+    """Two data sets as `data.root` names them."""
+    return f"image_folder={unlabelled_world},market1501={labelled_world}"
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    name, tmp_path, monkeypatch, labelled_world
+    name, tmp_path, monkeypatch, both, labelled_world
 ):
     """Cut inside the epoch in which PNL's switches happen."""
     stand_in.use(monkeypatch)
     changes = {"train__checkpoint_every_steps": 1, **QUICK}
     if name == "pnl":
         changes |= {"task__pseudo_threshold": 0.0}
-    recipe = tiny(name, labelled_world, **changes)
+    if name == "moco":
+        changes |= {"train__average": "swa", "optim__clip_norm": 1.0, **MIXED}
+    recipe = tiny(name, both if name == "moco" else labelled_world, **changes)
     run(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 4)  # of 9 steps
@@ -76,12 +90,11 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert_trees_equal(whole[1], pieces[1])
 
 
-def test_eight_devices_equal_one(labelled_world, tmp_path):
+def test_eight_devices_equal_one(both, labelled_world, tmp_path):
     """Statistics over all devices, classifier and prototypes cut over them."""
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "XLA_FLAGS": simulated_devices.flags(8), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", EIGHT, str(labelled_world), str(tmp_path)],
+        [sys.executable, "-c", EIGHT, str(labelled_world), str(tmp_path), both],
         env=environment,
         cwd=ROOT,
         capture_output=True,

@@ -20,8 +20,8 @@ CASES = {
     "supcont": {},
     "identify": {"task__center_weight": 0.01, "model__bn_group_size": 8},
 }
-ON_A_STAND_IN = ("pnl", "simclr", "supcont")
-"""The parts of a ResNet are those of MoCo's."""
+ON_A_STAND_IN = ("moco", "pnl", "simclr", "supcont")
+"""The parts of a ResNet are those of a fine-tuning."""
 
 
 def build(name, world, workdir, mesh=None, **more) -> setup.Run:

@@ -14,7 +14,15 @@ from luperson_jax.measure import streaming
 from luperson_jax.run import setup
 from luperson_jax.run.reporter import NonFiniteLoss
 from luperson_jax.workdir import lock
+from tests import stand_in
 from tests.helpers import final, run, tiny
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, request):
+    """For pre-trainings: a network that compiles at once."""
+    if "unlabelled_world" in request.fixturenames:
+        stand_in.use(monkeypatch)
 
 
 def before_step(monkeypatch, number, act):

@@ -10,25 +10,12 @@ from luperson_jax.run import setup, states
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
 from tests.interruptions import Interruption, interrupt_after
 
-RESUMED = {
-    "moco": {"train__average": "swa", "optim__clip_norm": 1.0},
-    "identify": {
-        "train__average": "ema",
-        "train__ema_decay": 0.9,
-        "optim__micro_batches": 2,
-        "optim__freeze_epochs": 1,
-        "optim__clip_norm": 1.0,
-    },
-}
-"""A run is interrupted inside of an epoch."""
 
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    name, tmp_path, monkeypatch, labelled_world, unlabelled_world
-):
-    world = unlabelled_world if name == "moco" else labelled_world
-    recipe = tiny(name, world, train__checkpoint_every_steps=1, **RESUMED[name])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, labelled_world):
+    """Inside of an epoch; pre-trainings: test_pretraining_runs.py."""
+    changes = {"train__average": "ema", "train__ema_decay": 0.9, "train__checkpoint_every_steps": 1}
+    changes |= {"optim__micro_batches": 2, "optim__freeze_epochs": 1, "optim__clip_norm": 1.0}
+    recipe = tiny("identify", labelled_world, **changes)
     run(recipe, tmp_path / "whole")
     for steps in (1, 2):  # stops inside the first epoch, then again
         with monkeypatch.context() as patch:
@@ -50,19 +37,15 @@ def test_a_checkpoint_without_the_average_is_a_state_without_one(tmp_path, label
     assert states.from_tree(tree, state).average == {}
 
 
-@pytest.mark.parametrize("name", ["moco", "identify"])
-def test_the_number_of_devices_does_not_change_the_result(
-    name, tmp_path, labelled_world, unlabelled_world
-):
+def test_the_number_of_devices_does_not_change_the_result(tmp_path, labelled_world):
     """At a rate so low that rounding is not amplified from step to step (in a network this small a
     usual rate brings any disturbance of 1e-7 to 1e-2 in twenty steps)."""
-    world = unlabelled_world if name == "moco" else labelled_world
     rate = 1e-5
-    recipe = tiny(name, world, optim__lr=rate, model__bn_group_size=16)
+    recipe = tiny("identify", labelled_world, optim__lr=rate, model__bn_group_size=16)
     ends, losses = [], []
     for devices in (jax.devices()[:1], jax.devices()):
         mesh = sharding.make_mesh(devices)
-        current = setup.build(recipe, str(tmp_path), tasks.TASKS[name], mesh)
+        current = setup.build(recipe, str(tmp_path), tasks.TASKS["identify"], mesh)
         state, step = setup.initial_state(current), setup.compile_step(current)
         losses.append([])
         rows = current.task.sampler(current.table, 0, current.steps_per_epoch)
