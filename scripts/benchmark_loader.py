@@ -311,13 +311,13 @@ def write_packed(home: pathlib.Path, rows: int) -> None:
     shard_layout.write_description(home / shard_layout.DESCRIPTION, description)
 
 
-def write_keys(home: pathlib.Path, rows: int) -> None:
-    """LUPerson-NL as LMDB: a list of keys and identities, and an environment of empty pictures."""
+def write_keys(home: pathlib.Path, rows: int, picture: bytes = b"") -> None:
+    """LUPerson-NL as LMDB: a list of keys and identities, and one picture under every key."""
     home.mkdir()
     keys = [_key(row) for row in range(rows)]
     people = [row // OF_A_PERSON for row in range(rows)]
     (home / lmdb_form.KEYS).write_bytes(pickle.dumps({"keys": keys, "pids": people}, protocol=4))
-    lmdb_store.write_lmdb(home / lmdb_form.ENVIRONMENT, ((key, b"") for key in keys))
+    lmdb_store.write_lmdb(home / lmdb_form.ENVIRONMENT, ((key, picture) for key in keys))
 
 
 def shuffling(rows: int, rounds: int) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ class StandIn(nn.Module):
         height, width = images.shape[1] // 4, images.shape[2] // 2
         cells = images.reshape(-1, 4, height, 2, width, 3)
         pooled = cells.mean(axis=(2, 4)).reshape(-1, NUM_POOLED)
-        pooled = GroupedBatchNorm(self.bn_group_size, name="norm")(pooled, train=train)
+        # Without the curve, a head that begins with BatchNorm would undo the bias of this one.
+        pooled = nn.tanh(GroupedBatchNorm(self.bn_group_size, name="norm")(pooled, train=train))
         if self.spec.kind == "pnl":
             return pnl_heads(pooled, 16, self.spec.feature_dim, self.spec.embedding_dim)
         kind, group_size = self.spec.head, self.bn_group_size
