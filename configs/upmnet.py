@@ -82,7 +82,6 @@ def get_config(argument: str = "") -> ConfigDict:
     config.optim.weight_decay = 4e-5
     config.optim.decay_factors = ((r"(^|/)(scale|bias|reduce_bias)$", 0.0),)
     config.optim.clip_value = 2.0
-    config.optim.schedule = "step_per_epoch"
 
     config.train = ConfigDict()
     config.train.average = "ema"
@@ -109,12 +108,14 @@ def get_config(argument: str = "") -> ConfigDict:
 def _optimizer(data: str, epochs: int) -> dict:
     if data in ("prid2011", "ilids_vid"):
         return {
+            "optim.schedule": "step_per_epoch",
             "optim.optimizer": "rmsprop",
             "optim.lr": 0.045,
             "optim.milestones": tuple(range(2, epochs, 2)),
             "optim.gamma": 0.94,
         }
     return {
+        "optim.schedule": "step_per_epoch",
         "optim.optimizer": "sgd",
         "optim.nesterov": True,
         "optim.lr": 4.5e-4 if data == "dukemtmc_videoreid" else 0.01,

@@ -74,14 +74,10 @@ def association_loss(
         seen = jnp.any(intra != 0, axis=2)
         near &= seen[:, None, :]
         counts &= seen[:, place]
-    ranked = jnp.where(near, distance, jnp.inf)
-    first = jnp.argmin(ranked, axis=2)
-    least = jnp.where(counts, _of_rows(distance, first), 0.0)
+    first = jnp.argmin(jnp.where(near, distance, jnp.inf), axis=2)
     own_first = first == place[None, :]
-    same = (camera[:, None] == camera[None, :])[None] & counts[:, None, :]
-    number = jnp.maximum(jnp.sum(same, axis=2, dtype=jnp.float32), 1)
-    mean = jnp.einsum("pbc,pc->pb", same.astype(jnp.float32), least) / number
-    negative = jnp.where(own_first, mean, least)
+    least = jnp.where(counts, _of_rows(distance, first), 0.0)
+    negative = jnp.where(own_first, _means_of_cameras(least, camera, counts), least)
     losses = {
         name: masked_mean(jnp.maximum(own - negative + margin, 0).reshape(-1), counts.reshape(-1))
         for name, own in (("intra", d_intra), ("cross", d_cross))
@@ -175,6 +171,13 @@ def squared_distances(
     product = jnp.einsum("pbd,ptd->pbt", one, two, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(one**2, axis=2)[:, :, None] + jnp.sum(two**2, axis=2)[:, None, :]
     return squares - 2 * product
+
+
+def _means_of_cameras(values: Array, camera: Array, counts: Array) -> Array:
+    """[p, b] mean of the values [p, b] that count over the frames of each one's camera."""
+    same = (camera[:, None] == camera[None, :])[None] & counts[:, None, :]
+    number = jnp.maximum(jnp.sum(same, axis=2, dtype=jnp.float32), 1)
+    return jnp.einsum("pbc,pc->pb", same.astype(jnp.float32), values) / number
 
 
 def _of_rows(distance: Array, rows: Array) -> Array:
