@@ -82,7 +82,7 @@ def task_of(steps):
         shuffle_bn=False,
         reference_quirks=True,
     )
-    given = Given(recipes.recipe("weak"), (2, 2), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    given = Given(recipes.recipe("weak"), (2, 2), (recipes.Statistics((0.0,) * 3, (1.0,) * 3),))
     spec = NetworkSpec("pnl", "resnet18", num_classes=20, feature_dim=8, queue_size=40)
     return Pnl(options, spec, TwoLinear(), given, samplers.shuffled, query_views=given, num_ids=20)
 
