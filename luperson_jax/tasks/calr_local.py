@@ -20,15 +20,13 @@ from luperson_jax.clustering import grouping, linkage, quality
 from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.config import Recipe
 from luperson_jax.structs import Batch, Tree
-from luperson_jax.tasks.cluster_contrast import ClusterContrast, ClusterContrastOptions
+from luperson_jax.tasks.cluster_contrast import ClusterContrast, ClusterContrastOptions, num_rows
 
 RANGE = (0.5, 2.0)
 """Numbers of clusters that are tried where the number is adaptive, as parts of the fixed one."""
 NUM_TRIED = 9
 NONE_YET = -2.0
 """Below every silhouette."""
-ROW_MULTIPLE = 64
-"""So that devices can share the rows of the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +57,8 @@ class CalrLocal(ClusterContrast):
         assert isinstance(task, CalrLocal)
         if table is None or recipe.task.capacity:
             return task
-        most = max(int(RANGE[1] * task.num_clusters(len(table))), 2)
-        return dataclasses.replace(task, capacity=-(-most // ROW_MULTIPLE) * ROW_MULTIPLE)
+        most = int(RANGE[1] * task.num_clusters(len(table)))
+        return dataclasses.replace(task, capacity=num_rows(most))
 
     def num_clusters(self, num_images: int) -> int:
         """How many clusters that many images make, where the number is not adaptive."""
@@ -91,6 +89,8 @@ class CalrLocal(ClusterContrast):
             tried = np.geomspace(RANGE[0] * fixed, RANGE[1] * fixed, NUM_TRIED).round()
             numbers = sorted({int(one) for one in np.clip(tried, 2, num_images)})
         found = linkage.average_linkage(pairs, numbers)
+        if not options.adaptive:
+            return grouping.Clusters(found[fixed], pairs)
         best = max(numbers, key=lambda one: quality.silhouette(pairs, found[one]).mean())
         return grouping.Clusters(found[best], pairs)
 

@@ -177,5 +177,9 @@ def _check(options: ClusterContrastOptions, num_images: int | None) -> None:
 
 
 def _capacity(given: int, num_images: int) -> int:
-    least = max(given or num_images // IMAGES_PER_ROW, 2)
-    return least if given else -(-least // ROW_MULTIPLE) * ROW_MULTIPLE
+    return max(given, 2) if given else num_rows(num_images // IMAGES_PER_ROW)
+
+
+def num_rows(num_clusters: int) -> int:
+    """Rows of a memory for that many clusters, or for 2, which devices can share."""
+    return -(-max(num_clusters, 2) // ROW_MULTIPLE) * ROW_MULTIPLE
