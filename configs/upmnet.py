@@ -6,11 +6,13 @@ Paper: X. Zang, G. Li, W. Gao, X. Shu, "Exploiting Robust Unsupervised Video Per
     1808.07301. Values as the authors' program has them.
 Command: luperson train --config upmnet:data=prid2011 --workdir runs/upmnet \\
     data.root=/data/PRID2011 eval.root=/data/PRID2011 train.init_from=imagenet_r50.npz
-Arguments: FILE.py:data=mars,parts=8,head=fused,relation=frozen. data is prid2011 (the default),
-    ilids_vid, dukemtmc_videoreid or mars; parts 1, 2, 4 or 8; head local, global or fused (the
-    default: both on one backbone, where the authors train two); relation=frozen leaves the head
-    that knows of the whole person at its random start, as in the authors' program. parts=1,
-    head=local is DAL. Splits: data.split=N eval.split=N, N from 0 to 9, of the first two.
+Arguments: FILE.py:data=mars,backbone=mobilenet,parts=8,head=fused,relation=frozen. data is prid2011
+    (the default), ilids_vid, dukemtmc_videoreid or mars; backbone resnet50 (the default, with the
+    strides and weights of torchvision), resnet50_slim or mobilenet (both as the authors have them,
+    from weights of TensorFlow-slim, see docs/converting.md); parts 1, 2, 4 or 8; head local, global
+    or fused (the default: both on one backbone, where the authors train two); relation=frozen
+    leaves the head that knows of the whole person at its random start, as in the authors' program.
+    parts=1,head=local is DAL. Splits: data.split=N eval.split=N, N from 0 to 9, of the first two.
 Hardware of the authors: one GPU.
 Expected, Rank-1 of the authors' README: prid2011 92.0 and ilids_vid 63.1, means of ten splits;
     dukemtmc_videoreid 83.6; which of their backbones gave them is not known. DAL: 85.3, 56.9; mars
@@ -32,12 +34,33 @@ BY_DATA = {
     "mars": {"train.epochs": 12, "task.warm_up_epochs": 1},
 }
 
+BY_BACKBONE = {
+    "resnet50": {
+        "model.arch": "resnet50",
+        "augment.statistics": "imagenet",
+        "train.init_from": "weights/imagenet_r50.npz",
+    },
+    "resnet50_slim": {
+        "model.arch": "resnet50",
+        "model.strides": "slim",
+        "augment.statistics": "slim_resnet",
+        "train.init_from": "weights/resnet_v1_50.npz",
+    },
+    "mobilenet": {
+        "model.arch": "mobilenet_v1",
+        "model.bn_momentum": 0.0003,
+        "augment.statistics": "slim_mobilenet",
+        "train.init_from": "weights/mobilenet_v1_1.0_224.npz",
+    },
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """What may stand behind the colon."""
 
     data: Literal["prid2011", "ilids_vid", "dukemtmc_videoreid", "mars"] = "prid2011"
+    backbone: Literal["resnet50", "resnet50_slim", "mobilenet"] = "resnet50"
     parts: Literal[1, 2, 4, 8] = 8
     head: Literal["local", "global", "fused"] = "fused"
     relation: Literal["trained", "frozen"] = "trained"
@@ -49,9 +72,9 @@ def get_config(argument: str = "") -> ConfigDict:
     config = ConfigDict()
 
     config.model = ConfigDict()
-    config.model.arch = "resnet50"
     config.model.last_stride = 2  # a map of 8x4
     config.model.bn_group_size = 0
+    config.model.bn_momentum = 0.003
     config.model.compute_dtype = "auto"
 
     config.task = ConfigDict()
@@ -76,7 +99,6 @@ def get_config(argument: str = "") -> ConfigDict:
 
     config.augment = ConfigDict()
     config.augment.recipe = "test"  # none
-    config.augment.statistics = "imagenet"
 
     config.optim = ConfigDict()
     config.optim.weight_decay = 4e-5
@@ -88,16 +110,16 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.ema_decay = 0.9999
     config.train.log_every_steps = 50
     config.train.keep_checkpoints = 1
-    config.train.init_from = "weights/imagenet_r50.npz"
 
     config.eval = ConfigDict()
     config.eval.dataset = given.data
     config.eval.root = ""
     config.eval.batch_size = 64
-    config.eval.metric = "euclidean"
+    config.eval.metric = "cosine"  # the order of Euclidean distances of unit vectors
     config.eval.pool = "max"
     config.eval.weights = "average"
     config.update_from_flattened_dict(BY_DATA[given.data])
+    config.update_from_flattened_dict(BY_BACKBONE[given.backbone])
     config.update_from_flattened_dict(_optimizer(given.data, config.train.epochs))
     if given.relation == "frozen" and given.head != "local":
         config.optim.freeze = ("^relation/",)

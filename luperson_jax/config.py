@@ -27,10 +27,12 @@ class ModelConfig:
     width: int = 64  # channels of the first stage; 64 is the published network
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: int = 2
+    strides: Literal["torchvision", "slim"] = "torchvision"  # slim: as TensorFlow-slim's ResNets
     ibn: bool = False
     non_local: bool = False  # non-local blocks, as AGW and SBS have them
     pooling: Literal["avg", "max", "gem", "gem_learned"] = "avg"
     bn_group_size: int = 0  # images that share BatchNorm statistics; 0 = the whole batch
+    bn_momentum: float = 0.1  # weight of a batch in the running statistics of the backbone
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 off the CPU
 
 
@@ -54,8 +56,8 @@ class DataConfig:
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
     batch_size: int = 64  # images per step, over all devices
     weights: tuple[float, ...] = ()  # of several: ratio of their images; empty = all in turn
-    sampler: Literal["shuffled", "pk", "pk_camera", "pk_across"] = "shuffled"
-    num_instances: int = 4  # images per identity with all samplers but shuffled
+    sampler: Literal["shuffled", "tracklets", "pk", "pk_camera", "pk_across"] = "shuffled"
+    num_instances: int = 4  # images per identity with the samplers pk
     strided_groups: bool = False  # pk: a BatchNorm group holds every n-th image, not a run of them
     unreadable: Literal["error", "skip"] = "error"
     num_workers: int = 2

@@ -62,6 +62,11 @@ def check(recipe: Any) -> None:
         raise InputError(f"data.weights={data.weights} must be above 0")
     if model.last_stride not in (1, 2):
         raise InputError(f"model.last_stride must be 1 or 2, not {model.last_stride}")
+    if not 0 < model.bn_momentum <= 1:
+        raise InputError(
+            f"model.bn_momentum={model.bn_momentum} must be above 0 and at most 1: the weight of a "
+            "batch, PyTorch's sense (0.003 where TensorFlow's decay is 0.997)"
+        )
     if model.bn_group_size and data.batch_size % model.bn_group_size:
         raise InputError(
             f"data.batch_size={data.batch_size} is not divisible by "

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.table.frames import Tracklets
 from data_pipeline.table.records import UNLABELLED, Table
 
 
@@ -74,6 +75,23 @@ def _in_passes(rows: np.ndarray, first: int, num: int, seed: tuple[int, ...]) ->
     passes = [_generator(*seed, number).permutation(rows) for number in range(begin, end)]
     skipped = first - begin * len(rows)
     return np.concatenate(passes or [rows[:0]])[skipped : skipped + num]
+
+
+def of_tracklets(
+    table: Table, batch_size: int, seed: int, epoch: int, num_steps: int
+) -> np.ndarray:
+    """A frame drawn from each tracklet in turn, so that long tracklets are seen as often as short.
+
+    Tracklets come in passes through all of them, which run on from epoch to epoch.
+
+    Raises:
+        InputError: no row has a tracklet.
+    """
+    _check_batch_size(batch_size)
+    tracklets, wanted = Tracklets.of(table), num_steps * batch_size
+    chosen = _in_passes(np.arange(len(tracklets)), epoch * wanted, wanted, (seed,))
+    frame = _generator(seed, epoch).integers(0, tracklets.length[chosen])
+    return tracklets.rows[tracklets.start[chosen] + frame].reshape(num_steps, batch_size)
 
 
 def sequential(num_rows: int, batch_size: int) -> np.ndarray:

@@ -121,6 +121,9 @@ STATISTICS: Mapping[str, Statistics] = MappingProxyType(
         "cmdm": _of_levels((83.022, 77.974, 80.642), (66.372, 63.468, 60.974)),
         # The strong baselines (BoT, AGW, SBS) and MGN from ImageNet weights.
         "bot": _IMAGENET,
+        # What TensorFlow-slim feeds its networks: -1 to 1, and gray levels without the mean.
+        "slim_mobilenet": Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "slim_resnet": _of_levels((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     }
 )
 

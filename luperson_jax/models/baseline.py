@@ -8,7 +8,7 @@ from luperson_jax.models.convolution import kaiming_normal
 from luperson_jax.models.heads import BNNeck, HeadKind, ProjectionHead
 from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import Pooling, PoolingKind
-from luperson_jax.models.resnet import ResNet
+from luperson_jax.models.trunk import Trunk
 
 
 class MocoEncoder(nn.Module):
@@ -26,7 +26,7 @@ class MocoEncoder(nn.Module):
         head: kind of projection head; its batch normalization has the groups of the backbone.
     """
 
-    backbone: ResNet
+    backbone: Trunk
     pooling: PoolingKind = "avg"
     hidden: int = 0
     feature_dim: int = 128
@@ -68,7 +68,7 @@ class PnlEncoder(nn.Module):
         embedding_dim: features of the layer before the classifier; 0 = there is none.
     """
 
-    backbone: ResNet
+    backbone: Trunk
     pooling: PoolingKind = "avg"
     hidden: int = 0
     feature_dim: int = 128
@@ -119,7 +119,7 @@ class PooledBackbone(nn.Module):
         pooling: kind of pooling.
     """
 
-    backbone: ResNet
+    backbone: Trunk
     pooling: PoolingKind = "avg"
 
     @nn.compact
@@ -154,7 +154,7 @@ class ReidNet(nn.Module):
         embedding_dim: features after the neck; 0 = as many as the backbone gives.
     """
 
-    backbone: ResNet
+    backbone: Trunk
     pooling: PoolingKind = "avg"
     extra_bn: bool = False
     embedding_dim: int = 0

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from luperson_jax import platforms
 
 Form = Literal["auto", "matmul", "convolution"]
+Padding = Literal["torch", "same"]
 SMALL_MAP = 32
 """Pixels. On maps of this size a product of patches beats XLA's convolution on a CPU, gradients
 included; on larger ones the copies of the patches cost more than they save."""
@@ -33,9 +34,7 @@ def torch_uniform(fan_in: int) -> Initializer:
 
 
 class Conv(nn.Module):
-    """Convolution padded by `kernel_size // 2` on every side.
-
-    The padding is explicit because "SAME" pads only below and right at stride 2, unlike PyTorch.
+    """Convolution, padded as PyTorch or as TensorFlow does.
 
     Attributes:
         features: output channels.
@@ -44,6 +43,8 @@ class Conv(nn.Module):
         compute_dtype: input and kernel are cast to it, see `compute_type`; the kernel is stored as
             float32.
         form: how the kernel is applied; see `ResNet`.
+        padding: "torch" = by `kernel_size // 2` on every side; "same" = TensorFlow's, which at
+            stride 2 and even size pads a 3x3 kernel only below and right.
         use_bias: add `bias` [features], and draw it and the kernel by `torch_uniform`. The
             convolutions of a ResNet have none, and Kaiming-normal kernels.
     """
@@ -53,6 +54,7 @@ class Conv(nn.Module):
     stride: int = 1
     compute_dtype: DTypeLike = jnp.float32
     form: Form = "auto"
+    padding: Padding = "torch"
     use_bias: bool = False
 
     @nn.compact
@@ -66,19 +68,50 @@ class Conv(nn.Module):
         kernel, x = kernel.astype(dtype), x.astype(dtype)
         small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
         if small and _as_matmul(self.form):
-            y = _patches(x, size, stride) @ kernel.reshape(-1, self.features)
+            shifted = _shifted(x, size, stride, self.padding)
+            y = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, self.features)
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(stride, stride),
-                padding=((size // 2, size // 2), (size // 2, size // 2)),
+                padding=_around(x, size, stride, self.padding),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if not self.use_bias:
             return y
         bias = self.param("bias", start, (self.features,), jnp.float32)
         return y + bias.astype(dtype).reshape(1, 1, 1, self.features)
+
+
+class DepthwiseConv(nn.Module):
+    """A kernel for every channel, drawn by He et al.'s rule; parameter `kernel` [k, k, 1, C].
+
+    On a CPU XLA's grouped convolution is many times slower than the sum of shifted products that
+    stands here, which other devices compute as fast.
+
+    Attributes:
+        kernel_size, stride, compute_dtype, padding: as of `Conv`.
+    """
+
+    kernel_size: int
+    stride: int = 1
+    compute_dtype: DTypeLike = jnp.float32
+    padding: Padding = "torch"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """Convolves `x`; the result is of `compute_dtype`."""
+        shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
+        start = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+        kernel = self.param("kernel", start, shape, jnp.float32)
+        dtype = compute_type(self.compute_dtype)
+        places = kernel.astype(dtype).reshape(-1, 1, 1, 1, x.shape[-1])
+        shifted = _shifted(x.astype(dtype), self.kernel_size, self.stride, self.padding)
+        y = shifted[0] * places[0]
+        for place, value in zip(places[1:], shifted[1:], strict=True):
+            y = y + value * place
+        return y
 
 
 def compute_type(name: DTypeLike) -> DTypeLike:
@@ -88,17 +121,26 @@ def compute_type(name: DTypeLike) -> DTypeLike:
     return jnp.float32 if platforms.current() == "cpu" else jnp.bfloat16
 
 
-def _patches(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b h2 w2 patch"]:
-    """The input of every output pixel: size * size shifted copies of `x`, one after the other."""
-    _, height, width, _ = x.shape
-    around = (size // 2, size // 2)
-    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-    shifted = [
-        x[:, top : top + height : stride, left : left + width : stride]
+def _around(x: Array, size: int, stride: int, padding: Padding) -> list[tuple[int, int]]:
+    """Rows above and below, columns left and right."""
+    if padding == "torch":
+        return [(size // 2, size // 2)] * 2
+    lacking = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3]]
+    return [(number // 2, number - number // 2) for number in lacking]
+
+
+def _shifted(
+    x: Float[Array, "b h w c"], size: int, stride: int, padding: Padding
+) -> list[Float[Array, "b h2 w2 c"]]:
+    """For every place of a kernel the input of all output pixels there, row by row."""
+    around = _around(x, size, stride, padding)
+    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
+    last = [n - size + 1 for n in x.shape[1:3]]
+    return [
+        x[:, top : top + last[0] : stride, left : left + last[1] : stride]
         for top in range(size)
         for left in range(size)
     ]
-    return jnp.concatenate(shifted, axis=-1)
 
 
 def _as_matmul(form: Form) -> bool:

@@ -155,6 +155,7 @@ class InstanceBatchNorm(nn.Module):
     """
 
     group_size: int = 0
+    momentum: float = 0.1
 
     @nn.compact
     def __call__(
@@ -165,7 +166,7 @@ class InstanceBatchNorm(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """Normalizes `x`; see `GroupedBatchNorm` for `train`."""
         half = x.shape[-1] // 2
-        batch_norm = GroupedBatchNorm(self.group_size, name="BN")
+        batch_norm = GroupedBatchNorm(self.group_size, self.momentum, name="BN")
         return jnp.concatenate(
             [
                 InstanceNorm(name="IN")(x[..., :half]),

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from data_pipeline.errors import InputError
 from luperson_jax.models.norm import GroupedBatchNorm
-from luperson_jax.models.resnet import ResNet
+from luperson_jax.models.trunk import Trunk
 
 PartHead = Literal["local", "global", "fused"]
 BRANCHES: Mapping[PartHead, tuple[str, ...]] = {
@@ -40,7 +40,7 @@ class PartNet(nn.Module):
         relation_dim: features of the relation head.
     """
 
-    backbone: ResNet
+    backbone: Trunk
     num_parts: int = 8
     head: PartHead = "fused"
     relation_dim: int = 256
@@ -67,7 +67,8 @@ class PartNet(nn.Module):
         found = {"local": stripes}
         if self.head != "local":
             group_size = self.backbone.bn_group_size
-            relation = Relation(self.relation_dim, group_size, name="relation")
+            momentum = self.backbone.bn_momentum
+            relation = Relation(self.relation_dim, group_size, momentum, name="relation")
             found["global"] = relation(stripes, train=train)
         return {name: found[name] for name in BRANCHES[self.head]}
 
@@ -81,11 +82,12 @@ class Relation(nn.Module):
 
     Attributes:
         features: of each part.
-        bn_group_size: images that share batch statistics; 0 = the whole batch.
+        bn_group_size, bn_momentum: as of `ResNet`.
     """
 
     features: int = 256
     bn_group_size: int = 0
+    bn_momentum: float = 0.1
 
     @nn.compact
     def __call__(self, parts: Float[Array, "b p d"], *, train: bool) -> Float[Array, "b p e"]:
@@ -104,7 +106,8 @@ class Relation(nn.Module):
         of_part, of_whole = reduced[:, :-1], reduced[:, -1:]
         both = jnp.concatenate([of_part, jnp.broadcast_to(of_whole, of_part.shape)], axis=2)
         merged = jnp.einsum("bpe,pef->bpf", both, merge).reshape(batch, -1)
-        merged = GroupedBatchNorm(self.bn_group_size, name="bn")(merged, train=train)
+        norm = GroupedBatchNorm(self.bn_group_size, self.bn_momentum, name="bn")
+        merged = norm(merged, train=train)
         return nn.relu6(merged).reshape(batch, num_parts, -1) + of_whole
 
 

@@ -70,9 +70,9 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, train: bool) -> Array:
-    """The input of the block, projected where its shape differs from the output `y`."""
-    if block.stride == 1 and x.shape[-1] == y.shape[-1]:
-        return x.astype(y.dtype)
+    """The input of the block, projected where its channels differ from those of the output `y`."""
+    if x.shape[-1] == y.shape[-1]:
+        return x[:, :: block.stride, :: block.stride].astype(y.dtype)
     projected = block.conv(y.shape[-1], 1, block.stride, name="downsample_0")(x)
     return block.norm(name="downsample_1")(projected, train=train)
 
@@ -92,6 +92,8 @@ _NUM_NON_LOCAL: dict[int, tuple[int, int, int, int]] = {
     101: (0, 2, 9, 0),
     152: (0, 4, 12, 0),
 }
+
+Strides = Literal["torchvision", "slim"]
 
 RESNETS = tuple(f"resnet{depth}" for depth in _LAYOUT)
 
@@ -141,8 +143,8 @@ class ResNet(nn.Module):
     Attributes:
         depth: 18, 34, 50, 101 or 152.
         width: channels of the stem; 64 is torchvision's.
-        last_stride: stride of `layer4`: 2 as in torchvision, 1 as re-ID uses it (a feature map of
-            twice the height and width).
+        last_stride: the last stride, of `layer4`: 2 as in torchvision, 1 as re-ID uses it (a
+            feature map of twice the height and width).
         ibn: IBN-a normalization at the first `bn1` of each block of `layer1` to `layer3`.
         bn_group_size: images that share batch statistics; 0 = the whole batch.
         compute_dtype: type of the convolutions and of the feature maps; "auto" is bfloat16, but
@@ -157,6 +159,10 @@ class ResNet(nn.Module):
             of them at depth 50, 2 and 9 at 101, 4 and 12 at 152, as FastReID and LUPerson place
             them. Those have none in shallower networks; here depth 34, which has the stages of
             depth 50, gets the same, and depth 18 one in either stage.
+        strides: "torchvision" = on the first block of `layer2` to `layer4`; "slim" = on the last
+            block of `layer1` to `layer3`, whose shortcut takes every second pixel, and
+            max-pooling with TensorFlow's padding, as weights of TensorFlow-slim need it.
+        bn_momentum: weight of a new batch in the running statistics.
     """
 
     depth: int = 50
@@ -168,6 +174,8 @@ class ResNet(nn.Module):
     stem: Literal["imagenet", "small"] = "imagenet"
     form: Form = "auto"
     non_local: bool = False
+    strides: Strides = "torchvision"
+    bn_momentum: float = 0.1
 
     @property
     def num_features(self) -> int:
@@ -206,7 +214,7 @@ class ResNet(nn.Module):
             that block.
         """
         conv = functools.partial(Conv, compute_dtype=self.compute_dtype, form=self.form)
-        norm = functools.partial(GroupedBatchNorm, self.bn_group_size)
+        norm = functools.partial(GroupedBatchNorm, self.bn_group_size, self.bn_momentum)
         names = self.block_names
         begin = names.index(first) if first else 0
         end = names.index(last) + 1 if last else len(names)
@@ -226,10 +234,10 @@ class ResNet(nn.Module):
         """The block of that name, and the non-local one that follows it."""
         block, num_blocks = _LAYOUT[self.depth]
         stage, index = _stage_and_index(name)
-        half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size)
+        half_instance = functools.partial(InstanceBatchNorm, self.bn_group_size, self.bn_momentum)
         x = block(
             features=self.width * 2 ** (stage - 1),
-            stride=(1, 2, 2, self.last_stride)[stage - 1] if index == 0 else 1,
+            stride=self._stride(stage, index),
             conv=conv,
             norm=norm,
             first_norm=half_instance if self.ibn and stage < 4 else norm,
@@ -239,6 +247,12 @@ class ResNet(nn.Module):
         if self.non_local and number >= 0:
             x = NonLocalBlock(conv, norm, name=f"NL_{stage}_{number}")(x, train=train)
         return x
+
+    def _stride(self, stage: int, index: int) -> int:
+        if self.strides == "slim":
+            is_last = index == _LAYOUT[self.depth][1][stage - 1] - 1
+            return (2, 2, self.last_stride, 1)[stage - 1] if is_last else 1
+        return (1, 2, 2, self.last_stride)[stage - 1] if index == 0 else 1
 
     def _stem(
         self,
@@ -252,7 +266,7 @@ class ResNet(nn.Module):
         x = conv(self.width, kernel_size, stride, name="conv1")(images)
         x = nn.relu(norm(name="bn1")(x, train=train))
         if self.stem == "imagenet":
-            sides = ((0, 0), (1, 1), (1, 1), (0, 0))
+            sides = "SAME" if self.strides == "slim" else ((0, 0), (1, 1), (1, 1), (0, 0))
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), sides)
         return x
 

@@ -13,9 +13,10 @@ from luperson_jax import trees
 from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import HeadKind
 from luperson_jax.models.mgn import MGN, NUM_PARTS
+from luperson_jax.models.mobilenet import MOBILENETS, mobilenet, recognize_mobilenet
 from luperson_jax.models.parts import PartHead, PartNet, descriptor
 from luperson_jax.models.pooling import PoolingKind
-from luperson_jax.models.resnet import RESNETS, recognize_resnet, resnet
+from luperson_jax.models.resnet import RESNETS, Strides, recognize_resnet, resnet
 from luperson_jax.structs import Tree
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -35,7 +36,8 @@ class Backbone(NamedTuple):
         names: what `NetworkSpec.arch` calls its variants.
         build: the module of a variant, with the options of `resnet`.
         recognize: the fields of a `NetworkSpec` that shapes of parameters by name tell, or, where
-            they are not those of such a trunk, what they are instead.
+            they are not those of such a trunk, what they are instead; empty where nothing speaks
+            for one.
     """
 
     names: tuple[str, ...]
@@ -43,7 +45,10 @@ class Backbone(NamedTuple):
     recognize: Callable[[Shapes], dict[str, Any] | str]
 
 
-BACKBONES = (Backbone(RESNETS, resnet, recognize_resnet),)
+BACKBONES = (
+    Backbone(RESNETS, resnet, recognize_resnet),
+    Backbone(MOBILENETS, mobilenet, recognize_mobilenet),
+)
 ARCHITECTURES = tuple(name for backbone in BACKBONES for name in backbone.names)
 
 TRUNK_PARTS = ("backbone", *NUM_PARTS)
@@ -59,7 +64,7 @@ class NetworkSpec:
     Attributes:
         kind: what stands on the trunk, and how `build` puts it together.
         arch: one of `ARCHITECTURES`.
-        width, stem, ibn, non_local, last_stride: of the trunk, see `ResNet`.
+        width, stem, ibn, non_local, last_stride, strides: of the trunk, see `ResNet`.
         pooling: "gem_learned" where the exponent is a parameter.
         extra_bn, embedding_dim: of "reid" and "mgn", see `ReidNet`.
         num_classes: identities of the classifier, which `build` leaves to the task.
@@ -76,6 +81,7 @@ class NetworkSpec:
     ibn: bool = False
     non_local: bool = False
     last_stride: int = 2
+    strides: Strides = "torchvision"
     pooling: PoolingKind = "avg"
     extra_bn: bool = False
     embedding_dim: int = 0
@@ -95,6 +101,7 @@ class NetworkSpec:
 
     def __str__(self) -> str:
         parts = [f"{self.arch}{'-ibn' if self.ibn else ''} of width {self.width}"]
+        parts += ["strides of TensorFlow-slim"] if self.strides == "slim" else []
         parts += ["non-local blocks"] if self.non_local else []
         parts += [f"pooling {self.pooling}"] if self.pooling != "avg" else []
         parts += ["extra BN"] if self.extra_bn else []
@@ -109,17 +116,27 @@ class NetworkSpec:
         self,
         *,
         bn_group_size: int = 0,
+        bn_momentum: float = 0.1,
         compute_dtype: str = "float32",
     ) -> Any:
         """The Flax module, for `models.init` and `models.apply`.
 
         Args:
             bn_group_size: images that share batch statistics; 0 = the whole batch.
+            bn_momentum: weight of a batch in the running statistics of the trunk.
             compute_dtype: "float32", "bfloat16", or "auto" by the device.
 
         Returns:
             PooledBackbone, MocoEncoder, PnlEncoder, ReidNet, MGN or PartNet, without classifier.
+
+        Raises:
+            InputError: a trunk that cannot have such parts.
         """
+        if self.kind == "mgn" and (self.arch not in RESNETS or self.strides != "torchvision"):
+            raise InputError(
+                "MGN cuts a ResNet with the strides of torchvision in two, and the network is a "
+                f"{self}"
+            )
         trunk = next(one for one in BACKBONES if self.arch in one.names).build(
             self.arch,
             width=self.width,
@@ -127,7 +144,9 @@ class NetworkSpec:
             ibn=self.ibn,
             last_stride=self.last_stride,
             non_local=self.non_local,
+            strides=self.strides,
             bn_group_size=bn_group_size,
+            bn_momentum=bn_momentum,
             compute_dtype=compute_dtype,
         )
         if self.kind == "backbone":
@@ -167,7 +186,7 @@ class NetworkSpec:
 
     def trunk(self) -> "NetworkSpec":
         """Its trunk alone."""
-        shared = ("arch", "width", "stem", "ibn", "non_local", "last_stride")
+        shared = ("arch", "width", "stem", "ibn", "non_local", "last_stride", "strides")
         return NetworkSpec("backbone", **{name: getattr(self, name) for name in shared})
 
     @functools.cached_property
@@ -216,7 +235,7 @@ def describe(shapes: Shapes, kind: Kind, last_stride: int, *, queue_size: int = 
     known = next((one for one in found if not isinstance(one, str)), None)
     if known is None:
         raise InputError(
-            f"the file holds {' and '.join(map(str, found))}; expected one of "
+            f"the file holds {' and '.join(filter(None, map(str, found)))}; expected one of "
             f"{', '.join(ARCHITECTURES)}"
         )
     neck, pool, extra_bn, classifier = "neck", "pool", "extra_bn", "classifier"

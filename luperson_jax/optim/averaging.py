@@ -21,8 +21,8 @@ class Averaging:
     data.
 
     "ema": exponential, Polyak and Juditsky, "Acceleration of stochastic approximation by
-    averaging", 1992, in the form of today's trainers: after the n-th update, n from 1, the average
-    keeps min(decay, n / (n + 9)) of itself, so that the first weights do not linger.
+    averaging", 1992, in TensorFlow's form: after the n-th update, n from 1, the average keeps
+    min(decay, (n + 1) / (n + 10)) of itself, so that the first weights do not linger.
 
     "swa": Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization",
     2018, arXiv 1803.05407: the mean of the weights at the ends of the epochs after the first
@@ -73,7 +73,7 @@ class Averaging:
         number = count.astype(jnp.float32)
         share = 1 / number
         if self.kind == "ema":
-            share = 1 - jnp.minimum(self.decay, number / (number + 9))
+            share = 1 - jnp.minimum(self.decay, (number + 1) / (number + 10))
         former = {name: average[name] for name in weights}
         mixed = jax.tree.map(lambda old, one: old + share * (one - old), former, weights)
         return {**mixed, "count": count}

@@ -24,8 +24,8 @@ from luperson_jax.weights import transfer
 from luperson_jax.workdir import saved_steps
 
 
-def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
-    """`params` and `extra` of a task at step 0."""
+def init(task: Task, recipe: config.Recipe, table: Table, key: jax.Array) -> tuple[Tree, Tree]:
+    """`params` and `extra` of a task at step 0, by the key of the run."""
     example = Batch(
         images=jnp.zeros((1, *recipe.data.size, 3), jnp.uint8),
         size=jnp.full((1, 2), 1, jnp.int32),
@@ -34,7 +34,7 @@ def init(task: Task, recipe: config.Recipe, table: Table) -> tuple[Tree, Tree]:
         index=jnp.zeros(1, jnp.int32),
         mask=jnp.ones(1, bool),
     )
-    return task.init(jax.random.key(recipe.train.seed), example, table)
+    return task.init(key, example, table)
 
 
 def batch_shapes(recipe: config.Recipe) -> Batch:
@@ -61,8 +61,9 @@ def shapes(task: Task, recipe: config.Recipe, table: Table, mesh: Mesh) -> tuple
     """
 
     def loss(batch: Batch) -> tuple[Tree, Tree]:
-        params, extra = init(task, recipe, table)
-        task.loss(params, extra, batch, jax.random.key(0), jnp.zeros((), jnp.int32))
+        key = jax.random.key(0)
+        params, extra = init(task, recipe, table, key)
+        task.loss(params, extra, batch, key, jnp.zeros((), jnp.int32))
         return params, extra
 
     try:
@@ -94,10 +95,11 @@ def begin(
     table: Table,
     optimizer: optax.GradientTransformation,
     averaging: Averaging,
+    key: jax.Array,
 ) -> TrainState:
-    """The state at step 0. Pure: to be jitted, or asked for its shapes."""
-    params, extra = init(task, recipe, table)
-    key = jax.random.key_data(jax.random.fold_in(jax.random.key(recipe.train.seed), 1))
+    """The state at step 0, by the key of the run. Pure: to be jitted, or asked for its shapes."""
+    params, extra = init(task, recipe, table, key)
+    key = jax.random.key_data(jax.random.fold_in(key, 1))
     opt_state = optimizer.init(params)
     average = averaging.begin(params, extra)
     return TrainState(jnp.zeros((), jnp.int32), params, extra, opt_state, key, average)
@@ -174,12 +176,17 @@ def read_origin(
         A backbone that fills the run's; None where the run begins at random, or goes on.
 
     Raises:
-        InputError: no such file, or one that does not hold this backbone.
+        InputError: no such file, or one that does not hold this backbone, or one of other strides.
     """
     source = _origin(recipe, folder)
     if not source:
         return None
     model = weights.load(source, only_backbone=True)
+    if model.spec.strides != recipe.model.strides:
+        raise InputError(
+            f"{source} is a {model.spec}, whose strides are those of {model.spec.strides}; set "
+            f"model.strides={model.spec.strides}"
+        )
     transfer.take_backbone({"params": shapes.params, "extra": shapes.extra}, model)
     return model
 

@@ -134,7 +134,7 @@ class Task(abc.ABC):
     spec: models.NetworkSpec
     network: Any
     views: Views
-    sampler: Sampler
+    sampler: Sampler = dataclasses.field(compare=False)  # tasks of one program differ in it
 
     @classmethod
     @abc.abstractmethod
@@ -214,8 +214,9 @@ def make_sampler(recipe: Recipe) -> Sampler:
     data, seed = recipe.data, recipe.train.seed
     if data.weights:
         return functools.partial(_call, samplers.mixed, (data.batch_size, data.weights), seed)
-    if data.sampler == "shuffled":
-        return functools.partial(_call, samplers.shuffled, (data.batch_size,), seed)
+    single = {"shuffled": samplers.shuffled, "tracklets": samplers.of_tracklets}
+    if data.sampler in single:
+        return functools.partial(_call, single[data.sampler], (data.batch_size,), seed)
     draw = {"pk": samplers.pk, "pk_camera": samplers.pk_camera, "pk_across": samplers.pk_across}
     numbers = (data.batch_size, data.num_instances)
     sampler = functools.partial(_call, draw[data.sampler], numbers, seed)
@@ -265,7 +266,7 @@ def check_nothing_frozen(recipe: Recipe) -> None:
 
 def describe_network(recipe: Recipe, kind: models.Kind, **parts: Any) -> models.NetworkSpec:
     """The network that the group `model` describes, of a kind, with its other parts."""
-    names = ("arch", "width", "stem", "ibn", "non_local", "last_stride", "pooling")
+    names = ("arch", "width", "stem", "ibn", "non_local", "last_stride", "strides", "pooling")
     shared = {name: getattr(recipe.model, name) for name in names}
     return models.NetworkSpec(kind, **shared, **parts)
 
@@ -274,5 +275,6 @@ def build_network(recipe: Recipe, spec: models.NetworkSpec) -> Any:
     """The module of a network, as the recipe trains it."""
     return spec.build(
         bn_group_size=recipe.model.bn_group_size,
+        bn_momentum=recipe.model.bn_momentum,
         compute_dtype=recipe.model.compute_dtype,
     )

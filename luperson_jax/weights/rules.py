@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
+from luperson_jax.models.resnet import Strides
 from luperson_jax.models.spec import Kind
 
 
@@ -51,6 +52,13 @@ CONVOLUTION = Transform(
     4,
     lambda a: a.transpose(2, 3, 1, 0),
     lambda a: a.transpose(3, 2, 0, 1),
+)
+HWIO = Transform("", 4, _same, _same)
+DEPTHWISE = Transform(
+    "depthwise convolutions (h, w, C, 1) -> (h, w, 1, C)",
+    4,
+    lambda a: a.transpose(0, 1, 3, 2),
+    lambda a: a.transpose(0, 1, 3, 2),
 )
 LINEAR = Transform("linear layers (out, in) -> (in, out)", 2, np.transpose, np.transpose)
 POINTWISE = Transform(
@@ -223,7 +231,7 @@ class Family:
         refused: (expression, reason) of tensors whose network this program does not have.
         statistics: name of the pixel statistics that the weights expect; empty = not known.
         size: height and width that the network was trained with.
-        last_stride: of the network that the file comes from.
+        last_stride, strides: of the network that the file comes from, see `ResNet`.
         wrapper: entry of the top-level dict under which the code base keeps the tensors.
         prefix: before every name that it writes.
         pixels: the statistics lie among the tensors, as `pixel_mean` and `pixel_std` in 0..255.
@@ -239,6 +247,7 @@ class Family:
     statistics: str = ""
     size: tuple[int, int] = (256, 128)
     last_stride: int = 2
+    strides: Strides = "torchvision"
     wrapper: str = ""
     prefix: str = ""
     pixels: bool = False

@@ -1,6 +1,7 @@
 """From named torch tensors to a model of ours and back, by the table of a family."""
 
 import collections
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from luperson_jax.models import ENCODERS, NetworkSpec
 from luperson_jax.weights import momentum, prefixes
 from luperson_jax.weights.account import Account, Shape
 from luperson_jax.weights.families import FAMILIES, FOREIGN
+from luperson_jax.weights.families.slim import averaged
 from luperson_jax.weights.model import CLASSIFIER, Model, backbone_path, describe, shapes_of
 from luperson_jax.weights.rules import COUNTER, Family
 
@@ -91,6 +93,7 @@ def without_prefixes(tensors: Mapping[str, np.ndarray], name: str = AUTO) -> Map
         tensors: by torch name.
         name: as in `detect`.
     """
+    tensors = averaged(tensors)
     families = (*FOREIGN, *FAMILIES.values()) if name == AUTO else (family_named(name),)
 
     def recognized(keys: Collection[str]) -> bool:
@@ -140,7 +143,7 @@ def from_torch(
     found = {kept[path]: array for path, array in found.items() if path in kept}
     shapes = {path: array.shape for path, array in found.items()}
     kind = "backbone" if only_backbone else chosen.network
-    spec = describe(shapes, kind, chosen.last_stride)
+    spec = dataclasses.replace(describe(shapes, kind, chosen.last_stride), strides=chosen.strides)
     account = _account(chosen, spec, shapes, unknown, left_out, transforms)
     if not account.complete and not allow_partial:
         raise InputError(_incomplete(account, spec, chosen))

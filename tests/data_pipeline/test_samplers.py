@@ -5,6 +5,7 @@ import pytest
 
 from data_pipeline.errors import InputError
 from data_pipeline.table import samplers
+from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import Table
 
 
@@ -350,3 +351,17 @@ def test_pk_across_has_every_identity_once_in_a_pass_and_fills_any_epoch():
     assert np.any(across(table, 9, epoch=1) != rows)
     unknown = table_of(np.r_[np.repeat([4, 7], 5), np.full(50, -1)])
     assert np.all(unknown.pid[across(unknown, 20)] >= 0)
+
+
+def test_tracklets_are_drawn_equally_often_whatever_their_length():
+    track = np.repeat([0, 1, 2], [2, 30, 8])
+    names = Paths.of([f"{row}.jpg" for row in range(40)])
+    table = Table(names, track, np.zeros(40, np.int64), track)
+    epochs = [samplers.of_tracklets(table, 4, 0, epoch, 3) for epoch in range(5)]
+    drawn = np.concatenate([rows.reshape(-1) for rows in epochs])
+    counts = np.bincount(track[drawn], minlength=3)
+    assert counts.tolist() == [20, 20, 20]  # 5 epochs of 12 are whole passes of 3
+    assert len(np.unique(drawn[track[drawn] == 1])) > 10
+    np.testing.assert_array_equal(samplers.of_tracklets(table, 4, 0, 3, 3), epochs[3])
+    with pytest.raises(InputError, match="none of the 2 images belongs to a tracklet"):
+        samplers.of_tracklets(table_of([0, 1]), 2, 0, 0, 1)

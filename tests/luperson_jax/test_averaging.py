@@ -44,7 +44,7 @@ def test_exponential_average_equals_the_loop():
     expected = kernels(12)
     mean = expected[0]
     for step in range(1, 13):
-        keep = min(0.5, step / (step + 9))
+        keep = min(0.5, (step + 1) / (step + 10))
         mean = keep * mean + (1 - keep) * expected[step]
         np.testing.assert_allclose(history[step]["params"]["kernel"], mean, rtol=1e-5, atol=1e-6)
     assert [int(average["count"]) for average in history] == [*range(13)]

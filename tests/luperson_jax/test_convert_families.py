@@ -55,6 +55,8 @@ WHOLE = [
     ("strong_baseline", AGW),
     ("strong_baseline", IBN),
     ("numbered", BACKBONE),
+    ("mobilenet_v1_slim", NetworkSpec("backbone", "mobilenet_v1", 4)),
+    ("resnet_v1_50_slim", NetworkSpec("backbone", "resnet50", 4, strides="slim")),
 ]
 
 
@@ -345,8 +347,6 @@ def test_a_network_goes_only_where_it_has_a_place():
 
 
 FOREIGN_KEYS = {
-    "mobilenet_v1_slim": ["MobilenetV1/Conv2d_0/weights"],
-    "resnet_v1_slim": ["resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"],
     "moco_v3": ["base_encoder.conv1.weight", "momentum_encoder.conv1.weight"],
     "vit": ["patch_embed.proj.weight", "blocks.0.attn.qkv.weight"],
     "vit_other": ["vit.encoder.layer.0.attention.attention.query.weight"],

@@ -34,6 +34,10 @@ FAMILIES = (
     "torchvision",
     "luperson",
     "numbered",
+    "mobilenet_v1_slim",
+    "resnet_v1_50_slim",
+    "resnet_v1_101_slim",
+    "resnet_v1_152_slim",
 )
 STATISTICS = (
     "lup",
@@ -45,7 +49,19 @@ STATISTICS = (
     "lup_finetune",
     "cmdm",
     "bot",
+    "slim_mobilenet",
+    "slim_resnet",
 )
+
+
+def add_tracklets_option(parser: argparse.ArgumentParser) -> None:
+    """Whether folders of pictures are tracklets."""
+    parser.add_argument(
+        "--tracklets",
+        choices=("mean", "max"),
+        help="the pictures of one folder are the frames of a tracklet, whose features are pooled "
+        "so; left out, each picture stands for itself",
+    )
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,6 @@ def _foreign(name: str, title: str, *signature: str, reason: str = _NO_NETWORK) 
 
 
 FOREIGN = (
-    _foreign("mobilenet_v1_slim", "a TensorFlow-slim MobileNet-v1", r"^MobilenetV1/"),
-    _foreign(
-        "resnet_v1_slim",
-        "a TensorFlow-slim ResNet-v1",
-        r"^resnet_v1_\d+/",
-        reason="its strides lie elsewhere than torchvision's, and this version has no such network",
-    ),
     _foreign(
         "moco_v3",
         "a MoCo v3 file",
