@@ -29,6 +29,7 @@ from typing import Literal
 
 from ml_collections import ConfigDict
 
+from data_pipeline.errors import InputError
 from luperson_jax import arguments, config, finetuning
 
 STEPS = {"market1501": 200, "dukemtmc": 200}  # an epoch; 400 with the others
@@ -54,6 +55,10 @@ def get_config(argument: str = "") -> ConfigDict:
     chosen = config.load_file("cluster_contrast")
     with chosen.unlocked():
         chosen.task = ConfigDict(_local() if given.stage == "local" else _global())
+    if given.stage == "local" and given.data in finetuning.VIDEOS:
+        raise InputError(
+            f"argument stage=local: {given.data} has tracklets in place of local labels"
+        )
     finetuning.apply_clustering(chosen, given, {})
     steps = 100 if given.stage == "local" else STEPS.get(given.data, 400)
     changes = {"train.steps_per_epoch": steps}
@@ -96,4 +101,5 @@ def _global() -> dict:
         "least_weight": 0.1,
         "camera_epochs": 3,
         "camera_weight": 1.0,
+        "units": "images",
     }

@@ -5,7 +5,8 @@ Paper: Zuozhuo Dai et al., "Cluster Contrast for Unsupervised Person Re-Identifi
 Command: luperson train --config cluster_contrast.py:data=market1501 --workdir runs/cc \\
     data.root=/data/Market-1501 eval.root=/data/Market-1501 train.init_from=imagenet_r50.npz
 Arguments: FILE.py:data=msmt17,depth=50,ibn=True,pooling=avg,init=lup (luperson_jax/finetuning.py).
-    data is market1501 (the default), msmt17, dukemtmc, personx or veri776; pooling gem (the
+    data is market1501 (the default), msmt17, dukemtmc, personx, veri776, or a video set, whose
+    tracklets are grouped: prid2011, ilids_vid, dukemtmc_videoreid, mars; pooling gem (the
     default, its exponent learned) or avg; init imagenet (the default), lup, nl, imagenet_moco or
     scratch. Identities of the training set are never trained on; where they are known, figures of
     the clusters are logged.
@@ -48,6 +49,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.task.momentum = 0.1  # a row of the memory is nearly the last image of its cluster
     config.task.update = "all"
     config.task.capacity = 0  # a quarter of the training images
+    config.task.units = "images"
 
     config.data = ConfigDict()
     config.data.root = ""

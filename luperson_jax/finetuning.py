@@ -140,13 +140,25 @@ class ClusteringArguments:
         init: initial weights.
     """
 
-    data: Literal["market1501", "msmt17", "dukemtmc", "personx", "veri776"] = "market1501"
+    data: Literal[
+        "market1501",
+        "msmt17",
+        "dukemtmc",
+        "personx",
+        "veri776",
+        "prid2011",
+        "ilids_vid",
+        "dukemtmc_videoreid",
+        "mars",
+    ] = "market1501"
     depth: Literal[18, 34, 50, 101, 152] = 50
     ibn: bool = False
     pooling: Literal["", "gem", "avg"] = ""
     init: Literal["lup", "nl", "imagenet", "imagenet_moco", "scratch"] = "imagenet"
 
 
+VIDEOS = ("prid2011", "ilids_vid", "dukemtmc_videoreid", "mars")
+"""Whose tracklets are grouped as a whole by methods that can."""
 VEHICLES = ("veri776",)
 VEHICLE_SIZE = (224, 224)
 
@@ -174,6 +186,8 @@ def apply_clustering(
         "train.init_from": "" if init == "scratch" else _place(init, given.depth),
         **by_data.get(given.data, {}),
     }
+    if given.data in VIDEOS and "units" in config.to_dict()["task"]:
+        chosen["task.units"] = "tracklets"
     if given.pooling:
         chosen["model.pooling"] = {"gem": "gem_learned"}.get(given.pooling, given.pooling)
     config.update_from_flattened_dict(chosen)

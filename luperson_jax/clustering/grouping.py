@@ -67,10 +67,13 @@ def group(features: np.ndarray, how: Grouping) -> Clusters:
         InputError: a setting that does not fit the images, or as `jaccard_distance`.
     """
     pairs = jaccard_distance(features, k1=how.k1, k2=how.k2, max_distance=how.eps)
+    return Clusters(labels_of(features, pairs, how), pairs)
+
+
+def labels_of(features: np.ndarray, pairs: SparseJaccard, how: Grouping) -> np.ndarray:
+    """The labels of `group`, by distances that are at hand."""
     labels = METHODS[how.method](features, pairs, how)
-    if how.method != "dbscan":
-        labels = _large(labels, how.min_samples)
-    return Clusters(labels, pairs)
+    return labels if how.method == "dbscan" else _large(labels, how.min_samples)
 
 
 def centers(features: np.ndarray, labels: np.ndarray, num_rows: int) -> np.ndarray:

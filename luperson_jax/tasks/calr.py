@@ -23,7 +23,7 @@ from luperson_jax.losses import camera
 from luperson_jax.models import CameraHead
 from luperson_jax.retrieval import neighbors
 from luperson_jax.structs import Batch, Tree
-from luperson_jax.tasks import base
+from luperson_jax.tasks import base, pseudo_labels
 from luperson_jax.tasks.cluster_contrast import ClusterContrast, ClusterContrastOptions
 
 HEAD = "camera_head"
@@ -160,20 +160,20 @@ class Calr(ClusterContrast):
         found: grouping.Clusters,
         features: np.ndarray,
         extra: Tree,
-        table: Table,
+        units: pseudo_labels.Units,
         epoch: int,
     ) -> tuple[np.ndarray, Tree, dict[str, float]]:
         """See `ClusterContrast.refined`: images leave clusters, and clusters have weights."""
         options, labels = self.options, found.labels
-        local = np.asarray(extra["local"], np.int64)
+        local, cameras = np.asarray(extra["local"], np.int64)[units.first], units.table.camera
         changed = {}
         if options.local_labels:
-            labels = self._refined_by_cameras(labels, features, table.camera, local)
+            labels = self._refined_by_cameras(labels, features, cameras, local)
             left = np.count_nonzero(labels != found.labels)
             changed = {"clusters/refined": float(left)}
         weights = np.ones(self.capacity, np.float32)
         if 0 <= options.weights_from_epoch <= epoch:
-            own = refinement.camera_weights(labels, table.camera, floor=options.least_weight)
+            own = refinement.camera_weights(labels, cameras, floor=options.least_weight)
             weights[: len(own)] = own
         return labels, {"weights": weights}, changed
 

@@ -20,6 +20,7 @@ from luperson_jax.clustering import grouping, linkage, quality
 from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.config import Recipe
 from luperson_jax.structs import Batch, Tree
+from luperson_jax.tasks import pseudo_labels
 from luperson_jax.tasks.cluster_contrast import ClusterContrast, ClusterContrastOptions, num_rows
 
 RANGE = (0.5, 2.0)
@@ -52,6 +53,10 @@ class CalrLocal(ClusterContrast):
         if recipe.task.images_per_cluster < 1:
             raise InputError(
                 f"task.images_per_cluster={recipe.task.images_per_cluster} must be at least 1"
+            )
+        if recipe.task.units != "images":
+            raise InputError(
+                f"task.units={recipe.task.units}: local labels are of images; expected images"
             )
         task = super().build(recipe, table, steps_per_epoch)
         assert isinstance(task, CalrLocal)
@@ -99,11 +104,11 @@ class CalrLocal(ClusterContrast):
         found: grouping.Clusters,
         features: np.ndarray,
         extra: Tree,
-        table: Table,
+        units: pseudo_labels.Units,
         epoch: int,
     ) -> tuple[np.ndarray, Tree, dict[str, float]]:
         """See `ClusterContrast.refined`: all stay, and the best so far are kept."""
-        del features, table, epoch
+        del features, units, epoch
         value = np.float32(quality.silhouette(found.pairs, found.labels).mean())
         if value <= np.asarray(extra["best_silhouette"]):
             return found.labels, {}, {}

@@ -48,6 +48,7 @@ class ClusterContrastOptions(pseudo_labels.ClusterOptions):
     momentum: float = 0.1
     update: Literal["all", "hard"] = "all"  # features that move it: each in turn, or the farthest
     capacity: int = 0  # most clusters; 0 = a quarter of the training images
+    units: pseudo_labels.UnitKind = "images"  # what is grouped; tracklets by their mean features
 
     @property
     def grouping(self) -> grouping.Grouping:
@@ -76,6 +77,8 @@ class ClusterContrast(pseudo_labels.Clustered):
         parts = pseudo_labels.parts(recipe, steps_per_epoch)
         num_images = None if table is None else len(table)
         _check(recipe.task, num_images)
+        if table is not None:
+            pseudo_labels.Units.of(table, recipe.task.units)  # raises where there are none
         capacity = 0 if num_images is None else _capacity(recipe.task.capacity, num_images)
         return cls(*parts, capacity=capacity)
 
@@ -121,9 +124,11 @@ class ClusterContrast(pseudo_labels.Clustered):
         """See `Task.start_epoch`: clusters and their means.
 
         Raises:
-            InputError: fewer than two clusters, or more than the memory has rows.
+            InputError: fewer than two clusters, or more than the memory has rows; no tracklets.
         """
-        features, extra = embed_all(state, table).features, state.extra
+        units = pseudo_labels.Units.of(table, self.options.units)
+        of_images, extra = embed_all(state, table).features, state.extra
+        features = units.pooled(of_images)
         found = self.grouped(features)
         pseudo_labels.check_found(found.labels, self.options)
         number = int(found.labels.max()) + 1
@@ -133,26 +138,33 @@ class ClusterContrast(pseudo_labels.Clustered):
                 f"{self.capacity} (task.capacity={self.options.capacity}): raise task.capacity in "
                 "another workdir, where train.init_from may name this one"
             )
-        labels, more, counted = self.refined(found, features, extra, table, epoch)
-        figures = pseudo_labels.figures(found.pairs, labels, extra["labels"], table)
-        memory = grouping.centers(features, labels, self.capacity)
+        labels, more, counted = self.refined(found, features, extra, units, epoch)
+        before = np.asarray(extra["labels"])[units.first]
+        figures = pseudo_labels.figures(found.pairs, labels, before, units.table)
+        labels = units.spread(labels)
+        memory = grouping.centers(of_images, labels, self.capacity)
         begun = {"labels": labels.astype(np.int32), "memory": memory, **more}
         return {**extra, **begun, "num_clusters": np.int32(number)}, figures | counted
 
     def grouped(self, features: np.ndarray) -> grouping.Clusters:
-        """Clusters of all images by their features [N, D]."""
+        """Clusters of all units by their features [units, D]."""
         return grouping.group(features, self.options.grouping)
 
     def refined(
-        self, found: grouping.Clusters, features: np.ndarray, extra: Tree, table: Table, epoch: int
+        self,
+        found: grouping.Clusters,
+        features: np.ndarray,
+        extra: Tree,
+        units: pseudo_labels.Units,
+        epoch: int,
     ) -> tuple[np.ndarray, Tree, dict[str, float]]:
-        """What an epoch makes of the clusters that were found.
+        """What an epoch makes of the clusters that were found, by the features of the units.
 
         Returns:
-            labels [N] that are trained on, with an image of every cluster; other entries of
+            labels of the units that are trained on, with one of every cluster; other entries of
             `extra`; and numbers to be logged.
         """
-        del features, extra, table, epoch
+        del features, extra, units, epoch
         return found.labels, {}, {}
 
 

@@ -6,21 +6,25 @@ draws the same batches. True identities are for the logged figures alone.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.table.frames import Tracklets
 from data_pipeline.table.records import Table
 from luperson_jax import models
-from luperson_jax.clustering import quality
+from luperson_jax.clustering import grouping, quality
+from luperson_jax.clustering.dbscan import NOISE
 from luperson_jax.clustering.jaccard import SparseJaccard
 from luperson_jax.config import Recipe
 from luperson_jax.structs import Batch, Sampler, Tree
 from luperson_jax.tasks import base
 from luperson_jax.vectors import l2_normalize
+
+UnitKind = Literal["images", "tracklets"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +97,44 @@ class Clustered(base.Task):
         """See `Task.plan`: clusters are the identities, and outliers have none."""
         pid = np.asarray(extra["labels"], np.int64)
         return dataclasses.replace(table, pid=pid), self.sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """What is grouped: images, or whole tracklets.
+
+    Attributes:
+        table: a row for each, of a tracklet its first frame.
+        first: [units] its row among the images.
+        of_row: [N] the unit of each image, -1 for none.
+    """
+
+    table: Table
+    first: np.ndarray
+    of_row: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table, kind: UnitKind) -> "Units":
+        """The units of the training images.
+
+        Raises:
+            InputError: tracklets are asked for, and no image belongs to one.
+        """
+        if kind == "images":
+            every = np.arange(len(table))
+            return cls(table, every, every)
+        found = Tracklets.of(table)
+        return cls(found.heads, found.rows[found.start], found.of_row)
+
+    def pooled(self, features: np.ndarray) -> np.ndarray:
+        """[units, D]: the features [N, D] of images, or the mean of each tracklet."""
+        if np.array_equal(self.first, self.of_row):
+            return features
+        return grouping.centers(features, self.of_row, len(self.first))
+
+    def spread(self, labels: np.ndarray) -> np.ndarray:
+        """[N] the label of its unit for every image, -1 where it has none."""
+        return np.append(labels, NOISE)[self.of_row]
 
 
 def check_found(labels: np.ndarray, options: ClusterOptions) -> None:
