@@ -89,18 +89,27 @@ class TrainState:
 class EmbeddingSet:
     """Features on the host: features [N, D] float32, pid [N], camera [N], key [N] (path).
 
-    The identity -1 is nobody's: of an unknown person, or of a detection that shows none.
+    The identity -1 is nobody's: of an unknown person, or of a detection that shows none. `frames`
+    [N] names of each tracklet a few frames, those that decided; it is empty where pictures are
+    compared.
     """
 
     features: np.ndarray
     pid: np.ndarray
     camera: np.ndarray
     key: tuple[str, ...]
+    frames: tuple[tuple[str, ...], ...] = ()
+
+    def shown(self, row: int) -> tuple[str, ...]:
+        """Paths of the pictures that show a row; none where they are not known."""
+        frames = self.frames[row] if self.frames else ()
+        return frames or ((self.key[row],) if self.key[row] else ())
 
     def take(self, rows: np.ndarray) -> "EmbeddingSet":
         """The given rows, in the given order."""
         keys = tuple(self.key[row] for row in rows)
-        return EmbeddingSet(self.features[rows], self.pid[rows], self.camera[rows], keys)
+        frames = tuple(self.frames[row] for row in rows) if self.frames else ()
+        return EmbeddingSet(self.features[rows], self.pid[rows], self.camera[rows], keys, frames)
 
     def known(self) -> "EmbeddingSet":
         """The rows whose identity is known: the set itself where all are, else a copy of them."""

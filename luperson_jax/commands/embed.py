@@ -3,7 +3,7 @@
 import argparse
 
 from luperson_jax.commands import network, output
-from luperson_jax.measure import embeddings
+from luperson_jax.measure import embeddings, tracklet_pooling
 
 
 def run(options: argparse.Namespace) -> None:
@@ -15,9 +15,10 @@ def run(options: argparse.Namespace) -> None:
     """
     embeddings.check_target(options.out)
     network.check_options(options)
-    table = network.table_of_pictures(options.images)
+    table = network.table_of_pictures(options.images, bool(options.tracklets))
     opened = network.open_chosen(options)
-    embedded = opened.embed(table)
+    embedded = opened.embed(table, options.tracklets or tracklet_pooling.FRAMES)
     embeddings.write(options.out, embedded)
     num, dimensions = embedded.features.shape
-    output.say(f"{num} pictures, {dimensions} numbers each, by {opened.origin}, in {options.out}")
+    what = f"tracklets of {len(table)} pictures" if options.tracklets else "pictures"
+    output.say(f"{num} {what}, {dimensions} numbers each, by {opened.origin}, in {options.out}")

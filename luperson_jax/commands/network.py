@@ -208,7 +208,7 @@ def open_weights(
         )
     if pooling:
         spec = dataclasses.replace(spec, pooling=pooling)
-    own_size = PERSON_SIZE if _is_torchvision(model) else model.size
+    own_size = PERSON_SIZE if _is_of_imagenet(model) else model.size
     settings = {
         "task": {"name": NoMethod.name},
         "data": {"size": typed(size, tuple[int, int], "--size") if size else own_size}
@@ -233,8 +233,9 @@ def _mesh(recipe: config.Recipe) -> Mesh:
     return mesh
 
 
-def _is_torchvision(model: weights.Model) -> bool:
-    return model.account is not None and model.family == "torchvision"
+def _is_of_imagenet(model: weights.Model) -> bool:
+    """Whether a file comes from classifying ImageNet, on squares."""
+    return model.account is not None and model.size == (224, 224)
 
 
 def _statistics(model: weights.Model, path: str) -> str:
@@ -257,7 +258,7 @@ def _notes(
     feature = FEATURES.get(spec.kind, "after the neck")
     origin = "the model file" if ours else f"family {model.family}"
     told = origin if ours or translate.family_named(model.family).statistics else "the file"
-    shape = "persons stand" if _is_torchvision(model) else f"{origin} has it"
+    shape = "persons stand" if _is_of_imagenet(model) else f"{origin} has it"
     height, width = recipe.data.size
     numbers = recipes.statistics(recipe.augment.statistics)
     pixels = " ".join(f"{value:.4f}" for values in numbers for value in values)
@@ -274,8 +275,12 @@ def _notes(
     return tuple(lines)
 
 
-def table_of_pictures(places: Sequence[str]) -> Table:
+def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
     """Files, and all pictures of folders at any depth, in the order given; folders by name.
+
+    Args:
+        places: files and folders.
+        tracklets: whether the pictures of one folder are the frames of a tracklet.
 
     Raises:
         InputError: a place does not exist, or a folder holds no picture.
@@ -294,4 +299,8 @@ def table_of_pictures(places: Sequence[str]) -> Table:
             )
         paths += found
     unknown = np.full(len(paths), UNLABELLED, np.int64)
-    return Table(Paths.of(paths), unknown, unknown, unknown)
+    track = unknown
+    if tracklets:
+        homes = [os.path.dirname(path) for path in paths]
+        track = np.unique(homes, return_inverse=True)[1].astype(np.int64)
+    return Table(Paths.of(paths), unknown, unknown, track)

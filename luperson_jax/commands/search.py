@@ -10,7 +10,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import network, output, ranked
-from luperson_jax.measure import embeddings, html_report, plots
+from luperson_jax.measure import embeddings, html_report, plots, tracklet_pooling
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
 from luperson_jax.retrieval.labels import MARKET_RULE, RemovalRule
@@ -82,7 +82,7 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
             raise InputError(
                 f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
             )
-        table = network.table_of_pictures(places)
+        table = network.table_of_pictures(places, bool(options.tracklets))
         if not (options.workdir or options.weights):
             raise InputError(
                 f"{name} is {', '.join(places)}: pictures need a network that embeds them, "
@@ -90,7 +90,7 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
                 f"{embeddings.SUFFIX} or are a folder with {embeddings.FEATURES_FILE}"
             )
         opened = opened or network.open_chosen(options)
-        sets.append(opened.embed(table))
+        sets.append(opened.embed(table, options.tracklets or tracklet_pooling.FRAMES))
     return sets[0], sets[1]
 
 
@@ -138,12 +138,12 @@ def _shown(
     lists = []
     for number in range(len(query.pid)):
         about = plots.known(query, number)
-        shown = [Shown(query.key[number], _caption("query", query, number), None, about)]
+        shown = [Shown(query.shown(number), _caption("query", query, number), None, about)]
         for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
             caption = _caption(f"{rank}: {distance:.3f}", gallery, row)
             right = correct if known and _is_known(query, number) else None
             about = plots.known(gallery, row)
-            shown.append(Shown(gallery.key[row], caption, right, about))
+            shown.append(Shown(gallery.shown(row), caption, right, about))
         lists.append(shown)
     return lists
 

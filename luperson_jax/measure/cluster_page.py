@@ -143,5 +143,5 @@ def _pictures(embedded: EmbeddingSet, inside: np.ndarray, nearness: np.ndarray |
     for place in places:
         row = int(inside[place])
         words = "" if nearness is None else f"{nearness[place]:.3f}"
-        shown.append(Shown(embedded.key[row], words, None, plots.known(embedded, row)))
+        shown.append(Shown(embedded.shown(row), words, None, plots.known(embedded, row)))
     return page_parts.picture_list(shown, of_query=False)

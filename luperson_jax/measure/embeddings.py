@@ -2,11 +2,12 @@
 
 | form | features | the rest |
 |---|---|---|
-| `NAME.npz` | array `features` [N, D] | arrays `pid` [N], `camera` [N], `key` [N] |
-| a folder | `features.npy` [N, D] | columns `pid`, `camera`, `key` of `index.parquet` |
+| `NAME.npz` | array `features` [N, D] | arrays `pid`, `camera`, `key`, `frames`, [N] each |
+| a folder | `features.npy` [N, D] | columns of these names of `index.parquet` |
 
 `key` is what a picture is called, mostly its path. It may be missing, and so may `pid` and `camera`
-where they are not known, as of pictures of one's own.
+where they are not known, as of pictures of one's own. `frames`, of tracklets alone, holds a few of
+their frames, a zero character between two.
 """
 
 import os
@@ -27,6 +28,9 @@ SUFFIX = ".npz"
 FEATURES_FILE = "features.npy"
 INDEX_FILE = "index.parquet"
 LABELS = ("pid", "camera")
+TEXTS = ("key", "frames")
+BETWEEN = "\0"
+"""Frames of a tracklet: no path holds it."""
 EXPECTED = (
     f"expected a {SUFFIX} with the arrays features [N, D], pid [N] and camera [N], or a folder "
     f"with {FEATURES_FILE} and {INDEX_FILE}"
@@ -72,7 +76,9 @@ def read(path: str | pathlib.Path, *, labelled: bool) -> EmbeddingSet:
             f"every pid of {place} is {UNLABELLED}, which stands for an unknown identity; save the "
             "identities with the features"
         )
-    return EmbeddingSet(features, **labels, key=_keys(columns, len(features), place))
+    keys = _texts(columns, "key", len(features), place)
+    frames = tuple(tuple(one.split(BETWEEN)) for one in _frames(columns, len(features), place))
+    return EmbeddingSet(features, **labels, key=keys, frames=frames)
 
 
 def write(path: str | pathlib.Path, embedded: EmbeddingSet) -> None:
@@ -90,6 +96,8 @@ def write(path: str | pathlib.Path, embedded: EmbeddingSet) -> None:
         for name in LABELS
         if np.any((column := np.asarray(getattr(embedded, name), np.int64)) != UNLABELLED)
     }
+    if embedded.frames:
+        columns["frames"] = [BETWEEN.join(one) for one in embedded.frames]
     features = np.asarray(embedded.features, np.float32)
     if place.suffix == SUFFIX:
         if any(embedded.key):
@@ -116,7 +124,11 @@ def join(sets: Sequence[EmbeddingSet]) -> EmbeddingSet:
         np.concatenate([getattr(one, name) for one in sets])
         for name in ("features", "pid", "camera")
     )
-    return EmbeddingSet(features, pid, camera, tuple(key for one in sets for key in one.key))
+    keys = tuple(key for one in sets for key in one.key)
+    frames = ()
+    if any(one.frames for one in sets):
+        frames = tuple(one.shown(row) for one in sets for row in range(len(one.pid)))
+    return EmbeddingSet(features, pid, camera, keys, frames)
 
 
 def check_target(path: str | pathlib.Path) -> None:
@@ -135,7 +147,7 @@ def _read_npz(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
                 f"{path} has no array 'features' (it has {', '.join(opened.names) or 'none'}); "
                 f"{EXPECTED}"
             )
-        arrays = {name: opened[name] for name in (*LABELS, "key") if name in opened}
+        arrays = {name: opened[name] for name in (*LABELS, *TEXTS) if name in opened}
         return opened["features"], arrays
 
 
@@ -152,7 +164,7 @@ def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); {DAMAGED}") from error
     columns = {}
-    for name in (*LABELS, "key"):
+    for name in (*LABELS, *TEXTS):
         if name in table.column_names:
             column = table.column(name)
             if column.null_count:
@@ -184,14 +196,20 @@ def _integers(
     return whole_numbers.column(column, name, lambda row: f"row {row} of {path}")
 
 
-def _keys(columns: Mapping[str, np.ndarray], num_rows: int, path: pathlib.Path) -> tuple[str, ...]:
-    if "key" not in columns:
+def _frames(columns: Mapping[str, np.ndarray], num_rows: int, path: pathlib.Path) -> Sequence[str]:
+    return _texts(columns, "frames", num_rows, path) if "frames" in columns else ()
+
+
+def _texts(
+    columns: Mapping[str, np.ndarray], name: str, num_rows: int, path: pathlib.Path
+) -> tuple[str, ...]:
+    if name not in columns:
         return ("",) * num_rows
-    column = columns["key"]
+    column = columns[name]
     if column.shape != (num_rows,) or column.dtype.kind not in "UO":
         raise InputError(
-            f"key of {path} has shape {column.shape} and type {column.dtype}; expected {num_rows} "
-            "strings, one for each row of the features"
+            f"{name} of {path} has shape {column.shape} and type {column.dtype}; expected "
+            f"{num_rows} strings, one for each row of the features"
         )
     return tuple(os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in column)
 

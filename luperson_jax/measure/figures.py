@@ -13,7 +13,7 @@ Figures = RankingReport | Mapping[str, float]
 """A ranking, or its figures alone as `ranking_values` gives them."""
 
 
-SHARES = ("mAP", "mINP", "rank1", "rank5", "rank10", "knn", "mAP_trapezoid")
+SHARES = ("mAP", "mINP", "rank1", "rank5", "rank10", "rank20", "knn", "mAP_trapezoid")
 """Figures that are shares, 0..1, shown in percent."""
 
 
@@ -42,7 +42,7 @@ def ranking_table(rows: Mapping[str, Figures], title: str) -> rich.table.Table:
 
 def ranking_values(report: RankingReport | protocols.Result) -> dict[str, float]:
     """The figures of a ranking as plain numbers, 0..1, for JSON and curves."""
-    ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10)}
+    ranks = {f"rank{k}": float(report.cmc[min(k, len(report.cmc)) - 1]) for k in (1, 5, 10, 20)}
     return {"mAP": report.mAP, "mINP": report.mINP, **ranks}
 
 

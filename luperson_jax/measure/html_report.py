@@ -29,6 +29,7 @@ TITLES = {
     "rank1": "Rank-1, %",
     "rank5": "Rank-5, %",
     "rank10": "Rank-10, %",
+    "rank20": "Rank-20, %",
     "mINP": "mINP, %",
 }
 CLUSTERS = "clusters/"
@@ -293,12 +294,12 @@ def _ranked_lists(
     lists = []
     for i, row in enumerate(chosen):
         caption = f"query, AP {100 * report.ap[row]:.0f} %"
-        shown = [Shown(query.key[row], caption, None, plots.known(query, row))]
+        shown = [Shown(query.shown(row), caption, None, plots.known(query, row))]
         nearest = zip(top.rows[i], top.correct[i], top.distance[i], strict=True)
         for rank, (found, correct, distance) in enumerate(nearest, 1):
             if found >= 0:
                 about = plots.known(gallery, found)
                 caption = f"{rank}: {distance:.3f}"
-                shown.append(Shown(gallery.key[found], caption, bool(correct), about))
+                shown.append(Shown(gallery.shown(found), caption, bool(correct), about))
         lists.append(page_parts.picture_list(shown))
     return lists

@@ -9,7 +9,6 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
-from PIL import Image
 
 from data_pipeline.terminal import visible_name
 from luperson_jax import __version__
@@ -114,15 +113,13 @@ def picture_list(shown: Sequence[Shown], *, of_query: bool = True) -> str:
 
 
 def _figure(shown: Shown, kind: str) -> str:
-    name = pathlib.PurePath(shown.key).name or "no file"
+    name = pathlib.PurePath(next(iter(shown.keys), "")).name or "no file"
     lines = [*shown.caption.split("\n"), *filter(None, shown.about.split("\n"))]
     words = text(", ".join([*filter(None, [kind]), *lines, name]))
     image = f"<div class='absent'>{text('no file')}</div>"
-    if shown.key:
-        picture = Image.fromarray(plots.read_picture(shown.key))
-        width = max(round(picture.width * PICTURE_HEIGHT / picture.height), 1)
+    if shown.keys:
         buffer = io.BytesIO()
-        picture.resize((width, PICTURE_HEIGHT)).save(buffer, "JPEG", quality=85)
+        plots.read_strip(shown.keys, PICTURE_HEIGHT).save(buffer, "JPEG", quality=85)
         data = base64.b64encode(buffer.getvalue()).decode()
         image = f"<img src='data:image/jpeg;base64,{data}' title='{text(name)}' alt='{words}'>"
     lines[0] += MARKS.get(kind, "")

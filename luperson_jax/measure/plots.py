@@ -34,13 +34,13 @@ class Shown(NamedTuple):
     """A picture of a ranked list.
 
     Attributes:
-        key: where it lies; "" where nobody knows.
+        keys: where it lies, or the frames of a tracklet; none where nobody knows.
         caption: lines below it.
         right: whether it shows the person of the query; None where that is unknown.
         about: further lines, for pages, which have the room.
     """
 
-    key: str
+    keys: tuple[str, ...]
     caption: str
     right: bool | None
     about: str = ""
@@ -170,9 +170,10 @@ def sheet(lists: Sequence[Sequence[Shown]], title: str = "") -> Figure:
         InputError: a picture cannot be read.
     """
     num_columns = max(map(len, lists))
-    # 1.05 inches a column, 2.1 for the picture and 0.5 for two lines below it.
+    wide = max(len(one.keys) or 1 for shown in lists for one in shown)
+    # 1.05 inches a frame, 2.1 for the picture and 0.5 for two lines below it.
     height = 2.6 * len(lists) + (0.4 if title else 0.1)
-    figure = Figure(figsize=(1.05 * num_columns + 0.55, height))
+    figure = Figure(figsize=(1.05 * wide * num_columns + 0.55, height))
     top = 1 - (0.4 if title else 0.1) / height
     grid = figure.add_gridspec(
         len(lists),
@@ -200,6 +201,20 @@ def read_picture(key: str) -> np.ndarray:
         InputError: the picture cannot be read.
     """
     return decode.decode(storage.read(key), key)
+
+
+def read_strip(keys: Sequence[str], height: int) -> Image.Image:
+    """Pictures side by side, each resized to one height.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    pictures = [Image.fromarray(read_picture(key)) for key in keys]
+    widths = [max(round(one.width * height / one.height), 1) for one in pictures]
+    strip = Image.new("RGB", (sum(widths), height))
+    for one, width, left in zip(pictures, widths, np.cumsum([0, *widths]), strict=False):
+        strip.paste(one.resize((width, height)), (int(left), 0))
+    return strip
 
 
 def as_svg(figure: Figure) -> str:
@@ -240,12 +255,11 @@ def _chosen(
 
 
 def _draw(axes, shown: Shown) -> None:
-    if not shown.key:
+    if not shown.keys:
         axes.text(0.5, 0.5, "no file", ha="center", va="center", fontsize=8, color=PLAIN)
         axes.set(xlim=(0, 1), ylim=(0, 1))
     else:
-        picture = Image.fromarray(read_picture(shown.key)).resize((128, 256))
-        axes.imshow(np.asarray(picture), aspect="auto")
+        axes.imshow(np.asarray(read_strip(shown.keys, 256)), aspect="auto")
     color = PLAIN if shown.right is None else SAME if shown.right else DIFFERENT
     for spine in axes.spines.values():
         spine.set(color=color, linewidth=3)

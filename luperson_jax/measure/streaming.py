@@ -84,10 +84,13 @@ def embed_table(
     parts = stream(task, state, table, recipe, mesh, flip=flip)
     if pool == tracklet_pooling.FRAMES:
         features = np.concatenate(list(parts))
-    else:
-        table, number = tracklet_pooling.table_of(table)
-        features = tracklet_pooling.pooled(parts, number, pool)
-    return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
+        return EmbeddingSet(features, table.pid, table.camera, tuple(table.media))
+    of_tracklets, number = tracklet_pooling.table_of(table)
+    found = tracklet_pooling.pooled(parts, number, pool)
+    names = (of_tracklets.pid, of_tracklets.camera, tuple(of_tracklets.media))
+    media = tuple(table.media)
+    frames = tuple(tuple(media[row] for row in rows if row >= 0) for rows in found.frames)
+    return EmbeddingSet(found.features, *names, frames)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

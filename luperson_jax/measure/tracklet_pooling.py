@@ -5,6 +5,7 @@ Zheng et al., "MARS: A Video Benchmark for Large-Scale Person Re-Identification"
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +15,8 @@ from data_pipeline.table.records import Splits, Table
 
 FRAMES = "none"
 """The pooling that ranks single pictures."""
+NUM_FRAMES = 3
+"""That stand for a tracklet where it is shown."""
 PROTOCOLS = ("mars", "mars_pytorch", "prid2011", "ilids_vid")
 """Protocols of tracklets: single frames ranked by their rules give other figures."""
 
@@ -76,30 +79,79 @@ def words(pool: str, num_query: int, num_gallery: int) -> str:
     return f", {num_query} query and {num_gallery} gallery tracklets by the {pool} of their frames"
 
 
+class Pooled(NamedTuple):
+    """Tracklets as one feature each.
+
+    Attributes:
+        features: [t, d] float32.
+        frames: [t, NUM_FRAMES] rows of the frames that stand for each, in their order, -1 where it
+            has fewer. Of a maximum those that gave most of its entries, of a mean evenly spread.
+    """
+
+    features: Float[np.ndarray, "t d"]
+    frames: Int[np.ndarray, "t f"]
+
+
 def pooled(
     parts: Iterable[Float[np.ndarray, "b d"]], number: Int[np.ndarray, "n"], pool: str
-) -> Float[np.ndarray, "t d"]:
+) -> Pooled:
     """Mean or maximum of the features of every tracklet. No frame is kept.
 
     Args:
         parts: features of the frames in order, batch by batch; what follows the last is padding.
         number: [n] tracklet of every frame, 0..t-1, each of them there.
         pool: "mean", summed in float64, or "max".
-
-    Returns:
-        [t, d] float32.
     """
     counts = np.bincount(number)
-    total, start = np.zeros((len(counts), 0)), 0
+    pooling = (_Mean if pool == "mean" else _Max)(counts)
+    start = 0
     for part in parts:
-        if not start:
-            shape = (len(counts), part.shape[1])
-            total = np.zeros(shape) if pool == "mean" else np.full(shape, -np.inf, np.float32)
-        for place, feature in zip(number[start : start + len(part)], part, strict=False):
-            if pool == "mean":
-                total[place] += feature
-            else:
-                np.maximum(total[place], feature, out=total[place])
+        rows = range(start, start + len(part))
+        for row, place, feature in zip(rows, number[start:], part, strict=False):
+            pooling.add(row, place, feature)
         start += len(part)
     assert start >= len(number), (start, len(number))
-    return (total / counts[:, None] if pool == "mean" else total).astype(np.float32)
+    return pooling.result(number)
+
+
+class _Mean:
+    def __init__(self, counts: np.ndarray) -> None:
+        self._counts, self._total = counts, np.zeros((len(counts), 0))
+
+    def add(self, row: int, place: int, feature: np.ndarray) -> None:
+        if not row:
+            self._total = np.zeros((len(self._counts), len(feature)))
+        self._total[place] += feature
+
+    def result(self, number: np.ndarray) -> Pooled:
+        features = (self._total / self._counts[:, None]).astype(np.float32)
+        frames = np.full((len(features), NUM_FRAMES), -1)
+        order = np.argsort(number, kind="stable")
+        for place, rows in enumerate(np.split(order, np.cumsum(self._counts)[:-1])):
+            chosen = np.linspace(0, len(rows) - 1, min(NUM_FRAMES, len(rows))).round().astype(int)
+            frames[place, : len(chosen)] = rows[chosen]
+        return Pooled(features, frames)
+
+
+class _Max:
+    def __init__(self, counts: np.ndarray) -> None:
+        self._left = counts.copy()
+        self._largest = np.zeros((len(counts), 0), np.float32)
+        self._frames = np.full((len(counts), NUM_FRAMES), -1)
+        self._holder: dict[int, np.ndarray] = {}  # of tracklets that go on: who gave each entry
+
+    def add(self, row: int, place: int, feature: np.ndarray) -> None:
+        if not row:
+            self._largest = np.full((len(self._left), len(feature)), -np.inf, np.float32)
+        holder = self._holder.setdefault(place, np.full(len(feature), row))
+        larger = feature > self._largest[place]
+        self._largest[place][larger], holder[larger] = feature[larger], row
+        self._left[place] -= 1
+        if not self._left[place]:
+            rows, entries = np.unique(self._holder.pop(place), return_counts=True)
+            chosen = np.sort(rows[np.argsort(-entries, kind="stable")[:NUM_FRAMES]])
+            self._frames[place, : len(chosen)] = chosen
+
+    def result(self, number: np.ndarray) -> Pooled:
+        del number
+        return Pooled(self._largest, self._frames)

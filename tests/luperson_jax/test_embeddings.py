@@ -46,6 +46,18 @@ def test_file_names_that_are_not_utf8_come_back(tmp_path, name):
     assert embeddings.read(tmp_path / name, labelled=False).key == before.key
 
 
+@pytest.mark.parametrize("name", ["set.npz", "set"])
+def test_the_frames_of_tracklets_come_back(tmp_path, name):
+    frames = (("a/1.jpg", "a/2.jpg"), ("ü.jpg",))
+    before = dataclasses.replace(embedded(2), frames=frames)
+    embeddings.write(tmp_path / name, before)
+    after = embeddings.read(tmp_path / name, labelled=False)
+    assert after.frames == frames
+    assert after.take(np.array([1])).shown(0) == ("ü.jpg",)
+    both = embeddings.join([embedded(1), after])
+    assert both.frames == (("crops/ü 0.jpg",), *frames)
+
+
 def test_features_of_a_folder_stay_on_disk(tmp_path):
     embeddings.write(tmp_path / "set", embedded())
     assert isinstance(embeddings.read(tmp_path / "set", labelled=True).features, np.memmap)

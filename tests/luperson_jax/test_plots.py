@@ -93,8 +93,8 @@ def lists(tmp_path) -> list[list[Shown]]:
         paths.append(str(tmp_path / f"<{number}>.png"))
         Image.new("RGB", (16, 32), (shade, 0, 0)).save(paths[-1])
     return [
-        [Shown(paths[0], "query", None), Shown(paths[1], "1: 0.1", True)],
-        [Shown(paths[2], "query", None), Shown("", "1: 0.2", False), Shown(paths[0], "2", None)],
+        [Shown(paths[:1], "query", None), Shown(paths[1:4], "1: 0.1", True)],
+        [Shown(paths[2:3], "query", None), Shown((), "1: 0.2", False), Shown(paths[:1], "2", None)],
     ]
 
 

@@ -61,7 +61,14 @@ def test_figures_of_a_ranking_count_ranks_from_one():
     one = np.ones(1)
     ranking = RankingReport(0.5, 0.25, cmc, one, 1, 1, one, one, one)
     values = figures.ranking_values(ranking)
-    assert values == {"mAP": 0.5, "mINP": 0.25, "rank1": 0.1, "rank5": 0.5, "rank10": 1.0}
+    assert values == {
+        "mAP": 0.5,
+        "mINP": 0.25,
+        "rank1": 0.1,
+        "rank5": 0.5,
+        "rank10": 1.0,
+        "rank20": 1.0,
+    }
     short = dataclasses.replace(ranking, cmc=cmc[:3])
     assert figures.ranking_values(short)["rank10"] == 0.3
 

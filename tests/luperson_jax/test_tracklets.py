@@ -118,9 +118,28 @@ def test_pooling_does_not_depend_on_the_batches_and_no_padding_enters(how):
     for size in (1, 4, 23, 32):
         parts = [padded[start : start + size] for start in range(0, 23, size)]
         results.append(tracklet_pooling.pooled(iter(parts), number, how))
-        np.testing.assert_array_equal(results[-1], results[0])
-    np.testing.assert_allclose(results[0], expected, rtol=1e-6)
-    assert results[0].dtype == np.float32
+        for found, first in zip(results[-1], results[0], strict=True):
+            np.testing.assert_array_equal(found, first)
+    np.testing.assert_allclose(results[0].features, expected, rtol=1e-6)
+    assert results[0].features.dtype == np.float32
+
+
+def test_the_frames_of_a_maximum_are_those_that_gave_most_of_it():
+    generator = np.random.default_rng(3)
+    frames, number = generator.standard_normal((40, 64)), generator.permutation([0] * 38 + [1] * 2)
+    found = tracklet_pooling.pooled([frames.astype(np.float32)], number, "max").frames
+    inside = np.flatnonzero(number == 0)
+    gave = np.bincount(inside[frames[inside].argmax(axis=0)], minlength=40)
+    assert np.all(np.diff(found[0]) > 0)
+    rest = np.delete(gave, found[0])
+    assert gave[found[0]].min() >= rest.max() > 0
+    np.testing.assert_array_equal(found[1], [*np.flatnonzero(number == 1), -1])
+
+
+def test_the_frames_of_a_mean_are_spread_over_the_tracklet():
+    number = np.array([0, 1, 0, 0, 1, 0, 0])
+    found = tracklet_pooling.pooled([np.ones((7, 2), np.float32)], number, "mean").frames
+    np.testing.assert_array_equal(found, [[0, 3, 6], [1, 4, -1]])
 
 
 def test_a_picture_without_a_tracklet_is_one_of_its_own():

@@ -24,3 +24,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="NAME.npz, or a folder to be made: features.npy and index.parquet",
     )
     shared.add_network_options(parser)
+    shared.add_tracklets_option(parser)

@@ -4,10 +4,12 @@ QUERY and GALLERY are pictures (files, folders at any depth), which the network 
 file of weights embeds, or saved embeddings: .npz or a folder of `luperson embed`. Where identities
 and cameras are known on both sides, gallery pictures of the identity and camera of the query, and
 those of nobody known (identity -1), are passed over, as `luperson metrics` does, unless
---keep-same-camera is given.
+--keep-same-camera is given. With --tracklets the pictures of a folder are the frames of one person;
+the sheet shows three of each tracklet, of a maximum those that gave most of it.
 
 Example:
     luperson search query.jpg --gallery pictures/ --workdir runs/bot --out lists.html
+    luperson search seen/ --gallery tracks/ --tracklets max --workdir runs/upmnet --out strips.png
 """
 
 import argparse
@@ -29,5 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="OUT", help="write the lists")
     parser.add_argument("--out", metavar="SHEET", help="draw the lists: .png or .html")
     shared.add_network_options(parser)
+    shared.add_tracklets_option(parser)
     shared.add_metric_option(parser)
     shared.add_rerank_options(parser)
