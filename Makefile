@@ -23,7 +23,7 @@ test: $(STAMP)  ## all tests but those that compare with PyTorch
 	$(PYTEST) $(SUITE)
 
 parity: $(VENV)/.torch  ## the tests that compare with PyTorch
-	$(PYTEST) tests/parity \
+	$(PYTEST) --dist worksteal tests/parity \
 		'tests/end_to_end/test_convert_command.py::test_a_pretraining_goes_on_after_a_detour_through_a_file[pth]'
 
 newest:  ## a short test on the newest Python found: loader, step, checkpoint, ranking, a whole run
@@ -33,7 +33,7 @@ else
 	test -x .venv-newest/bin/python || $(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
 		-e . beartype==0.23.1 pytest==9.2.0 pytest-xdist==3.8.0 hypothesis==6.170.17
-	.venv-newest/bin/python -m pytest -q -n 2 --dist loadfile -o addopts=-ra $(SHORT)
+	.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal -o addopts=-ra $(SHORT)
 endif
 
 shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N names

@@ -6,6 +6,7 @@
 The first embeds pictures in batches of the given size; the second makes one MoCo step.
 """
 
+import functools
 import time
 
 import jax
@@ -48,11 +49,12 @@ def measure(network: str) -> list[str]:
     }
     recipe = config.resolve(settings, tasks.OPTIONS)
     task = tasks.TASKS["moco"].build(recipe)
-    params, extra = jax.jit(lambda: states.init(task, recipe, records.empty_table()))()
+    table, key = records.empty_table(), jax.random.key(0)
+    params, extra = jax.jit(functools.partial(states.init, task, recipe, table))(key)
     batch = make_batch(BATCH_SIZE.value)
     if TRAINING.value:
         optimizer, schedule = optim.build(recipe.optim, params, epochs=200, steps_per_epoch=100)
-        state = states.begin(task, recipe, records.empty_table(), optimizer, Averaging())
+        state = states.begin(task, recipe, table, optimizer, Averaging(), key)
         program = jax.jit(
             lambda state, batch: step.train_step(task, optimizer, schedule, state, batch)
         )

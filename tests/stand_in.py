@@ -13,6 +13,7 @@ from luperson_jax import main
 from luperson_jax.models import BNNeck, ProjectionHead
 from luperson_jax.models.baseline import pnl_heads
 from luperson_jax.models.norm import GroupedBatchNorm
+from luperson_jax.models.parts import PartNet
 from luperson_jax.tasks import base
 
 NUM_POOLED = 24
@@ -44,11 +45,31 @@ class StandIn(nn.Module):
         return pooled, head(pooled, train=train)
 
 
+class StandInMap(nn.Module):
+    """A trunk: a feature map [B, 4, 2, 16] of the mean colors of as many cells."""
+
+    bn_group_size: int
+    bn_momentum: float = 0.1
+    num_features: int = 16
+
+    @nn.compact
+    def __call__(self, images: Any, *, train: bool) -> Any:
+        """Images [B, h, w, 3], h and w divisible by 4 and 2."""
+        height, width = images.shape[1] // 4, images.shape[2] // 2
+        cells = images.reshape(-1, 4, height, 2, width, 3).mean(axis=(2, 4))
+        x = nn.Dense(16, use_bias=False, name="conv1")(cells)
+        norm = GroupedBatchNorm(self.bn_group_size, self.bn_momentum, name="bn1")
+        return nn.relu(norm(x, train=train))
+
+
 def use(patch: Any) -> None:
     """From here on every method is built on it."""
 
-    def build(recipe: Any, spec: Any) -> StandIn:
-        return StandIn(spec, recipe.model.bn_group_size)
+    def build(recipe: Any, spec: Any) -> Any:
+        group_size = recipe.model.bn_group_size
+        if spec.kind == "parts":
+            return PartNet(StandInMap(group_size), spec.num_parts, spec.part_head, spec.hidden)
+        return StandIn(spec, group_size)
 
     patch.setattr(base, "build_network", build)
 

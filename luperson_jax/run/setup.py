@@ -22,6 +22,9 @@ from luperson_jax.structs import Batch, TrainState
 from luperson_jax.tasks.base import Task
 from luperson_jax.workdir import recipe_file
 
+NUM_KEPT = 4
+"""Compiled steps that a process keeps."""
+
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -84,17 +87,52 @@ def compile_step(current: Run) -> Step:
     return step
 
 
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """All that the compiled step depends on. Optimizer and schedule follow from the rest."""
+
+    task: Task
+    optim: config.OptimConfig
+    lengths: tuple[int, int]  # epochs, and steps of each
+    averaging: Averaging
+    mesh: Mesh
+    structure: Any
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+    optimizer: optax.GradientTransformation = dataclasses.field(compare=False)
+    schedule: optax.Schedule = dataclasses.field(compare=False)
+
+
 def _jitted_step(current: Run) -> Any:
-    whole, cut = sharding.replicated(current.mesh), sharding.over_batch(current.mesh)
-    placed = current.shardings
+    leaves, structure = jax.tree.flatten(current.shapes)
+    recipe = current.recipe
+    return _jitted(
+        _Program(
+            current.task,
+            recipe.optim,
+            (recipe.train.epochs, current.steps_per_epoch),
+            current.averaging,
+            current.mesh,
+            structure,
+            tuple(leaves),
+            current.optimizer,
+            current.schedule,
+        )
+    )
+
+
+@functools.lru_cache(maxsize=NUM_KEPT)
+def _jitted(program: _Program) -> Any:
+    """One for all runs that differ in their seed or their data alone, as those of a study."""
+    whole, cut = sharding.replicated(program.mesh), sharding.over_batch(program.mesh)
+    placed = jax.tree.unflatten(program.structure, [leaf.sharding for leaf in program.leaves])
     return jax.jit(
         functools.partial(
             train_step,
-            current.task,
-            current.optimizer,
-            current.schedule,
-            averaging=current.averaging,
-            micro_batches=current.recipe.optim.micro_batches,
+            program.task,
+            program.optimizer,
+            program.schedule,
+            averaging=program.averaging,
+            micro_batches=program.optim.micro_batches,
         ),
         in_shardings=(placed, cut),
         out_shardings=(placed, whole),
@@ -146,7 +184,7 @@ def build(
         schedule,
         averaging,
         steps_per_epoch,
-        sharding.placed(jax.eval_shape(begin), task.sharded, mesh),
+        sharding.placed(jax.eval_shape(begin, jax.random.key(0)), task.sharded, mesh),
         evaluation,
         num_left_out,
         about_canvas,
@@ -165,7 +203,9 @@ def initial_state(current: Run) -> TrainState:
         current.optimizer,
         current.averaging,
     )
-    return jax.jit(begin, out_shardings=current.shardings)()
+    # An argument, so that runs of other seeds find the same compiled program.
+    key = jax.random.key(current.recipe.train.seed)
+    return jax.jit(begin, out_shardings=current.shardings)(key)
 
 
 @setting_names.named()

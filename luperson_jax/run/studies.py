@@ -235,14 +235,19 @@ def summarize(done: Sequence[tuple[StudyRun, Mapping[str, float]]]) -> list[dict
     return lines
 
 
-def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """The table in percent, with standard deviations where there are several seeds."""
+def as_markdown(lines: Sequence[Mapping[str, Any]], measures: Mapping[str, str] = MEASURES) -> str:
+    """The table in percent, with standard deviations where there are several seeds.
+
+    Args:
+        lines: of `summarize`.
+        measures: what is shown, and the titles of the columns.
+    """
     names, published = (
-        [name for name in MEASURES if any(name in line.get(kind, {}) for line in lines)]
+        [name for name in measures if any(name in line.get(kind, {}) for line in lines)]
         for kind in ("figures", "published")
     )
-    titles = [MEASURES[name] for name in names]
-    titles += [f"published {MEASURES[name]}" for name in published]
+    titles = [measures[name] for name in names]
+    titles += [f"published {measures[name]}" for name in published]
     written = ["| | seeds | " + " | ".join(titles) + " |", "|---|---|" + "---|" * len(titles)]
     for line in lines:
         cells = [spread(line["figures"].get(name)) for name in names]

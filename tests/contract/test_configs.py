@@ -38,7 +38,9 @@ def test_configuration_builds(path, argument):
     recipe = config.resolve(config.load_file(str(path), argument), tasks.OPTIONS)
     table = make_table([(f"{i:05d}.jpg", i % 100, i % 4, i % 400) for i in range(3000)])
     task = tasks.TASKS[recipe.task.name].build(recipe, table)
-    params, _ = jax.eval_shape(functools.partial(states.init, task, recipe, table))
+    params, _ = jax.eval_shape(
+        functools.partial(states.init, task, recipe, table), jax.random.key(0)
+    )
     optimizer, schedule = optim.build(
         recipe.optim, params, epochs=recipe.train.epochs, steps_per_epoch=202
     )
