@@ -1,9 +1,8 @@
-"""Seconds and memory of re-ranking and of the Jaccard distance with DBSCAN, beside plain numpy.
+"""Seconds and memory of re-ranking, beside plain numpy.
 
-    python scripts/benchmark_rerank.py --rerank 3368x15913 11659x82161 --cluster 32621 \
-        --json benchmark_rerank.json
+    python scripts/benchmark_rerank.py --rerank 3368x15913 11659x82161 --json benchmark_rerank.json
 
-A size is queries x gallery for re-ranking and images for clustering. Every measurement runs in a
+A size is queries x gallery. Every measurement runs in a
 process of its own, whose largest memory is counted from the moment when the features are there.
 The baseline is the method written down with matrices of all pairs and a loop over images; sets
 beyond --baseline_limit images are too large for it. Features are drawn as overlapping clusters.
@@ -18,22 +17,19 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import sklearn.cluster
 
 from data_pipeline import terminal
 from data_pipeline.read import atomic
-from luperson_jax.clustering.dbscan import dbscan
-from luperson_jax.clustering.jaccard import jaccard_distance
 from luperson_jax.retrieval.rerank import rerank
 
 IMAGES_PER_IDENTITY, NUM_CAMERAS, LATENT = 20, 6, 64
 NOISE = 0.8
-K2, LAMBDA, EPS, MIN_SAMPLES = 6, 0.3, 0.6, 4
+K2, LAMBDA = 6, 0.3
 ROWS_AT_ONCE = 128
 BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024
 """Of the largest memory that the system reports."""
@@ -70,13 +66,6 @@ def run_rerank(features: np.ndarray, num_queries: int, k1: int) -> dict[str, flo
         stop = min(start + ROWS_AT_ONCE, num_queries)
         total += float(reranked.rows(np.arange(start, stop)).sum(dtype=np.float64))
     return {"mean_distance": total / num_queries / len(gallery)}
-
-
-def run_cluster(features: np.ndarray, _: int, k1: int) -> dict[str, float]:
-    """Jaccard distance, graph and labels."""
-    pairs = jaccard_distance(features, k1=k1, k2=K2, max_distance=EPS)
-    labels = dbscan(pairs.graph(EPS), min_samples=MIN_SAMPLES)
-    return {"clusters": int(labels.max() + 1), "noise": int((labels < 0).sum())}
 
 
 def dense_vectors(order: np.ndarray, distance: np.ndarray, size: int, k1: int) -> np.ndarray:
@@ -126,62 +115,64 @@ def baseline_rerank(features: np.ndarray, num_queries: int, k1: int) -> dict[str
     return {"mean_distance": float(final[:, num_queries:].mean(dtype=np.float64))}
 
 
-def baseline_cluster(features: np.ndarray, _: int, k1: int) -> dict[str, float]:
-    """`run_cluster` by matrices of all pairs."""
-    distance = 2 - 2 * features @ features.T
-    order = np.argsort(distance, axis=1, kind="stable")[:, :k1]
-    jaccard = dense_jaccard(dense_vectors(order, distance, k1, k1), len(features))
-    found = sklearn.cluster.DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed")
-    labels = found.fit(jaccard).labels_
-    return {"clusters": int(labels.max() + 1), "noise": int((labels < 0).sum())}
-
-
-PROGRAMS: dict[str, dict[str, Callable[[np.ndarray, int, int], dict[str, float]]]] = {
-    "rerank": {"luperson_jax": run_rerank, "numpy": baseline_rerank},
-    "cluster": {"luperson_jax": run_cluster, "numpy": baseline_cluster},
+PROGRAMS: dict[str, Callable[[np.ndarray, int, int], dict[str, float]]] = {
+    "luperson_jax": run_rerank,
+    "numpy": baseline_rerank,
 }
 
 
-def measure(work: str, program: str, sizes: list[int], dimension: int, k1: int) -> dict[str, Any]:
-    """One measurement in this process, after a small one that loads what loads once. Compiling for
-    the full size is counted."""
-    run = PROGRAMS[work][program]
-    features = draw_features(sum(sizes), dimension)
-    small = min(len(features), 4 * k1)
-    run(features[:small], small // 4, k1)
+def measured(run: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What `run` returns, with its seconds and the memory that it took above what was there."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, worked = time.perf_counter(), time.process_time()
-    result = run(features, sizes[0], k1)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - worked
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = run()
     return {
-        "work": work,
-        "program": program,
-        "sizes": sizes,
-        "dimension": dimension,
-        "k1": k1,
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "gigabytes_above_features": (peak - before) * BYTES_PER_UNIT / 1e9,
-        "device": jax.devices()[0].device_kind if program != "numpy" else "host",
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - worked,
+        "gigabytes_above_features": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        * BYTES_PER_UNIT
+        / 1e9,
         **result,
     }
 
 
-def measure_apart(*arguments: Any) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps(arguments)]
+def measure(program: str, sizes: list[int], dimension: int, k1: int) -> dict[str, Any]:
+    """One measurement in this process, after a small one that loads what loads once. Compiling for
+    the full size is counted."""
+    run = PROGRAMS[program]
+    features = draw_features(sum(sizes), dimension)
+    small = min(len(features), 4 * k1)
+    run(features[:small], small // 4, k1)
+    return {
+        **{"program": program, "sizes": sizes, "dimension": dimension, "k1": k1},
+        "device": jax.devices()[0].device_kind if program != "numpy" else "host",
+        **measured(lambda: run(features, sizes[0], k1)),
+    }
+
+
+def apart(script: str, *arguments: Any) -> dict[str, Any]:
+    """What the `measure` of a script tells of a process of its own."""
+    command = [sys.executable, script, "--measure", json.dumps(arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
+
+
+def run_jobs(script: str, jobs: Iterable[Sequence[Any]], to: pathlib.Path | None) -> None:
+    """Measures one job after the other, prints a line for each, and keeps them in a file."""
+    rows = []
+    for job in jobs:
+        rows.append(apart(script, *job))
+        terminal.say(json.dumps(rows[-1]))
+        if to:
+            atomic.write_text(to, json.dumps(rows, indent=2) + "\n")
 
 
 def main() -> int:
     """Measures all that is asked for and prints a line for each measurement."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rerank", nargs="*", default=["3368x15913"], metavar="QxG")
-    parser.add_argument("--cluster", nargs="*", type=int, default=[12936], metavar="N")
+    parser.add_argument("--rerank", nargs="+", default=["3368x15913"], metavar="QxG")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2048])
-    parser.add_argument("--k1", type=int, nargs="+", help="20 to re-rank, 30 to cluster")
+    parser.add_argument("--k1", type=int, nargs="+", default=[20])
     parser.add_argument("--baseline_limit", type=int, default=20_000)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -189,16 +180,15 @@ def main() -> int:
     if options.measure:
         sys.stdout.write(json.dumps(measure(*json.loads(options.measure))))
         return 0
-    jobs = [("rerank", [int(part) for part in size.split("x")], 20) for size in options.rerank]
-    jobs += [("cluster", [size], 30) for size in options.cluster]
-    rows = []
-    for (work, sizes, usual_k1), dimension in itertools.product(jobs, options.dimensions):
-        for k1, program in itertools.product(options.k1 or [usual_k1], PROGRAMS[work]):
-            if program != "numpy" or sum(sizes) <= options.baseline_limit:
-                rows.append(measure_apart(work, program, sizes, dimension, k1))
-                terminal.say(json.dumps(rows[-1]))
-                if options.json:
-                    atomic.write_text(options.json, json.dumps(rows, indent=2) + "\n")
+    sizes = [[int(part) for part in size.split("x")] for size in options.rerank]
+    kinds = list(itertools.product(options.dimensions, options.k1, PROGRAMS))
+    jobs = (
+        (program, size, dimension, k1)
+        for size in sizes
+        for dimension, k1, program in kinds
+        if program != "numpy" or sum(size) <= options.baseline_limit
+    )
+    run_jobs(__file__, jobs, options.json)
     return 0
 
 
