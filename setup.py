@@ -11,4 +11,5 @@ FOUND = find_namespace_packages(include=["luperson_jax*", "data_pipeline*"])
 setup(
     packages=[*FOUND, "luperson_jax.configs"],
     package_dir={"luperson_jax.configs": "configs"},
+    package_data={"luperson_jax": ["py.typed", "*.pyi"]},
 )

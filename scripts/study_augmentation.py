@@ -45,7 +45,7 @@ SMALL = """
     data.canvas=64,32 data.size=64,32 data.batch_size=128 data.num_workers=0
     augment.statistics=imagenet task.temperature=0.1 task.feature_dim=128
     optim.optimizer=sgd optim.lr=0.06 optim.schedule=cosine_per_epoch optim.warmup_epochs=0
-    train.epochs=6 train.keep_checkpoints=1 eval.dataset= eval.probes=
+    train.epochs=4 train.keep_checkpoints=1 eval.dataset= eval.probes=
 """
 """A ResNet-18 of a quarter of the width, and one optimizer for all methods."""
 
@@ -54,24 +54,26 @@ METHODS = {
     "moco": QUEUE,
     "simclr": "optim.peak_multiplier=1",
     "supcont": "optim.peak_multiplier=1",
-    "pnl": f"{QUEUE} task.prototype_momentum=0.9 task.start_clean_epoch=2 "
-    "task.start_supcont_epoch=3",
+    "pnl": f"{QUEUE} task.prototype_momentum=0.9 task.start_clean_epoch=1 "
+    "task.start_supcont_epoch=2",
 }
-"""Short runs: keys and prototypes follow faster, and PNL mends labels from its third epoch."""
+"""Short runs: keys and prototypes follow faster, and PNL mends labels from its second epoch."""
 
-FINETUNE = "demo:finetune data.subset=ids data.ratio=0.1 data.repeat=4 eval.every_epochs=0"
+FINETUNE = """demo:finetune data.subset=ids data.ratio=0.1 data.repeat=4 eval.every_epochs=0
+    train.epochs=10 optim.milestones=8"""
 
 
 def rows(root: pathlib.Path) -> list[str]:
     """Every pre-training and the fine-tuning from it, as `luperson study` takes them."""
+    finetune = " ".join(FINETUNE.split())
     labelled = f"data.root={root}/labelled eval.root={root}/labelled"
-    found = [f"random weights: {FINETUNE} {labelled}"]
+    found = [f"random weights: {finetune} {labelled}"]
     for name, (pretraining, published) in _pretrainings().items():
         folder = "passers_by_clean" if name.endswith("clean labels") else "passers_by"
         found.append(f"pre-training {name}: {pretraining} data.root={root}/{folder}")
         start = f"train.init_from={root}/pre-training-{_folder(name)}/seed{{seed}}"
         beside = published and f"published.mAP={published[0]} published.rank1={published[1]}"
-        found.append(f"{name}: {FINETUNE} {labelled} {start} {beside or ''}")
+        found.append(f"{name}: {finetune} {labelled} {start} {beside or ''}")
     return found
 
 

@@ -31,7 +31,7 @@ TINY = {
         "task": {"name": "simclr", "feature_dim": 16},
         "model": {**TINY_MODEL, "bn_group_size": 8},
         "data": {"dataset": "image_folder", "batch_size": 16},
-        "augment": {"recipe": "ori-cj+sre", "statistics": "lmdb_200_20"},
+        "augment": {"recipe": "weak", "statistics": "lmdb_200_20"},
         "optim": {
             "optimizer": "lars",
             "lr": 0.3,
@@ -44,7 +44,7 @@ TINY = {
         "task": {"name": "supcont", "feature_dim": 16},
         "model": {**TINY_MODEL, "bn_group_size": 8},
         "data": {"dataset": "market1501", "batch_size": 16},
-        "augment": {"recipe": "ori", "statistics": "lmdb_200_20"},
+        "augment": {"recipe": "weak", "statistics": "lmdb_200_20"},
         "optim": {"optimizer": "lars", "lr": 0.1},
     },
     "pnl": {
@@ -60,7 +60,7 @@ TINY = {
         },
         "model": {**TINY_MODEL, "bn_group_size": 4},
         "data": {"dataset": "market1501", "batch_size": 16},
-        "augment": {"recipe": "ori-cj+sre", "statistics": "lmdb_200_20"},
+        "augment": {"recipe": "weak", "statistics": "lmdb_200_20"},
         "optim": {"lr": 0.05, "schedule": "step_per_epoch", "milestones": (1,)},
     },
     "identify": {

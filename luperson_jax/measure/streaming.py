@@ -69,6 +69,41 @@ def _loader(table: Table, recipe: config.Recipe) -> Loader:
     return Loader(table, indices, options, process_index=index, process_count=count)
 
 
+def embed_canvases(
+    task: Embedder,
+    state: TrainState,
+    canvases: np.ndarray,
+    sizes: np.ndarray,
+    recipe: config.Recipe,
+    mesh: Mesh,
+) -> Float[np.ndarray, "n d"]:
+    """Features of pictures that are at hand, at most `eval.batch_size` of them.
+
+    Args:
+        task: what embeds.
+        state: with the weights.
+        canvases: [n, H, W, 3] uint8, of the size that the network sees.
+        sizes: [n, 2] int32 height and width of the originals.
+        recipe: of the network.
+        mesh: its devices.
+
+    Returns:
+        [n, D] float32; the batch is filled up, so that one program serves any n.
+    """
+    num, lacking = len(canvases), recipe.eval.batch_size - len(canvases)
+    numbers = np.zeros(recipe.eval.batch_size, np.int32)
+    arrays = {
+        "images": np.pad(canvases, ((0, lacking), (0, 0), (0, 0), (0, 0))),
+        "size": np.pad(sizes, ((0, lacking), (0, 0)), constant_values=1),
+        **{name: numbers for name in ("label", "camera", "index")},
+        "mask": np.arange(recipe.eval.batch_size) < num,
+    }
+    with jax.set_mesh(mesh):
+        batch = sharding.put_batch(arrays, mesh)
+        features = _embed(task, recipe.eval.flip, state.params, state.extra, batch)
+    return np.asarray(features)[:num]
+
+
 def embed_table(
     task: Embedder,
     state: TrainState,

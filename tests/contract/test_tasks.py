@@ -19,7 +19,9 @@ from tests.helpers import SIZE, TINY, assert_trees_equal, tiny
 NAMES = sorted(TINY)
 
 
-ON_A_STAND_IN = ("pnl", "simclr", "supcont", "cluster_contrast", "spcl", "calr", "calr_local")
+ON_A_STAND_IN = (
+    *("pnl", "simclr", "supcont", "cluster_contrast", "spcl", "calr", "calr_local", "upmnet"),
+)
 """The network is that of moco or identify, and takes most of the time to compile."""
 
 

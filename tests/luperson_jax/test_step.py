@@ -25,7 +25,12 @@ ON_A_STAND_IN = ("moco", "pnl", "simclr", "supcont")
 
 
 def build(name, world, workdir, mesh=None, **more) -> setup.Run:
-    changes = {"data__batch_size": 32, "data__dataset": "market1501", "train__steps_per_epoch": 2}
+    changes = {
+        "augment__recipe": "weak",
+        "data__batch_size": 32,
+        "data__dataset": "market1501",
+        "train__steps_per_epoch": 2,
+    }
     recipe = tiny(name, world, **changes, **CASES[name], **more)
     return setup.build(recipe, str(workdir), tasks.TASKS[recipe.task.name], mesh)
 

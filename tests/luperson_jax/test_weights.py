@@ -13,10 +13,10 @@ from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from luperson_jax import cli, models, trees
 from luperson_jax.augment import recipes
-from luperson_jax.commands import network as networks
 from luperson_jax.commands import new_workdir
 from luperson_jax.measure import embeddings
 from luperson_jax.models import NetworkSpec
+from luperson_jax.serving import open_networks as networks
 from luperson_jax.weights import files, translate
 from luperson_jax.weights import model as model_file
 from luperson_jax.weights.model import Model

@@ -1,0 +1,1 @@
+"""Networks for those who use them: in Python, and behind the commands."""

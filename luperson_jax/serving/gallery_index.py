@@ -1,0 +1,375 @@
+"""An index: features of pictures with what is known of them, searched exactly.
+
+On disk it is a folder: `manifest.json` names the two files that belong together, `features-N.npy`
+[rows, D] float32 and `columns-N.parquet`. A save writes new files before it changes the manifest,
+so that a process that ends meanwhile leaves the former index or the new one.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from data_pipeline.datasets import folders, image_folder
+from data_pipeline.errors import InputError
+from data_pipeline.read import array_files, atomic, listing
+from luperson_jax.retrieval import neighbors
+from luperson_jax.serving.reid_model import ReidModel
+from luperson_jax.serving.user_pictures import Picture, as_list
+
+FORMAT = "luperson_jax index 1"
+MANIFEST = "manifest.json"
+UNKNOWN = -1
+NEVER = np.datetime64("NaT", "us")
+PIECE = 8192
+"""Rows of features that are read at once."""
+DAMAGED = "it is no index, or damaged; build it again"
+
+Moment = datetime.datetime | np.datetime64 | str
+
+
+class Match(NamedTuple):
+    """A picture that was found.
+
+    Attributes:
+        id: number of the picture in the index; it stays when others are removed.
+        key: its path, or what it is called.
+        distance: 1 - cosine, 0..2.
+        camera: -1 where it is not known.
+        time: None where it is not known.
+    """
+
+    id: int
+    key: str
+    distance: float
+    camera: int
+    time: datetime.datetime | None
+
+
+class IndexColumns(NamedTuple):
+    """What is known of N pictures: `id` int64, `key`, `camera` int64, `time` datetime64[us]."""
+
+    id: np.ndarray
+    key: np.ndarray
+    camera: np.ndarray
+    time: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "IndexColumns":
+        """Some rows of each."""
+        return IndexColumns(*(column[rows] for column in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Pictures to search in. It never changes: `add` and `remove` give another index, which shares
+    the features with this one.
+
+    Attributes:
+        parts: features [., D] of unit length, one after the other; perhaps memory-mapped.
+        rows: [N] which rows of the parts are in the index.
+        columns: of these N.
+        model: embeds queries that are pictures; None where features alone are searched.
+        made_by: digest of the weights of that model.
+    """
+
+    parts: tuple[np.ndarray, ...]
+    rows: np.ndarray
+    columns: IndexColumns
+    model: ReidModel | None
+    made_by: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def build(
+        cls,
+        model: ReidModel,
+        pictures: str | os.PathLike | Sequence[Picture],
+        *,
+        camera: Sequence[int] | np.ndarray | None = None,
+        time: Sequence[Moment] | np.ndarray | None = None,
+    ) -> "Index":
+        """Embeds pictures.
+
+        Args:
+            model: of `load`.
+            pictures: a folder, all pictures of which are taken at any depth, or a list.
+            camera: [N] number of each one's camera.
+            time: [N] when each was taken.
+
+        Raises:
+            InputError: no picture, one that cannot be read, or columns of another length.
+        """
+        empty = IndexColumns(
+            np.zeros(0, np.int64),
+            np.zeros(0, np.str_),
+            np.zeros(0, np.int64),
+            np.zeros(0, "datetime64[us]"),
+        )
+        start = cls((), np.zeros(0, np.int64), empty, model, digest(model))
+        return start.add(pictures, camera=camera, time=time)
+
+    def add(
+        self,
+        pictures: str | os.PathLike | Sequence[Picture],
+        *,
+        camera: Sequence[int] | np.ndarray | None = None,
+        time: Sequence[Moment] | np.ndarray | None = None,
+    ) -> "Index":
+        """The index with more pictures; as `build`.
+
+        Raises:
+            InputError: as `build`, or no model.
+        """
+        listed = _listed(pictures)
+        features = np.atleast_2d(self._model().embed(listed))
+        first = int(self.columns.id.max(initial=-1)) + 1
+        names = [os.fspath(one) if isinstance(one, str | os.PathLike) else "" for one in listed]
+        cameras = [UNKNOWN] * len(listed) if camera is None else list(camera)
+        moments = [NEVER] * len(listed) if time is None else list(time)
+        new = IndexColumns(
+            np.arange(first, first + len(listed)),
+            np.array(names, np.str_),
+            _column(cameras, "int64", "camera"),
+            _column(moments, "datetime64[us]", "time"),
+        )
+        for name, column in zip(IndexColumns._fields, new, strict=True):
+            if len(column) != len(listed):
+                raise InputError(
+                    f"{name} has {len(column)} entries for {len(listed)} pictures; expected one "
+                    "for each"
+                )
+        before = sum(map(len, self.parts))
+        return dataclasses.replace(
+            self,
+            parts=(*self.parts, features),
+            rows=np.concatenate([self.rows, before + np.arange(len(listed))]),
+            columns=IndexColumns(
+                *(np.concatenate(pair) for pair in zip(self.columns, new, strict=True))
+            ),
+        )
+
+    def remove(self, ids: Sequence[int]) -> "Index":
+        """The index without some pictures.
+
+        Raises:
+            InputError: a number that is not in the index.
+        """
+        wanted = np.asarray(ids, np.int64)
+        unknown = np.setdiff1d(wanted, self.columns.id)
+        if len(unknown):
+            raise InputError(f"no picture of the index has the number {unknown[0]}")
+        kept = np.flatnonzero(~np.isin(self.columns.id, wanted))
+        return dataclasses.replace(self, rows=self.rows[kept], columns=self.columns.take(kept))
+
+    def search(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        camera: int | Sequence[int] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> Any:
+        """The nearest pictures, exactly.
+
+        Args:
+            query: a picture or several, as `ReidModel.embed` takes them; or features [D] or
+                [Q, D] of a floating-point type.
+            k: how many; fewer where there are not so many.
+            camera: only pictures of these cameras.
+            since, until: only pictures of known time from and up to these moments.
+
+        Returns:
+            A list of `Match`, nearest first and among equals the older picture; of several
+            queries a list of such lists.
+
+        Raises:
+            InputError: as `ReidModel.embed`; pictures without a model; features of another length.
+        """
+        features, single = self._features_of(query)
+        chosen = self._chosen(camera, since, until)
+        if not len(chosen):
+            found = [[] for _ in features]
+            return found[0] if single else found
+        near = neighbors.nearest(features, self._pieces(chosen), min(k, len(chosen)))
+        found = [
+            [self._match(int(chosen[row]), distance) for row, distance in zip(*one, strict=True)]
+            for one in zip(near.rows, near.distance, strict=True)
+        ]
+        return found[0] if single else found
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the index, or puts it in the place of one that is there.
+
+        Raises:
+            InputError: it cannot be written, or the folder holds something else.
+        """
+        home = pathlib.Path(folder)
+        former = _manifest(home) if listing.is_folder(home) and listing.names(home) else None
+        home.mkdir(parents=True, exist_ok=True)
+        number = 1 if former is None else former["number"] + 1
+        about = {
+            "format": FORMAT,
+            "number": number,
+            "features": f"features-{number}.npy",
+            "columns": f"columns-{number}.parquet",
+            "rows": len(self),
+            "dimensions": self.dimensions,
+            "made_by": self.made_by,
+        }
+        with atomic.replacing(home / about["features"]) as part, part.open("wb") as stream:
+            shape = (len(self), self.dimensions)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for piece in self._pieces(np.arange(len(self))):
+                stream.write(np.ascontiguousarray(piece, "<f4").tobytes())
+        with atomic.replacing(home / about["columns"]) as part:
+            pyarrow.parquet.write_table(pa.table(self.columns._asdict()), part)
+        atomic.write_text(home / MANIFEST, json.dumps(about, indent=2) + "\n")
+        if former is not None:
+            for name in ("features", "columns"):
+                (home / former[name]).unlink(missing_ok=True)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike, model: ReidModel | None = None) -> "Index":
+        """Reads an index; its features stay on disk until they are used.
+
+        Args:
+            folder: of `save`.
+            model: the one that it was built with, where pictures are searched.
+
+        Raises:
+            InputError: no index, a damaged one, or one of another model.
+        """
+        home = pathlib.Path(folder)
+        about = _manifest(home)
+        features = array_files.map_npy(home / about["features"], DAMAGED)
+        path = home / about["columns"]
+        try:
+            table = pyarrow.parquet.read_table(path)
+            columns = IndexColumns(
+                *(table.column(name).to_numpy() for name in IndexColumns._fields)
+            )
+        except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
+            raise InputError(f"{path} cannot be read ({error}); {DAMAGED}") from error
+        shape = (about["rows"], about["dimensions"])
+        if features.shape != shape or any(len(column) != shape[0] for column in columns):
+            raise InputError(
+                f"{home / about['features']} has shape {list(features.shape)}, and the manifest "
+                f"says {list(shape)}; {DAMAGED}"
+            )
+        if model is not None and digest(model) != about["made_by"]:
+            raise InputError(
+                f"the index {home} was built with other weights than those of "
+                f"{model.network.origin}: distances between features of two networks mean nothing"
+            )
+        return cls((features,), np.arange(shape[0]), columns, model, about["made_by"])
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of a feature."""
+        return self.parts[0].shape[1] if self.parts else 0
+
+    def _model(self) -> ReidModel:
+        if self.model is None:
+            raise InputError(
+                "the index was opened without a model, which pictures need: "
+                "Index.open(folder, model)"
+            )
+        return self.model
+
+    def _features_of(self, query: Any) -> tuple[np.ndarray, bool]:
+        is_feature = isinstance(query, np.ndarray) and np.issubdtype(query.dtype, np.floating)
+        if not is_feature or query.ndim not in (1, 2):
+            _, single = as_list(query)
+            return np.atleast_2d(self._model().embed(query)), single
+        if query.shape[-1] != self.dimensions:
+            raise InputError(
+                f"the query has {query.shape[-1]} numbers, and features of the index "
+                f"{self.dimensions}"
+            )
+        return np.atleast_2d(query).astype(np.float32), query.ndim == 1
+
+    def _chosen(self, camera: Any, since: Any, until: Any) -> np.ndarray:
+        """Places of the index that the filters leave."""
+        kept = np.ones(len(self), bool)
+        if camera is not None:
+            kept &= np.isin(self.columns.camera, np.atleast_1d(camera))
+        if since is not None:
+            kept &= self.columns.time >= _column([since], "datetime64[us]", "since")
+        if until is not None:
+            kept &= self.columns.time <= _column([until], "datetime64[us]", "until")
+        return np.flatnonzero(kept)
+
+    def _pieces(self, places: np.ndarray) -> Iterator[np.ndarray]:
+        """Features at some places, piece by piece."""
+        starts = np.cumsum([0, *map(len, self.parts)])
+        for first in range(0, len(places), PIECE):
+            rows = self.rows[places[first : first + PIECE]]
+            owner = np.searchsorted(starts, rows, side="right") - 1
+            piece = np.empty((len(rows), self.dimensions), np.float32)
+            for number in np.unique(owner):
+                mine = owner == number
+                piece[mine] = self.parts[number][rows[mine] - starts[number]]
+            yield piece
+
+    def _match(self, place: int, distance: float) -> Match:
+        columns = self.columns
+        moment = columns.time[place].astype("datetime64[us]")
+        time = None if np.isnat(moment) else moment.item()
+        names = (int(columns.id[place]), str(columns.key[place]))
+        return Match(*names, float(distance), int(columns.camera[place]), time)
+
+
+def digest(model: ReidModel) -> str:
+    """A name for the weights of a model."""
+    found = hashlib.blake2b(digest_size=16)
+    state = model.network.state
+    for leaf in jax.tree.leaves((state.params, state.extra.get("stats", {}))):
+        found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def _column(values: Sequence[Any], kind: str, name: str) -> np.ndarray:
+    try:
+        return np.array(values, kind)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{name} cannot be read as {kind} ({error})") from error
+
+
+def _listed(pictures: str | os.PathLike | Sequence[Picture]) -> list[Picture]:
+    if isinstance(pictures, str | os.PathLike) and listing.is_folder(pictures):
+        home = folders.checked_root(os.fspath(pictures))
+        found: list[Picture] = [os.path.join(*one) for one in image_folder.pictures(home)]
+        if not found:
+            raise InputError(f"no picture in {home} or below it")
+        return found
+    return as_list(pictures)[0]
+
+
+def _manifest(home: pathlib.Path) -> dict[str, Any]:
+    path = home / MANIFEST
+    if not listing.exists(path):
+        raise InputError(f"{home} is no index: it has no {MANIFEST}")
+    listing.check_opens(path)
+    try:
+        about = json.loads(path.read_text())
+        if about["format"] != FORMAT:
+            raise InputError(f"{path} is of {str(about['format'])[:80]!r}; expected {FORMAT!r}")
+        number, names = int(about["number"]), (about["features"], about["columns"])
+        if names != (f"features-{number}.npy", f"columns-{number}.parquet"):
+            raise ValueError(f"files {names}")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}); {DAMAGED}") from error
+    return about

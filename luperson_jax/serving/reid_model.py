@@ -1,0 +1,172 @@
+"""Five lines of Python: load a network, embed pictures, compare two.
+
+import luperson_jax as lp
+
+model = lp.load("runs/bot")  # or a file of weights
+features = model.embed(["a.jpg", "b.jpg"])
+model.compare("a.jpg", "b.jpg").distance
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.read import decode, listing
+from luperson_jax.measure import streaming
+from luperson_jax.serving import open_networks, user_pictures
+from luperson_jax.serving.user_pictures import Picture
+
+NUM_READERS = 4
+"""Threads that read and resize."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two pictures, or a list of each.
+
+    Attributes:
+        distance: 1 - cosine of their features, 0..2: [] or [N] float32.
+        same: whether it is at most the threshold; None where no threshold was given.
+    """
+
+    distance: np.ndarray
+    same: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ReidModel:
+    """A network with its pre-processing: input size, filter and pixel statistics are those that it
+    was trained with.
+
+    Attributes:
+        network: what was read.
+        threshold: largest cosine distance of pictures of one person, as `luperson calibrate` finds
+            it; None where there is none.
+    """
+
+    network: open_networks.EmbeddingNetwork
+    threshold: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that pictures are brought to."""
+        return self.network.recipe.data.size
+
+    def __str__(self) -> str:
+        return f"{self.network.origin}, input {self.size[0]}x{self.size[1]}"
+
+    def embed(self, given: Picture | Sequence[Picture]) -> np.ndarray:
+        """Features of pictures, compared by their angle.
+
+        Args:
+            given: a picture or several: paths, arrays [H, W, 3] or [N, H, W, 3] of uint8 in RGB,
+                pictures of Pillow.
+
+        Returns:
+            [D] float32 of one, [N, D] of several; of unit length. A picture's does not depend on
+            those beside it but for rounding. One program is compiled for any number of pictures.
+
+        Raises:
+            InputError: a file that cannot be read, or something that is no RGB picture.
+        """
+        listed, single = user_pictures.as_list(given)
+        batch = self.network.recipe.eval.batch_size
+        found = []
+        with futures.ThreadPoolExecutor(NUM_READERS) as readers:
+            for start in range(0, len(listed), batch):
+                part = listed[start : start + batch]
+                loaded = list(readers.map(user_pictures.pixels, part))
+                if not start:
+                    arrays = [
+                        one for one, raw in zip(loaded, part, strict=True) if raw is one
+                    ]  # files and Pillow tell their order of colors
+                    user_pictures.warn_of_bgr(arrays)
+                canvases = list(readers.map(self._canvas, loaded))
+                sizes = np.array([one.shape[:2] for one in loaded], np.int32)
+                found.append(self._features(np.stack(canvases), sizes))
+        features = np.concatenate(found)
+        length = np.linalg.norm(features, axis=1, keepdims=True)
+        features = features / np.maximum(length, 1e-12)
+        return features[0] if single else features
+
+    def compare(
+        self, one: Picture | Sequence[Picture], other: Picture | Sequence[Picture]
+    ) -> Comparison:
+        """How far two pictures are from each other, or each of a list from its partner.
+
+        Raises:
+            InputError: as `embed`, or lists of different length.
+        """
+        first, second = self.embed(one), self.embed(other)
+        if first.shape != second.shape:
+            raise InputError(
+                f"{np.atleast_2d(first).shape[0]} pictures cannot be paired with "
+                f"{np.atleast_2d(second).shape[0]}; expected as many on both sides"
+            )
+        distance = np.asarray(1 - np.sum(first * second, axis=-1), np.float32)
+        same = None if self.threshold is None else distance <= self.threshold
+        return Comparison(distance, same)
+
+    def _canvas(self, array: np.ndarray) -> np.ndarray:
+        return decode.to_canvas(array, self.size)
+
+    def _features(self, canvases: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        network = self.network
+        return streaming.embed_canvases(
+            network.embedder, network.state, canvases, sizes, network.recipe, network.mesh
+        )
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    size: tuple[int, int] | None = None,
+    statistics: str | None = None,
+    pooling: str | None = None,
+    checkpoint: str | None = None,
+    average: bool | None = None,
+    flip: bool = False,
+    batch_size: int = 64,
+    threshold: float | None = None,
+) -> ReidModel:
+    """Opens a run or a file of weights.
+
+    Args:
+        source: workdir of a run; or a file: .npz of `luperson convert`, .safetensors, or PyTorch's.
+        size: height and width of the input, of a file; None = as it or its family has it.
+        statistics: name of mean and deviation of the pixels, of a file, see `--statistics` of
+            `luperson embed`; None = as it or its family has them.
+        pooling: of a file that does not tell it.
+        checkpoint: "last" or "best", of a run.
+        average: the average of the weights, of a run; None = as its recipe has it.
+        flip: features are the mean of those of a picture and of its mirror image.
+        batch_size: pictures at once.
+        threshold: see `ReidModel`.
+
+    Raises:
+        InputError: no such run or file, or an option of the other kind of source.
+    """
+    place = os.fspath(source)
+    changes: dict[str, Any] = {"flip": flip, "batch_size": batch_size}
+    of_file = {"size": size, "statistics": statistics, "pooling": pooling}
+    of_run = {"checkpoint": checkpoint, "average": average}
+    is_run = listing.is_folder(place)
+    foreign = of_file if is_run else of_run
+    wrong = next((name for name, value in foreign.items() if value is not None), None)
+    if wrong:
+        kinds = ("a run", "a file of weights") if is_run else ("a file of weights", "a run")
+        raise InputError(f"{place} is {kinds[0]}, and {wrong} is for {kinds[1]}; leave it out")
+    if not is_run:
+        words = None if size is None else f"{size[0]}x{size[1]}"
+        network = open_networks.open_weights(place, changes, **{**of_file, "size": words})
+        return ReidModel(network, threshold)
+    if checkpoint is not None:
+        changes["checkpoint"] = checkpoint
+    if average is not None:
+        changes["weights"] = "average" if average else "online"
+    return ReidModel(open_networks.open_workdir(place, changes), threshold)
