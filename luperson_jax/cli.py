@@ -76,6 +76,9 @@ COMMANDS = {
     "calibrate": Command(
         "the threshold for a wanted share of false accepts", "calibrate", "options.calibrate"
     ),
+    "pack-model": Command(
+        "a model as a folder for others, with a card", "pack_model", "options.pack_model"
+    ),
     "convert": Command("PyTorch checkpoints to ours and back", "convert", "options.convert"),
 }
 GROUPS = {"data": "data sets: make, check, pack, split, folds, extract, gather, unpack, statistics"}

@@ -18,10 +18,7 @@ from collections.abc import Mapping
 
 from luperson_jax import cli
 
-PASSERS_BY = {  # folder: share of passes that turn into somebody else halfway
-    "passers_by": 0.4,
-    "passers_by_clean": 0.0,
-}
+SWITCH_RATE = "0.4"  # share of passes that turn into somebody else halfway
 SIZE = ["--cameras", "8", "--height", "64", "--width", "32"]
 LABELLED = ["--identities", "400", "--train-identities", "300", "--images-per-camera", "1"]
 
@@ -69,8 +66,7 @@ def rows(root: pathlib.Path) -> list[str]:
     labelled = f"data.root={root}/labelled eval.root={root}/labelled"
     found = [f"random weights: {finetune} {labelled}"]
     for name, (pretraining, published) in _pretrainings().items():
-        folder = "passers_by_clean" if name.endswith("clean labels") else "passers_by"
-        found.append(f"pre-training {name}: {pretraining} data.root={root}/{folder}")
+        found.append(f"pre-training {name}: {pretraining} data.root={root}/passers_by")
         start = f"train.init_from={root}/pre-training-{_folder(name)}/seed{{seed}}"
         beside = published and f"published.mAP={published[0]} published.rank1={published[1]}"
         found.append(f"{name}: {finetune} {labelled} {start} {beside or ''}")
@@ -87,8 +83,8 @@ def _pretrainings() -> Mapping[str, tuple[str, tuple[float, float] | None]]:
     for value in TEMPERATURES:
         row = f"{_row('moco', strong)} task.temperature={value}"
         found[f"temperature {value}"] = (row, None)
-    for name in ("simclr", "supcont", "supcont clean labels", "pnl", "pnl clean labels"):
-        found[name] = (_row(name.split()[0], strong), None)  # moco's is the row "erasing 0.6"
+    for name in ("simclr", "supcont", "pnl"):
+        found[name] = (_row(name, strong), None)  # moco's is the row "erasing 0.6"
     return found
 
 
@@ -104,9 +100,10 @@ def _folder(name: str) -> str:
 def draw_world(root: pathlib.Path) -> None:
     """Writes the folders that are not there yet."""
     passes = ["--identities", "350", "--tracklets", "2", "--frames", "8"]
-    folders = {"labelled": ["market1501", *LABELLED]}
-    for folder, switch_rate in PASSERS_BY.items():
-        folders[folder] = ["luperson_nl", *passes, "--switch-rate", str(switch_rate)]
+    folders = {
+        "labelled": ["market1501", *LABELLED],
+        "passers_by": ["luperson_nl", *passes, "--switch-rate", SWITCH_RATE],
+    }
     for folder, extent in folders.items():
         if not (root / folder).exists():
             cli.main(["data", "make", "--root", str(root / folder), *SIZE, "--layout", *extent])

@@ -19,7 +19,7 @@ from luperson_jax.setting_values import typed
 from luperson_jax.structs import Batch, EmbeddingSet, TrainState, Tree
 from luperson_jax.tasks import base
 from luperson_jax.vectors import l2_normalize
-from luperson_jax.weights import translate
+from luperson_jax.weights import packed, translate
 from luperson_jax.workdir import recipe_file
 
 PERSON_SIZE = (256, 128)
@@ -132,7 +132,7 @@ def open_weights(
     """Reads a file of weights: of PyTorch, safetensors, or a model file.
 
     Args:
-        path: the file.
+        path: the file, or a packed folder.
         changes: to the group `eval` of its recipe.
         size: HEIGHTxWIDTH of the input; None = as the file or its family has it.
         statistics: name of mean and deviation of the pixels, or six numbers; None = as the file or
@@ -143,7 +143,7 @@ def open_weights(
         InputError: no such file, no network of this program, a file that does not tell its
             statistics where none are given, or devices that cannot share `eval.batch_size`.
     """
-    if listing.is_folder(path):
+    if listing.is_folder(path) and not packed.is_packed(path):
         raise InputError(f"--weights is the folder {path}; a run is given as --workdir {path}")
     model = weights.load(path, skip_classifier=True)
     spec = model.spec

@@ -9,6 +9,7 @@ model.compare("a.jpg", "b.jpg").distance
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.read import decode, listing
 from luperson_jax.measure import streaming
-from luperson_jax.serving import open_networks, user_pictures
+from luperson_jax.serving import hub, open_networks, user_pictures
 from luperson_jax.serving.user_pictures import Picture
+from luperson_jax.weights import packed
 
 NUM_READERS = 4
 """Threads that read and resize."""
@@ -137,7 +139,8 @@ def load(
     """Opens a run or a file of weights.
 
     Args:
-        source: workdir of a run; or a file: .npz of `luperson convert`, .safetensors, or PyTorch's.
+        source: workdir of a run; a file: .npz of `luperson convert`, .safetensors, or PyTorch's; a
+            folder of `luperson pack-model`, or OWNER/NAME of one at Hugging Face.
         size: height and width of the input, of a file; None = as it or its family has it.
         statistics: name of mean and deviation of the pixels, of a file, see `--statistics` of
             `luperson embed`; None = as it or its family has them.
@@ -146,16 +149,17 @@ def load(
         average: the average of the weights, of a run; None = as its recipe has it.
         flip: features are the mean of those of a picture and of its mirror image.
         batch_size: pictures at once.
-        threshold: see `ReidModel`.
+        threshold: see `ReidModel`; None = the first one of a packed folder.
 
     Raises:
         InputError: no such run or file, or an option of the other kind of source.
     """
-    place = os.fspath(source)
+    place = hub.local(source)
     changes: dict[str, Any] = {"flip": flip, "batch_size": batch_size}
     of_file = {"size": size, "statistics": statistics, "pooling": pooling}
     of_run = {"checkpoint": checkpoint, "average": average}
-    is_run = listing.is_folder(place)
+    is_packed = packed.is_packed(place)
+    is_run = listing.is_folder(place) and not is_packed
     foreign = of_file if is_run else of_run
     wrong = next((name for name, value in foreign.items() if value is not None), None)
     if wrong:
@@ -164,6 +168,9 @@ def load(
     if not is_run:
         words = None if size is None else f"{size[0]}x{size[1]}"
         network = open_networks.open_weights(place, changes, **{**of_file, "size": words})
+        known = packed.read_thresholds(pathlib.Path(place)) if is_packed else []
+        if threshold is None and known:
+            threshold = float(known[0]["distance"])
         return ReidModel(network, threshold)
     if checkpoint is not None:
         changes["checkpoint"] = checkpoint

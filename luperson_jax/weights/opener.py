@@ -11,7 +11,7 @@ from luperson_jax import trees
 from luperson_jax.augment import recipes
 from luperson_jax.models import ENCODERS, NetworkSpec
 from luperson_jax.optim import averaging
-from luperson_jax.weights import files, momentum, translate
+from luperson_jax.weights import files, momentum, packed, translate
 from luperson_jax.weights import model as model_file
 from luperson_jax.weights.model import FACTS, Model, shapes_of
 from luperson_jax.workdir import recipe_file
@@ -44,8 +44,8 @@ def load(
     """The model at a path: the one opener of trained weights.
 
     Args:
-        path: a workdir of this program, a model file (`.npz`), or a file of PyTorch, safetensors
-            or named arrays of another program.
+        path: a workdir of this program, a packed folder, a model file (`.npz`), or a file of
+            PyTorch, safetensors or named arrays of another program.
         best: of a workdir, the best checkpoint and not the newest.
         average: of a workdir, the average of its weights in their place; None = as its evaluations
             take them, but those of a pre-training as trained, because it may go on elsewhere.
@@ -64,7 +64,8 @@ def load(
     """
     path = pathlib.Path(path)
     if listing.is_folder(path):
-        model = _from_workdir(path, best, average)
+        is_packed = packed.is_packed(path)
+        model = packed.read(path) if is_packed else _from_workdir(path, best, average)
     elif model_file.is_model_file(path):
         model = model_file.read(path)
     else:
