@@ -76,6 +76,9 @@ COMMANDS = {
     "calibrate": Command(
         "the threshold for a wanted share of false accepts", "calibrate", "options.calibrate"
     ),
+    "doctor": Command(
+        "what is installed, what it runs on, and whether it works", "doctor", "options.doctor"
+    ),
     "pack-model": Command(
         "a model as a folder for others, with a card", "pack_model", "options.pack_model"
     ),
