@@ -60,6 +60,9 @@ COMMANDS = {
         "mean and standard deviation of pixels", "data_statistics", "data_statistics"
     ),
     "train": Command("train by a configuration, or go on with a run", "train", "options.train"),
+    "plan": Command(
+        "does a run fit on a machine, and how fast can it be there", "plan", "options.plan"
+    ),
     "local-labels": Command(
         "CALR's first stage: clusters of each camera alone",
         "local_labels",

@@ -141,9 +141,20 @@ def _jitted(program: _Program) -> Any:
 
 
 def build(
-    recipe: config.Recipe, workdir: str, task_class: type[Task], mesh: Mesh | None = None
+    recipe: config.Recipe,
+    workdir: str,
+    task_class: type[Task],
+    mesh: Mesh | None = None,
+    table: Table | None = None,
 ) -> Run:
-    """Everything a run needs, checked. Writes nothing. All devices of the job by default.
+    """Everything a run needs, checked. Writes nothing.
+
+    Args:
+        recipe: of the run.
+        workdir: its folder.
+        task_class: its method.
+        mesh: its devices; None = all of the job.
+        table: stands for the pictures that the recipe names, where the step alone is wanted.
 
     Raises:
         InputError: settings that do not fit each other, the data, the devices or the other
@@ -154,7 +165,9 @@ def build(
     part = recipe.data.batch_size // recipe.optim.micro_batches
     divided = " / optim.micro_batches" if part < recipe.data.batch_size else ""
     sharding.check_batch_size(part, mesh, f"data.batch_size{divided}")
-    table, fingerprint = training_table.load(recipe.data)
+    fingerprint = ""
+    if table is None:
+        table, fingerprint = training_table.load(recipe.data)
     num_left_out = 0
     if task_class.labelled:
         table, num_left_out = training_table.with_identities(table, recipe.data)

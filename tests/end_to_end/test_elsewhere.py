@@ -7,30 +7,10 @@ import sys
 
 import pytest
 
+from luperson_jax.measure import chips
 from tests.end_to_end.commands import ROOT
 
-H100 = """
-gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
-  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
-  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
-  device_memory_size: 84929347584 shared_memory_per_block_optin: 232448
-  cuda_compute_capability { major: 9 } registers_per_core_limit: 65536
-  registers_per_block_limit: 65536
-}
-platform_name: "CUDA" dnn_version_info { major: 9 minor: 12 } runtime_version { major: 13 minor: 0 }
-device_description_str: "NVIDIA H100 80GB HBM3"
-"""
-"""The card in XLA's words, by its public figures."""
-
-MACHINES = {
-    "tpu": ("libtpu", {"platform": "tpu", "topology_name": "v5e:2x2"}),
-    "cuda": (
-        "jax_plugins.xla_cuda13",
-        {"platform": "cuda", "target_config": H100, "topology": "1x1x2"},
-    ),
-}
+MACHINES = {"tpu": "v5e:2x2", "cuda": "h100:2"}
 
 PROGRAM = """
 import sys
@@ -50,16 +30,15 @@ print(platforms.of(mesh), mesh.size, "bf16" in compiled.as_text())
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_step_is_compiled_for_a_machine_that_is_not_here(machine, tmp_path, unlabelled_world):
-    plugin, place = MACHINES[machine]
+    plugin, _ = chips.PLUGINS[machine]
+    place = chips.machine(MACHINES[machine]).topology
     try:
         found = importlib.util.find_spec(plugin)
     except ModuleNotFoundError:
         found = None
     if found is None:
         pytest.skip(f"needs {plugin}, which compiles for {machine} without one")
-    variables = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-    variables |= {"TPU_WORKER_HOSTNAMES": "localhost", "XLA_FLAGS": "--xla_gpu_autotune_level=0"}
-    variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
+    variables = {**chips.VARIABLES, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
     program = PROGRAM.format(place=place, root=str(unlabelled_world), workdir=str(tmp_path / "run"))
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,0 +1,83 @@
+"""What a step costs on a machine that need not be here, by the program compiled for it."""
+
+import tempfile
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.table.paths import Paths
+from data_pipeline.table.records import Table
+from luperson_jax import config, sharding
+from luperson_jax.measure import chips, traffic
+from luperson_jax.run import setup
+from luperson_jax.tasks.base import Task
+
+FRAMES_OF_A_TRACKLET = 8
+
+
+def drawn_table(images: int, people: int, cameras: int) -> Table:
+    """A table of so many pictures that are not there, tracklets of each person and camera."""
+    number = np.arange(images)
+    pid, camera = number % people, number // people % cameras
+    names = Paths.of([f"{row}.jpg" for row in number])
+    return Table(names, pid, camera, number // FRAMES_OF_A_TRACKLET)
+
+
+def planned(
+    recipe: config.Recipe, task_class: type[Task], machine: chips.Machine, table: Table
+) -> dict[str, Any]:
+    """The figures of a step, compiled for every device of a machine.
+
+    Returns:
+        `flops` of the whole step, as XLA counts the program as it is written; `arguments`,
+        `temporary`, `memory`: bytes on each device; `moved`: bytes that each moves through its
+        memory; `collectives`: by kind, number and bytes; `compile_seconds`.
+
+    Raises:
+        InputError: settings that do not fit each other or the devices.
+    """
+    mesh = sharding.make_mesh(devices_of(machine))
+    with tempfile.TemporaryDirectory() as workdir:
+        one = sharding.make_mesh(jax.devices("cpu")[:1])
+        alone = setup.build(recipe, workdir, task_class, one, table)
+        flops = (setup.lowered_step(alone).cost_analysis() or {}).get("flops", 0.0)
+        lowered = setup.lowered_step(setup.build(recipe, workdir, task_class, mesh, table))
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - began
+    memory = compiled.memory_analysis()
+    assert memory is not None, "XLA plans memory for every device"
+    found = traffic.of_text(compiled.as_text() or "")
+    outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    parts = (memory.argument_size_in_bytes, memory.temp_size_in_bytes, outputs)
+    return {
+        "devices": mesh.size,
+        "batch_size": recipe.data.batch_size,
+        "flops": flops,
+        "arguments": parts[0],
+        "temporary": parts[1],
+        "memory": sum(parts),
+        "moved": found.memory,
+        "collectives": {kind: list(pair) for kind, pair in found.collectives.items()},
+        "compile_seconds": seconds,
+    }
+
+
+def devices_of(machine: chips.Machine) -> list[Any]:
+    """Its devices, described where they are not here.
+
+    Raises:
+        InputError: no such topology.
+    """
+    if machine.chip is None:
+        return jax.devices("cpu")[: machine.size]
+    from jax.experimental import topologies
+
+    try:
+        return list(topologies.get_topology_desc(**machine.topology).devices)
+    except Exception as error:  # the plugin's own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"--on {machine.name} cannot be described: {reason}") from error

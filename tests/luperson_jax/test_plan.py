@@ -1,0 +1,139 @@
+"""`luperson plan`: what a compiled program moves, and what is said of a machine."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from data_pipeline.errors import InputError
+from luperson_jax import cli, sharding
+from luperson_jax.commands import plan
+from luperson_jax.measure import chips, traffic
+
+PROGRAM = """\
+HloModule jit_step
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%body (state: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {
+  %state = (s32[], bf16[4,8]{1,0:T(8,128)(2,1)}) parameter(0)
+  %part = bf16[4,8]{1,0:T(8,128)(2,1)} get-tuple-element(%state), index=1
+  %half = bf16[4,8]{1,0} fusion(%part), kind=kLoop, calls=%add
+  ROOT %next = (s32[], bf16[4,8]{1,0}) tuple(%state, %half)
+}
+
+ENTRY %main (x: f32[16], y: u8[2,2,3]) -> f32[16] {
+  %x = f32[16]{0} parameter(0)
+  %y = u8[2,2,3]{2,1,0} parameter(1)
+  %both = (f32[16]{0}, pred[4]{0}) fusion(%x, %y), kind=kLoop, calls=%add
+  %one = f32[16]{0} get-tuple-element(%both), index=0
+  %start = (f32[16]{0}, f32[16]{0}) all-reduce-start(%one), to_apply=%add
+  %done = f32[16]{0} all-reduce-done(%start)
+  %all = u8[4,2,3]{2,1,0} all-gather(%y), dimensions={0}
+  %loop = (s32[], bf16[4,8]{1,0}) while(%both), condition=%add, body=%body, \
+backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %copied = f32[16]{0} copy(%done)
+}
+"""
+
+
+def test_bytes_of_every_instruction_count_and_loops_as_often_as_they_run():
+    found = traffic.of_text(PROGRAM)
+    assert found.collectives == {"all-gather": (1, 24), "all-reduce": (1, 64)}
+    both = 64 + 4 + 64 + 12
+    start, gathered, loop, copied = 128 + 64, 24 + 12, 5 * (64 + 64), 64 + 64
+    assert found.memory == both + start + gathered + loop + copied
+    rings = 2 * 64 * 3 / 4 + 24 * 3 / 4
+    assert found.seconds_on_links(4, 10.0) == pytest.approx(rings / 10)
+
+
+def test_the_gradient_of_two_devices_is_one_sum():
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    whole = NamedSharding(mesh, PartitionSpec())
+    cut = NamedSharding(mesh, PartitionSpec("data"))
+
+    def loss(weights, batch):
+        return jnp.mean((batch @ weights) ** 2)
+
+    step = jax.jit(jax.grad(loss), in_shardings=(whole, cut), out_shardings=whole)
+    shapes = (
+        jax.ShapeDtypeStruct((32, 16), jnp.float32),
+        jax.ShapeDtypeStruct((8, 32), jnp.float32),
+    )
+    found = traffic.of_text(step.lower(*shapes).compile().as_text())
+    assert found.collectives["all-reduce"][1] == 32 * 16 * 4
+    assert found.memory > 2 * 32 * 16 * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("h10:8", "no chip is called 'h10'; did you mean 'h100'"),
+        ("h100:2x2", "GPUs are a number"),
+        ("v5e:0", "expected a number of chips"),
+        ("here:x", "expected a number of chips"),
+    ],
+)
+def test_machines_that_are_none(text, words):
+    with pytest.raises(InputError, match=words):
+        chips.machine(text)
+
+
+def test_machines_in_the_words_of_xla():
+    assert chips.machine("v5e:4x4").topology == {"platform": "tpu", "topology_name": "v5e:4x4"}
+    assert chips.machine("v5e:4x4").size == 16
+    card = chips.machine("h100:8").topology
+    assert card["topology"] == "1x1x8"
+    assert "memory_bandwidth: 3352320000000" in card["target_config"]
+
+
+def test_a_plan_for_the_devices_of_a_cpu(tmp_path, capsys):
+    small = ["model.width=4", "data.size=32,16", "data.canvas=32,16", "data.batch_size=32"]
+    small += ["augment.recipe=test", "task.queue_size=64"]
+    out = tmp_path / "plan.json"
+    asked = ["plan", "--config", "small:pretrain", "--on", "here:2", "--json", str(out), *small]
+    assert cli.main(asked) == 0
+    figures = json.loads(out.read_text())
+    assert figures["devices"] == 2
+    assert figures["memory"] >= figures["arguments"] + figures["temporary"] > 0
+    assert figures["collectives"]["all-reduce"][1] > 1000
+    assert figures["fits"] is None
+    assert "GiB on each of 2" in capsys.readouterr().out
+    assert cli.main([*asked, "data.batch_size=33"]) == 2
+    assert "data.batch_size=33" in capsys.readouterr().err
+
+
+ANSWER = {
+    **{"devices": 8, "batch_size": 256, "flops": 8e12, "arguments": 2**30, "temporary": 2**33},
+    **{"memory": 9 * 2**30, "moved": 40e9, "collectives": {"all-reduce": [1, 100e6]}},
+    "compile_seconds": 60.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("gib", "status", "words"), [(9, 0, "bound by memory"), (90, 1, "NOT FIT")]
+)
+def test_what_is_said_of_a_chip(monkeypatch, capsys, gib, status, words):
+    monkeypatch.setattr(plan, "_check_plugin", lambda machine: None)
+    answer = {**ANSWER, "memory": gib * 2**30}
+    monkeypatch.setattr(plan, "_answer", lambda request, machine: answer)
+    asked = ["plan", "--config", "small:pretrain", "--on", "h100:8", "--images", "1000000"]
+    assert cli.main(asked) == status
+    said = capsys.readouterr().out
+    assert words in said
+    # 1 TFLOP at 989 TFLOP/s, 40 GB at 3.35 TB/s, 7/4 of 100 MB at 450 GB/s
+    assert "arithmetic 1.0 ms, memory 11.9 ms, links 0.4 ms" in said
+    rate = 256 / (40e9 / 3.35232e12)
+    assert f"{rate:,.0f} images/s" in said
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(plan.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["plan", "--config", "small:pretrain", "--on", "v5e:2x2"]) == 2
+    assert "pip install 'luperson_jax[plan-tpu]'" in capsys.readouterr().err
