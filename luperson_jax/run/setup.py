@@ -165,9 +165,7 @@ def build(
     part = recipe.data.batch_size // recipe.optim.micro_batches
     divided = " / optim.micro_batches" if part < recipe.data.batch_size else ""
     sharding.check_batch_size(part, mesh, f"data.batch_size{divided}")
-    fingerprint = ""
-    if table is None:
-        table, fingerprint = training_table.load(recipe.data)
+    table, fingerprint = training_table.load(recipe.data) if table is None else (table, "")
     num_left_out = 0
     if task_class.labelled:
         table, num_left_out = training_table.with_identities(table, recipe.data)
@@ -186,21 +184,10 @@ def build(
     )
     averaging = Averaging.build(recipe.train, steps_per_epoch)
     begin = functools.partial(states.begin, task, recipe, table, optimizer, averaging)
+    shapes = sharding.placed(jax.eval_shape(begin, jax.random.key(0)), task.sharded, mesh)
     current = Run(
-        recipe,
-        pathlib.Path(workdir),
-        mesh,
-        table,
-        fingerprint,
-        task,
-        optimizer,
-        schedule,
-        averaging,
-        steps_per_epoch,
-        sharding.placed(jax.eval_shape(begin, jax.random.key(0)), task.sharded, mesh),
-        evaluation,
-        num_left_out,
-        about_canvas,
+        *(recipe, pathlib.Path(workdir), mesh, table, fingerprint, task, optimizer, schedule),
+        *(averaging, steps_per_epoch, shapes, evaluation, num_left_out, about_canvas),
     )
     recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current

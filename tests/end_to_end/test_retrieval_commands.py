@@ -1,12 +1,8 @@
 """`luperson evaluate`, `metrics`, `embed`, `search`, `calibrate`, on a network of two steps."""
 
-import base64
 import dataclasses
-import io
 import json
-import os
 import pathlib
-import re
 import shutil
 
 import numpy as np
@@ -208,33 +204,6 @@ def test_search_finds_a_picture_in_its_folder(workdir, labelled_world, tmp_path,
     assert "same_identity" not in found["matches"][0]
     with Image.open(out) as picture:
         assert picture.width > picture.height
-
-
-def test_search_among_tracklets_shows_their_frames(workdir, labelled_world, tmp_path, capsys):
-    pictures = sorted((labelled_world / "bounding_box_test").glob("*.jpg"))[:9]
-    for number, picture in enumerate(pictures):
-        home = tmp_path / "tracks" / f"{number // 4}"
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, home)
-    folders = sorted((tmp_path / "tracks").iterdir())
-    out = tmp_path / "strips.html"
-    asked = ["search", folders[1], "--gallery", *folders[:1], "--gallery", folders[1]]
-    asked += ["--gallery", folders[2], "--workdir", workdir, "--tracklets", "max"]
-    assert luperson(*asked, "--json", tmp_path / "out.json", "--out", out) == 0
-    (found,) = read_json(tmp_path / "out.json")["queries"]
-    assert len(found["matches"]) == 3
-    assert found["matches"][0]["distance"] == pytest.approx(0, abs=1e-5)
-    assert os.path.dirname(found["matches"][0]["key"]) == str(folders[1])
-    widths = []
-    for data in re.findall(r"base64,([^']+)'", out.read_text()):
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            widths.append(picture.width)
-    assert sorted(widths) == [min(widths), *[3 * min(widths)] * 3]  # the last has one picture
-    saved = tmp_path / "tracks.npz"
-    embed = ["embed", tmp_path / "tracks", "--workdir", workdir, "--tracklets", "mean"]
-    assert luperson(*embed, "--out", saved) == 0
-    assert "3 tracklets of 9 pictures" in capsys.readouterr().out
-    assert [len(one) for one in embeddings.read(saved, labelled=False).frames] == [3, 3, 1]
 
 
 def test_search_in_saved_embeddings_needs_no_run(evaluated, tmp_path):
