@@ -112,7 +112,8 @@ def draw_epochs(root: pathlib.Path) -> None:
         panels[1, column].set(xlabel="step")
     panels[0, 0].set(ylabel="mAP, %")
     panels[1, 0].set(ylabel="pairwise F of the clusters, %")
-    panels[0, -1].legend(fontsize=8)
+    lines, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=4, fontsize=8)
     plots.save(figure, root / "epochs.png")
 
 
