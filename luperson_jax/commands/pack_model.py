@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     target = pathlib.Path(options.target)
     card = _card(options, model, metrics or {}, thresholds)
     packed.write(target, model, card, metrics=metrics, thresholds=thresholds)
-    names = ", ".join(sorted(path.name for path in target.iterdir()))
+    names = ", ".join(sorted(listing.names(target)))
     output.say(f"{target}: {names}", f"a {model.spec}, {model.num_parameters:,} parameters")
 
 
