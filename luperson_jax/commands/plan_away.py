@@ -6,6 +6,7 @@ Compilers of other machines want an environment of their own before JAX is impor
 import json
 import sys
 
+from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax import config, tasks
 from luperson_jax.measure import chips
@@ -22,7 +23,7 @@ def main() -> int:
         answer = planning.planned(recipe, tasks.TASKS[recipe.task.name], machine, table)
     except InputError as error:
         answer = {"error": str(error)}
-    sys.stdout.write(json.dumps(answer))
+    terminal.say(json.dumps(answer))
     return 0
 
 
