@@ -23,6 +23,7 @@ from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic, listing
 from luperson_jax.retrieval import neighbors
+from luperson_jax.retrieval.nearest_lists import Neighbors
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.serving.user_pictures import Picture, as_list
 
@@ -30,6 +31,7 @@ FORMAT = "luperson_jax index 1"
 MANIFEST = "manifest.json"
 UNKNOWN = -1
 NEVER = np.datetime64("NaT", "us")
+FEW_QUERIES = 16
 PIECE = 8192
 """Rows of features that are read at once."""
 DAMAGED = "it is no index, or damaged; build it again"
@@ -202,7 +204,10 @@ class Index:
         if not len(chosen):
             found = [[] for _ in features]
             return found[0] if single else found
-        near = neighbors.nearest(features, self._pieces(chosen), min(k, len(chosen)))
+        if len(features) <= FEW_QUERIES:
+            near = self._nearest_of_few(features, chosen, k)
+        else:
+            near = neighbors.nearest(features, self._pieces(chosen), min(k, len(chosen)))
         found = [
             [self._match(int(chosen[row]), distance) for row, distance in zip(*one, strict=True)]
             for one in zip(near.rows, near.distance, strict=True)
@@ -312,12 +317,29 @@ class Index:
             kept &= self.columns.time <= _column([until], "datetime64[us]", "until")
         return np.flatnonzero(kept)
 
+    def _nearest_of_few(self, query: np.ndarray, places: np.ndarray, k: int) -> Neighbors:
+        """By products with every row: tiles would be mostly empty."""
+        unit = query / np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
+        distance = np.concatenate([1 - piece @ unit.T for piece in self._pieces(places)]).T
+        num = min(k, len(places))
+        last = np.partition(distance, num - 1, axis=1)[:, num - 1]
+        rows = []
+        for one, farthest in zip(distance, last, strict=True):
+            near = np.flatnonzero(one <= farthest)
+            rows.append(near[np.argsort(one[near], kind="stable")[:num]])
+        found = np.array(rows)
+        return Neighbors(found, np.take_along_axis(distance, found, axis=1))
+
     def _pieces(self, places: np.ndarray) -> Iterator[np.ndarray]:
         """Features at some places, piece by piece."""
         starts = np.cumsum([0, *map(len, self.parts)])
         for first in range(0, len(places), PIECE):
             rows = self.rows[places[first : first + PIECE]]
             owner = np.searchsorted(starts, rows, side="right") - 1
+            if owner[0] == owner[-1] and rows[-1] - rows[0] == len(rows) - 1:  # one run
+                begin = rows[0] - starts[owner[0]]
+                yield self.parts[owner[0]][begin : begin + len(rows)]
+                continue
             piece = np.empty((len(rows), self.dimensions), np.float32)
             for number in np.unique(owner):
                 mine = owner == number

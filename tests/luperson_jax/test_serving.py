@@ -14,7 +14,7 @@ import luperson_jax as lp
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from luperson_jax.models import NetworkSpec
-from luperson_jax.serving import user_pictures
+from luperson_jax.serving import gallery_index, user_pictures
 from luperson_jax.weights import model as model_file
 from tests.helpers import SIZE
 from tests.luperson_jax.test_weights import model_of
@@ -144,6 +144,17 @@ def test_search_is_exact_and_filters(index, model, gallery):
     few = index.search(paths[0], since="2026-01-03", until=datetime.datetime(2026, 1, 5))
     assert sorted(one.id for one in few) == [2, 3, 4]
     assert index.search(paths[0], since="2030-01-01") == []
+
+
+def test_many_queries_find_what_one_finds(index, model, gallery):
+    features = model.embed(list(gallery.media)[:20])
+    assert len(features) > gallery_index.FEW_QUERIES
+    many = index.search(features, k=4)
+    for one, found in zip(features, many, strict=True):
+        alone = index.search(one, k=4)
+        assert [match.id for match in alone] == [match.id for match in found]
+        distances = [[match.distance for match in each] for each in (alone, found)]
+        np.testing.assert_allclose(*distances, atol=1e-6)
 
 
 def test_pictures_come_and_go_and_numbers_stay(index, gallery):
