@@ -1,10 +1,12 @@
 """Leaves of a tree by name: the path of a leaf is its keys joined by '/'."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from data_pipeline.errors import InputError, shorten
 from luperson_jax.structs import Tree
@@ -72,3 +74,12 @@ def match_paths(tree: Tree, pattern: str) -> Tree:
             f"some of these paths:\n  {listed}"
         )
     return matches
+
+
+def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
+    """Hexadecimal digits that change with any name, shape, type or number."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.shape} {tensor.dtype}\0".encode())
+        digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+    return digest.hexdigest()

@@ -10,12 +10,12 @@ import argparse
 import json
 import pathlib
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
+import benchmark_rerank
 import numpy as np
 import rich.table
 
@@ -85,13 +85,6 @@ def search(rows: int, dimension: int, home: str) -> dict[str, Any]:
     return laps
 
 
-def apart(*arguments: Any) -> dict[str, Any]:
-    """`save` or `search` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps(arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
-
-
 def main() -> int:
     """Prints a line for each size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -111,7 +104,7 @@ def main() -> int:
             home = str(pathlib.Path(folder, "index"))
             found = {}
             for work in ("save", "search"):
-                found |= apart(work, rows, options.dimension, home)
+                found |= benchmark_rerank.apart(__file__, work, rows, options.dimension, home)
         table.add_row(f"{rows:,}", *(f"{found[name]:.3g}" for name in COLUMNS))
     terminal.console(soft_wrap=False).print(table)
     return 0

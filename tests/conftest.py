@@ -67,6 +67,14 @@ def labelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def mars(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Drawn video in the layout of MARS."""
+    from tests.video_sets import Worlds
+
+    return Worlds(tmp_path_factory.mktemp("video"))("mars")
+
+
+@pytest.fixture(scope="session")
 def unlabelled_world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A drawn world without labels: 64 pictures in a folder."""
     from data_pipeline.synthetic import layouts

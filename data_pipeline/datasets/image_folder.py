@@ -27,19 +27,30 @@ def load(root: str) -> Splits:
     Raises:
         InputError: the folder is missing or holds no picture, or one in it cannot be read.
     """
-    home = folders.checked_root(root)
     tracks: dict[tuple[str, int], int] = {}
     rows = []
-    for folder, name in pictures(home):
+    for path in paths(root):
+        folder, name = os.path.split(path)
         match = TRACKED_NAME.fullmatch(name)
         track = tracks.setdefault((folder, int(match[1])), len(tracks)) if match else -1
-        rows.append((os.path.join(folder, name), UNLABELLED, -1, track))
-    if not rows:
+        rows.append((path, UNLABELLED, -1, track))
+    return Splits(make_table(rows), empty_table(), empty_table())
+
+
+def paths(root: str) -> list[str]:
+    """The paths of all pictures below a folder, in the order of `pictures`.
+
+    Raises:
+        InputError: the folder is missing or holds no picture, or one in it cannot be read.
+    """
+    home = folders.checked_root(root)
+    found = [os.path.join(folder, name) for folder, name in pictures(home)]
+    if not found:
         raise InputError(
             f"no picture in {home} or below it; expected files ending in "
             f"{', '.join(folders.PICTURE_SUFFIXES)}"
         )
-    return Splits(make_table(rows), empty_table(), empty_table())
+    return found
 
 
 def pictures(root: str) -> Iterator[tuple[str, str]]:

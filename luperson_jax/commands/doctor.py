@@ -38,6 +38,7 @@ GIB = 2**30
 
 def run(options: argparse.Namespace) -> int:
     """Says everything; the status is 1 where the self-test fails."""
+    output.check_folder(options.json, "--json")
     about = {
         "luperson_jax": __version__,
         "python": platform.python_version(),
@@ -56,7 +57,6 @@ def run(options: argparse.Namespace) -> int:
     }
     output.say(*_lines(about))
     if options.json:
-        output.check_folder(options.json, "--json")
         output.write_json(options.json, about)
     return 0 if all(one["passed"] for one in about["tests"]) else 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.datasets import folders, image_folder
+from data_pipeline.datasets import image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.table.paths import Paths
@@ -78,15 +78,8 @@ def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
     for place in places:
         if listing.is_file(place):
             paths.append(place)
-            continue
-        root = folders.checked_root(place)
-        found = [os.path.join(*picture) for picture in image_folder.pictures(root)]
-        if not found:
-            raise InputError(
-                f"no picture in {place} or below it; expected files ending in "
-                f"{', '.join(folders.PICTURE_SUFFIXES)}"
-            )
-        paths += found
+        else:
+            paths += image_folder.paths(place)
     unknown = np.full(len(paths), UNLABELLED, np.int64)
     track = unknown
     if tracklets:

@@ -2,13 +2,12 @@
 
 import argparse
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing
+from data_pipeline.read import json_files, listing
 from luperson_jax import weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import output
@@ -71,16 +70,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read(path: str) -> dict[str, Any]:
-    if not listing.exists(path):
-        raise InputError(f"{path} does not exist")
-    listing.check_opens(path)
-    try:
-        value = json.loads(pathlib.Path(path).read_text())
-        if not isinstance(value, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no JSON of this program ({error})") from error
-    return value
+    return json_files.read(
+        pathlib.Path(path), "expected the JSON of `luperson evaluate` or `luperson calibrate`"
+    )
 
 
 def _card(

@@ -1,7 +1,6 @@
 """The work of `luperson plan`: compiles a step for a machine and says what it costs there."""
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -49,14 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_plugin(machine: chips.Machine) -> None:
-    if machine.chip is None:
-        return
-    module, extra = chips.PLUGINS[machine.chip.platform]
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
+    if machine.chip is not None and not chips.is_installed(machine.chip.platform):
+        extra = chips.PLUGINS[machine.chip.platform][1]
         raise InputError(
             f"--on {machine.name} needs the compiler for {machine.chip.title}, a wheel without "
             f"the machine: pip install 'luperson_jax[{extra}]'"

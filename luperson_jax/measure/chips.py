@@ -1,6 +1,7 @@
 """Accelerators by their public numbers, and how XLA is told to compile for one that is not here."""
 
 import dataclasses
+import importlib.util
 import math
 import re
 from typing import Any
@@ -63,8 +64,20 @@ VARIABLES = {
 }
 """Of the environment of a process that compiles for another machine, before it imports JAX."""
 
-PLUGINS = {"tpu": ("libtpu", "plan-tpu"), "cuda": ("jax_plugins.xla_cuda13", "plan-gpu")}
+PLUGINS: dict[str, tuple[str, str]] = {
+    "tpu": ("libtpu", "plan-tpu"),
+    "cuda": ("jax_plugins.xla_cuda13", "plan-gpu"),
+}
 """By the platform: the module that compiles for it, and the extra that brings it."""
+
+
+def is_installed(platform: str) -> bool:
+    """Whether what compiles for a platform of `PLUGINS` is here."""
+    try:
+        return importlib.util.find_spec(PLUGINS[platform][0]) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
 
 _CARD = """
 gpu_device_info {{

@@ -87,8 +87,9 @@ class Conv(nn.Module):
 class DepthwiseConv(nn.Module):
     """A kernel for every channel, drawn by He et al.'s rule; parameter `kernel` [k, k, 1, C].
 
-    On a CPU XLA's grouped convolution is many times slower than the sum of shifted products that
-    stands here, which other devices compute as fast.
+    On a CPU the sum of shifted products that stands here takes, with its gradients, a quarter of
+    the time of XLA's grouped convolution on 64 channels of 64x32 pixels and a fifteenth on 512 of
+    8x4; on other devices the two were not compared.
 
     Attributes:
         kernel_size, stride, compute_dtype, padding: as of `Conv`.

@@ -1,9 +1,7 @@
 """The state of a run: how it begins, and how checkpoints hold it."""
 
 import dataclasses
-import hashlib
 import pathlib
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -123,15 +121,6 @@ def from_tree(tree: Tree, like: TrainState) -> TrainState:
     return TrainState(**fields, opt_state=opt_state, average=tree.get("average", {}))
 
 
-def _fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
-    """Hexadecimal digits that change with any name, shape, type or number."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.shape} {tensor.dtype}\0".encode())
-        digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def problem_of(tree: Tree) -> str | None:
     """What keeps a state from being saved or trained on: numbers that are not finite."""
     leaves = {
@@ -212,7 +201,7 @@ def take_backbone(
         InputError: other weights in another process of the job.
     """
     source = recipe.train.init_from
-    sharding.check_alike({"the weights of train.init_from": _fingerprint(model.tensors)})
+    sharding.check_alike({"the weights of train.init_from": trees.fingerprint(model.tensors)})
     target = {"params": state.params, "extra": state.extra}
     filled, taken = transfer.take_backbone(target, model)
     lines = [f"starting from {source} ({model.family}, {model.spec}): " + "\n".join(taken)]

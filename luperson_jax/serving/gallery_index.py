@@ -7,21 +7,20 @@ so that a process that ends meanwhile leaves the former index or the new one.
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_pipeline.datasets import folders, image_folder
+from data_pipeline.datasets import image_folder
 from data_pipeline.errors import InputError
-from data_pipeline.read import array_files, atomic, listing
+from data_pipeline.read import array_files, atomic, json_files, listing
+from luperson_jax import trees
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
 from luperson_jax.serving.reid_model import ReidModel
@@ -296,15 +295,14 @@ class Index:
 
     def _features_of(self, query: Any) -> tuple[np.ndarray, bool]:
         is_feature = isinstance(query, np.ndarray) and np.issubdtype(query.dtype, np.floating)
-        if not is_feature or query.ndim not in (1, 2):
-            _, single = as_list(query)
-            return np.atleast_2d(self._model().embed(query)), single
-        if query.shape[-1] != self.dimensions:
+        is_feature = is_feature and query.ndim in (1, 2)
+        features = query if is_feature else self._model().embed(query)
+        if features.shape[-1] != self.dimensions:
             raise InputError(
-                f"the query has {query.shape[-1]} numbers, and features of the index "
+                f"the query has {features.shape[-1]} numbers, and features of the index "
                 f"{self.dimensions}"
             )
-        return np.atleast_2d(query).astype(np.float32), query.ndim == 1
+        return np.atleast_2d(features).astype(np.float32), features.ndim == 1
 
     def _chosen(self, camera: Any, since: Any, until: Any) -> np.ndarray:
         """Places of the index that the filters leave."""
@@ -356,11 +354,10 @@ class Index:
 
 def digest(model: ReidModel) -> str:
     """A name for the weights of a model."""
-    found = hashlib.blake2b(digest_size=16)
     state = model.network.state
-    for leaf in jax.tree.leaves((state.params, state.extra.get("stats", {}))):
-        found.update(np.asarray(leaf).tobytes())
-    return found.hexdigest()
+    weights = {"params": state.params, "stats": state.extra.get("stats", {})}
+    named = trees.by_name(weights)
+    return trees.fingerprint({name: np.asarray(leaf) for name, leaf in named.items()})
 
 
 def _column(values: Sequence[Any], kind: str, name: str) -> np.ndarray:
@@ -372,11 +369,7 @@ def _column(values: Sequence[Any], kind: str, name: str) -> np.ndarray:
 
 def _listed(pictures: str | os.PathLike | Sequence[Picture]) -> list[Picture]:
     if isinstance(pictures, str | os.PathLike) and listing.is_folder(pictures):
-        home = folders.checked_root(os.fspath(pictures))
-        found: list[Picture] = [os.path.join(*one) for one in image_folder.pictures(home)]
-        if not found:
-            raise InputError(f"no picture in {home} or below it")
-        return found
+        return [*image_folder.paths(os.fspath(pictures))]
     return as_list(pictures)[0]
 
 
@@ -384,14 +377,13 @@ def _manifest(home: pathlib.Path) -> dict[str, Any]:
     path = home / MANIFEST
     if not listing.exists(path):
         raise InputError(f"{home} is no index: it has no {MANIFEST}")
-    listing.check_opens(path)
+    about = json_files.read(path, DAMAGED)
     try:
-        about = json.loads(path.read_text())
         if about["format"] != FORMAT:
             raise InputError(f"{path} is of {str(about['format'])[:80]!r}; expected {FORMAT!r}")
         number, names = int(about["number"]), (about["features"], about["columns"])
         if names != (f"features-{number}.npy", f"columns-{number}.parquet"):
             raise ValueError(f"files {names}")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}); {DAMAGED}") from error
     return about

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic, listing
+from data_pipeline.read import atomic, json_files, listing
 from luperson_jax.augment.recipes import Statistics
 from luperson_jax.models import NetworkSpec
 from luperson_jax.weights import files
@@ -98,7 +98,7 @@ def read(folder: pathlib.Path) -> Model:
         InputError: a file is missing or damaged, of another version, or tensors do not fit the
             network.
     """
-    about, given = _json(folder / NETWORK), _json(folder / PREPROCESS)
+    about, given = (json_files.read(folder / name, DAMAGED) for name in (NETWORK, PREPROCESS))
     if about.get("format") != FORMAT:
         raise InputError(
             f"{folder / NETWORK} is of {str(about.get('format'))[:80]!r}; expected {FORMAT!r}"
@@ -130,17 +130,4 @@ def read_thresholds(folder: pathlib.Path) -> list[dict[str, Any]]:
         InputError: they are damaged.
     """
     path = folder / THRESHOLDS
-    return _json(path, list) if listing.exists(path) else []
-
-
-def _json(path: pathlib.Path, kind: type = dict) -> Any:
-    if not listing.exists(path):
-        raise InputError(f"{path} is missing; {DAMAGED}")
-    listing.check_opens(path)
-    try:
-        value = json.loads(path.read_text())
-        if not isinstance(value, kind):
-            raise ValueError(f"a {type(value).__name__}")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); {DAMAGED}") from error
-    return value
+    return json_files.read(path, DAMAGED, list) if listing.exists(path) else []

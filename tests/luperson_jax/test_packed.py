@@ -11,20 +11,14 @@ import luperson_jax as lp
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from luperson_jax import cli, weights
-from luperson_jax.models import NetworkSpec
 from luperson_jax.serving import hub
-from luperson_jax.weights import model as model_file
 from luperson_jax.weights import packed
-from tests.luperson_jax.test_weights import model_of
-
-NETWORK = NetworkSpec("reid", "resnet18", 4, last_stride=1)
+from tests import weight_files
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bot.npz"
-    model_file.save(model_of(NETWORK), path)
-    return path
+    return weight_files.write_bot(tmp_path_factory.mktemp("weights") / "bot.npz")
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,6 @@ def test_what_is_said_of_a_chip(monkeypatch, capsys, gib, status, words):
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(plan.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(chips.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["plan", "--config", "small:pretrain", "--on", "v5e:2x2"]) == 2
     assert "pip install 'luperson_jax[plan-tpu]'" in capsys.readouterr().err

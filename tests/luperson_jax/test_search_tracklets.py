@@ -12,8 +12,7 @@ from PIL import Image
 
 from luperson_jax import cli
 from luperson_jax.measure import embeddings
-from luperson_jax.weights import model as model_file
-from tests.luperson_jax.test_weights import BOT, model_of
+from tests import weight_files
 
 
 def luperson(*arguments: object) -> int:
@@ -21,8 +20,7 @@ def luperson(*arguments: object) -> int:
 
 
 def test_search_among_tracklets_shows_their_frames(labelled_world, tmp_path, capsys):
-    weights = tmp_path / "weights.npz"
-    model_file.save(model_of(BOT), weights)
+    weights = weight_files.write_bot(tmp_path / "weights.npz")
     pictures = sorted((labelled_world / "bounding_box_test").glob("*.jpg"))[:9]
     for number, picture in enumerate(pictures):
         home = tmp_path / "tracks" / f"{number // 4}"

@@ -16,17 +16,13 @@ from data_pipeline.errors import InputError
 from luperson_jax.models import NetworkSpec
 from luperson_jax.serving import gallery_index, user_pictures
 from luperson_jax.weights import model as model_file
+from tests import weight_files
 from tests.helpers import SIZE
-from tests.luperson_jax.test_weights import model_of
-
-NETWORK = NetworkSpec("reid", "resnet18", 4, last_stride=1)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "bot.npz"
-    model_file.save(model_of(NETWORK), path)
-    return path
+    return weight_files.write_bot(tmp_path_factory.mktemp("weights") / "bot.npz")
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +206,7 @@ def test_another_network_and_damage_are_told(index, tmp_path, tmp_path_factory):
     index.save(tmp_path / "index")
     other = tmp_path / "other.npz"
     spec = NetworkSpec("reid", "resnet18", 4, last_stride=1, extra_bn=True)
-    model_file.save(model_of(spec), other)
+    model_file.save(weight_files.model_of(spec), other)
     with pytest.raises(InputError, match="built with other weights"):
         lp.Index.open(tmp_path / "index", lp.load(other))
     with pytest.raises(InputError, match="is no index"):

@@ -12,17 +12,11 @@ from luperson_jax.run import setup
 from luperson_jax.tasks.pseudo_labels import Units
 from tests import stand_in
 from tests.helpers import final, run, tiny
-from tests.video_sets import Worlds
 
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
     stand_in.use(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def mars(tmp_path_factory):
-    return Worlds(tmp_path_factory.mktemp("video"))("mars")
 
 
 def recipe_of(root, name="cluster_contrast", **changes):

@@ -18,12 +18,6 @@ from luperson_jax.run.reporter import Reporter
 from luperson_jax.structs import TrainState
 from tests.helpers import tiny
 from tests.ranking_twin import written_out
-from tests.video_sets import Worlds
-
-
-@pytest.fixture(scope="module")
-def mars(tmp_path_factory):
-    return Worlds(tmp_path_factory.mktemp("video"))("mars")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,17 +15,11 @@ from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests import stand_in
 from tests.helpers import TINY_MODEL, assert_equal_to_rounding, assert_trees_equal, final, run
 from tests.interruptions import Interruption, interrupt_after
-from tests.video_sets import Worlds
 
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
     stand_in.use(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def mars(tmp_path_factory):
-    return Worlds(tmp_path_factory.mktemp("video"))("mars")
 
 
 def recipe_of(root, dataset="mars", **changes):

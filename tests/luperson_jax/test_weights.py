@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image
 
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
-from luperson_jax import cli, models, trees
+from luperson_jax import cli
 from luperson_jax.augment import recipes
 from luperson_jax.commands import new_workdir
 from luperson_jax.measure import embeddings
@@ -20,38 +19,15 @@ from luperson_jax.serving import open_networks as networks
 from luperson_jax.weights import files, translate
 from luperson_jax.weights import model as model_file
 from luperson_jax.weights.model import Model
-from luperson_jax.weights.rules import KEY_NETWORK, NETWORK
 from tests.converted import outputs
 from tests.helpers import SIZE, tiny
+from tests.weight_files import BOT, LARGE, model_of
 
 BACKBONE = NetworkSpec("backbone", "resnet18", 4)
 MOCO = NetworkSpec("moco", "resnet18", 4, hidden=32, feature_dim=6, queue_size=40)
 SBS = NetworkSpec("reid", "resnet50", 4, ibn=True, non_local=True, pooling="gem_learned")
 SBS = dataclasses.replace(SBS, last_stride=1, extra_bn=True, embedding_dim=7)
-BOT = NetworkSpec("reid", "resnet18", 4, last_stride=1)
 MGN = NetworkSpec("mgn", "resnet18", 4, last_stride=1, pooling="gem_learned", embedding_dim=6)
-LARGE = (96, 32)  # enough for the parts of an MGN
-
-
-def model_of(network: NetworkSpec, size: tuple[int, int] = SIZE) -> Model:
-    """Fresh weights whose running statistics are not those of the start."""
-    params, stats = models.init(
-        network.build(), jax.random.key(0), jnp.zeros((1, *LARGE, 3), jnp.float32)
-    )
-    stats = jax.tree.map(lambda one: one + 0.1, stats)
-    places = {NETWORK.params: params, NETWORK.stats: stats}
-    if network.queue_size:
-        places |= {KEY_NETWORK.params: params, KEY_NETWORK.stats: stats}
-    tensors = {
-        f"{place}/{name}": np.asarray(leaf)
-        for place, tree in places.items()
-        for name, leaf in trees.by_name(tree).items()
-    }
-    if network.queue_size:
-        shape = (network.queue_size, network.feature_dim)
-        tensors |= {"extra/queue": np.ones(shape, np.float32)}
-        tensors |= {"extra/queue_pointer": np.array(0, np.int32)}
-    return Model(tensors, network, "luperson_jax", recipes.statistics("lup"), size)
 
 
 def written(model: Model, folder: pathlib.Path, suffix: str, family: str = "auto") -> pathlib.Path:
