@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax import sharding, tasks
+from luperson_jax import sharding, tasks, trees
 from luperson_jax.measure import evaluation
-from luperson_jax.run import setup, states, training_table
+from luperson_jax.run import setup, training_table
 from luperson_jax.workdir import recipe_file
 from tests.helpers import tiny
 
@@ -105,12 +105,12 @@ def test_other_weights_to_start_from_are_told():
         "params/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
         "params/p": np.ones(()),
     }
-    found = {states._fingerprint(tensors)}
+    found = {trees.fingerprint(tensors)}
     for change in (
         {"params/kernel": np.nextafter(tensors["params/kernel"], np.float32(9))},
         {"params/kernel": tensors["params/kernel"].reshape(3, 2)},
         {"params/p": np.zeros(())},
     ):
-        found.add(states._fingerprint({**tensors, **change}))
+        found.add(trees.fingerprint({**tensors, **change}))
     assert len(found) == 4
-    assert states._fingerprint(dict(reversed(tensors.items()))) in found
+    assert trees.fingerprint(dict(reversed(tensors.items()))) in found
