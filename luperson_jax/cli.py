@@ -74,6 +74,8 @@ COMMANDS = {
     ),
     "metrics": Command("mAP, mINP and CMC of saved embeddings", "metrics", "options.metrics"),
     "embed": Command("features of your own pictures", "embed", "options.embed"),
+    "index": Command("pictures, embedded to be searched often", "index", "options.index"),
+    "serve": Command("an index in a browser, on this machine", "serve", "options.serve"),
     "search": Command("the nearest gallery pictures of query pictures", "search", "options.search"),
     "cluster": Command("group pictures by who they show", "cluster", "options.cluster"),
     "calibrate": Command(

@@ -23,7 +23,7 @@ MAX_PIXELS = 1 << 26
 PILLOW_FORMATS = ("PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
 
 TOO_LARGE = (
-    f"a picture may have {MAX_PIXELS} pixels; where it is real make it smaller, else restore it "
+    "a picture may have {} pixels; where it is real make it smaller, else restore it "
     "from the source"
 )
 
@@ -67,7 +67,7 @@ class DecodeError(InputError):
         return f"cannot read the picture {name}: {self.reason}"
 
 
-def decode(data: bytes, name: str = "") -> np.ndarray:
+def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels of a picture file, told by its first bytes and never by its name.
 
     JPEG is strict: truncated or damaged data is an error, never a half gray picture. Gray and
@@ -79,20 +79,21 @@ def decode(data: bytes, name: str = "") -> np.ndarray:
     Args:
         data: the whole file.
         name: the file's name, for the error only.
+        max_pixels: what its header may claim.
 
     Returns:
         [H, W, 3] uint8, RGB.
 
     Raises:
-        DecodeError: empty, damaged, truncated, of more than `MAX_PIXELS`, or not a picture.
+        DecodeError: empty, damaged, truncated, of more pixels, or not a picture.
     """
     if not data:
         raise DecodeError("the file is empty (0 bytes); restore it from the source", name)
     if not data.startswith(JPEG_MAGIC):
-        return _decode_by_pillow(data, name)
+        return _decode_by_pillow(data, name, max_pixels)
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        _check_size(int(height), int(width))
+        _check_size(int(height), int(width), max_pixels)
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except _TooLarge as error:
         raise DecodeError(str(error), name) from None
@@ -124,25 +125,28 @@ def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic
 
 
 class _TooLarge(Exception):
-    """A picture whose header claims more than `MAX_PIXELS`."""
+    """A picture whose header claims too many pixels."""
 
 
-def _check_size(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
+def _check_size(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
         raise _TooLarge(
-            f"its header claims {height} x {width} pixels, {height * width} in all; {TOO_LARGE}"
+            f"its header claims {height} x {width} pixels, {height * width} in all; "
+            f"{TOO_LARGE.format(max_pixels)}"
         )
 
 
-def _decode_by_pillow(data: bytes, name: str) -> np.ndarray:
+def _decode_by_pillow(data: bytes, name: str, max_pixels: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
-            _check_size(image.height, image.width)
+            _check_size(image.height, image.width, max_pixels)
             return np.array(_as_rgb(image))
     except _TooLarge as error:
         raise DecodeError(str(error), name) from None
     except PILLOW_LIMIT as error:
-        raise DecodeError(f"its header claims too much ({error}); {TOO_LARGE}", name) from error
+        raise DecodeError(
+            f"its header claims too much ({error}); {TOO_LARGE.format(max_pixels)}", name
+        ) from error
     except Image.UnidentifiedImageError as error:
         reason = f"not a picture in a known format (it begins with {data[:12]!r})"
         raise DecodeError(f"{reason}; remove it from the data set or convert it", name) from error

@@ -30,6 +30,7 @@ EXTRAS = {
     "mat": ("h5py", "Matlab files of version 7.3"),
     "video": ("av", "crops from videos"),
     "infomap": ("infomap", "task.clustering=infomap"),
+    "ui": ("starlette", "the page of `luperson serve`"),
     "hub": ("huggingface_hub", "models of Hugging Face"),
 }
 """By the name of the extra: its module, and what it is for."""

@@ -199,7 +199,7 @@ class Index:
             InputError: as `ReidModel.embed`; pictures without a model; features of another length.
         """
         features, single = self._features_of(query)
-        chosen = self._chosen(camera, since, until)
+        chosen = self.chosen(camera, since, until)
         if not len(chosen):
             found = [[] for _ in features]
             return found[0] if single else found
@@ -260,6 +260,7 @@ class Index:
         about = _manifest(home)
         features = array_files.map_npy(home / about["features"], DAMAGED)
         path = home / about["columns"]
+        listing.check_opens(path)
         try:
             table = pyarrow.parquet.read_table(path)
             columns = IndexColumns(
@@ -279,6 +280,11 @@ class Index:
                 f"{model.network.origin}: distances between features of two networks mean nothing"
             )
         return cls((features,), np.arange(shape[0]), columns, model, about["made_by"])
+
+    def features(self, places: np.ndarray | None = None) -> np.ndarray:
+        """A copy of the features [n, D] float32 at some places in rising order, or of all."""
+        wanted = np.arange(len(self)) if places is None else places
+        return np.concatenate([*self._pieces(wanted)])
 
     @property
     def dimensions(self) -> int:
@@ -304,8 +310,13 @@ class Index:
             )
         return np.atleast_2d(features).astype(np.float32), features.ndim == 1
 
-    def _chosen(self, camera: Any, since: Any, until: Any) -> np.ndarray:
-        """Places of the index that the filters leave."""
+    def chosen(
+        self,
+        camera: int | Sequence[int] | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> np.ndarray:
+        """Places, 0..N-1, of the pictures that the filters of `search` leave."""
         kept = np.ones(len(self), bool)
         if camera is not None:
             kept &= np.isin(self.columns.camera, np.atleast_1d(camera))

@@ -19,6 +19,7 @@ from luperson_jax import tasks
 from luperson_jax.measure import embeddings
 from luperson_jax.run import setup
 from luperson_jax.workdir import recipe_file
+from tests import page_worlds
 from tests.helpers import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -97,6 +98,12 @@ INPUTS = [
     ("embed market/query --weights market/a.npz --out b.npz", "market"),
     ("embed market/query --workdir run --out b.npz", "run/recipe.json"),
     ("embed market/query --workdir run --out b.npz", "market/query"),
+    ("index market/query --weights a.npz --out indexed", "a.npz"),
+    ("serve --index people", "people"),
+    ("serve --index people", "people/manifest.json"),
+    ("serve --index people", "people/features-1.npy"),
+    ("serve --index people", "people/columns-1.parquet"),
+    ("serve --index people --labels names.txt", "names.txt"),
     ("search a.npz --gallery a.npz", "a.npz"),
     ("search saved --gallery a.npz", "saved"),
     ("calibrate --embeddings a.npz", "a.npz"),
@@ -200,6 +207,7 @@ def write_inputs(base: pathlib.Path) -> None:
     for name in ("a.npz", "market/a.npz"):
         labels = {"pid": np.array([0, 1, 0, 1]), "camera": np.array([0, 0, 1, 1])}
         np.savez(base / name, features=np.eye(4, 3, dtype=np.float32), **labels)
+    page_worlds.make(base / "drawn").save(base / "people")
     embeddings.write(base / "saved", embeddings.read(base / "a.npz", labelled=True))
     for name in ("a.pth", "a.safetensors"):
         (base / name).write_bytes(bytes(100))
