@@ -87,6 +87,9 @@ COMMANDS = {
     "pack-model": Command(
         "a model as a folder for others, with a card", "pack_model", "options.pack_model"
     ),
+    "export": Command(
+        "a network for ONNX Runtime, PyTorch, BoxMOT and others", "export", "options.export"
+    ),
     "convert": Command("PyTorch checkpoints to ours and back", "convert", "options.convert"),
 }
 GROUPS = {"data": "data sets: make, check, pack, split, folds, extract, gather, unpack, statistics"}

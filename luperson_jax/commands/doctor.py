@@ -29,6 +29,7 @@ EXTRAS = {
     "lmdb": ("lmdb", "LUPerson and LUPerson-NL in LMDB"),
     "mat": ("h5py", "Matlab files of version 7.3"),
     "video": ("av", "crops from videos"),
+    "export": ("onnxruntime", "networks for ONNX Runtime and trackers, luperson export"),
     "infomap": ("infomap", "task.clustering=infomap"),
     "ui": ("starlette", "the page of `luperson serve`"),
     "hub": ("huggingface_hub", "models of Hugging Face"),

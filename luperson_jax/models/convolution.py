@@ -93,12 +93,14 @@ class DepthwiseConv(nn.Module):
 
     Attributes:
         kernel_size, stride, compute_dtype, padding: as of `Conv`.
+        form: "convolution" is a grouped one; the others are the sum.
     """
 
     kernel_size: int
     stride: int = 1
     compute_dtype: DTypeLike = jnp.float32
     padding: Padding = "torch"
+    form: Form = "auto"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -107,6 +109,15 @@ class DepthwiseConv(nn.Module):
         start = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
         kernel = self.param("kernel", start, shape, jnp.float32)
         dtype = compute_type(self.compute_dtype)
+        if self.form == "convolution":
+            return jax.lax.conv_general_dilated(
+                x.astype(dtype),
+                kernel.astype(dtype),
+                window_strides=(self.stride, self.stride),
+                padding=_around(x, self.kernel_size, self.stride, self.padding),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=x.shape[-1],
+            )
         places = kernel.astype(dtype).reshape(-1, 1, 1, 1, x.shape[-1])
         shifted = _shifted(x.astype(dtype), self.kernel_size, self.stride, self.padding)
         y = shifted[0] * places[0]

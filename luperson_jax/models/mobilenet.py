@@ -71,8 +71,8 @@ class MobileNetV1(nn.Module):
             [B, H/32, W/32, num_features] of `compute_dtype`, from 0 to 6; twice the height and
             width where `last_stride` is 1, and with the small stem.
         """
-        options = {"compute_dtype": self.compute_dtype, "padding": "same"}
-        conv = functools.partial(Conv, form=self.form, **options)
+        options = {"compute_dtype": self.compute_dtype, "padding": "same", "form": self.form}
+        conv = functools.partial(Conv, **options)
         depthwise = functools.partial(DepthwiseConv, **options)
         norm = functools.partial(GroupedBatchNorm, self.bn_group_size, self.bn_momentum, _EPSILON)
 

@@ -165,12 +165,8 @@ class InstanceBatchNorm(nn.Module):
         train: bool,
     ) -> Float[Array, "b h w c"]:
         """Normalizes `x`; see `GroupedBatchNorm` for `train`."""
-        half = x.shape[-1] // 2
+        first, rest = jnp.split(x, [x.shape[-1] // 2], axis=-1)
         batch_norm = GroupedBatchNorm(self.group_size, self.momentum, name="BN")
         return jnp.concatenate(
-            [
-                InstanceNorm(name="IN")(x[..., :half]),
-                batch_norm(x[..., half:], train=train),
-            ],
-            axis=-1,
+            [InstanceNorm(name="IN")(first), batch_norm(rest, train=train)], axis=-1
         )

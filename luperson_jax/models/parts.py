@@ -63,7 +63,7 @@ class PartNet(nn.Module):
                 f"cannot be cut into {self.num_parts} stripes of equal height; change data.size, "
                 "task.parts or model.last_stride"
             )
-        stripes = x.reshape(len(x), self.num_parts, -1, x.shape[-1]).mean(axis=2)
+        stripes = x.reshape(x.shape[0], self.num_parts, -1, x.shape[-1]).mean(axis=2)
         found = {"local": stripes}
         if self.head != "local":
             group_size = self.backbone.bn_group_size
@@ -103,7 +103,7 @@ class Relation(nn.Module):
         bias = self.param("reduce_bias", nn.initializers.zeros, many[::2], jnp.float32)
         merge = self.param("merge", batched, (num_parts, twice, self.features), jnp.float32)
         reduced = jnp.einsum("bpd,pde->bpe", every, reduce) + bias[None]
-        of_part, of_whole = reduced[:, :-1], reduced[:, -1:]
+        of_part, of_whole = jnp.split(reduced, [num_parts], axis=1)
         both = jnp.concatenate([of_part, jnp.broadcast_to(of_whole, of_part.shape)], axis=2)
         merged = jnp.einsum("bpe,pef->bpf", both, merge).reshape(batch, -1)
         norm = GroupedBatchNorm(self.bn_group_size, self.bn_momentum, name="bn")
@@ -123,4 +123,4 @@ def descriptor(parts: Parts) -> Float[Array, "b pd"]:
     """
     joined = jnp.concatenate(list(parts.values()), axis=2)
     length = jnp.sqrt(jnp.maximum(jnp.sum(joined**2, axis=2, keepdims=True), 1e-10))
-    return (joined / length / joined.shape[1] ** 0.5).reshape(len(joined), -1)
+    return (joined / length / joined.shape[1] ** 0.5).reshape(joined.shape[0], -1)

@@ -59,4 +59,4 @@ def generalized_mean(
     # but 1e-6^p underflows from p = 7 on, and the root of 0 has no finite gradient.
     largest = jax.lax.stop_gradient(x.max(axis=(1, 2), keepdims=True))
     mean = jnp.power(x / largest, p).mean(axis=(1, 2))
-    return largest[:, 0, 0] * jnp.power(mean, 1 / p)
+    return largest.squeeze((1, 2)) * jnp.power(mean, 1 / p)

@@ -72,7 +72,8 @@ class Bottleneck(nn.Module):
 def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, train: bool) -> Array:
     """The input of the block, projected where its channels differ from those of the output `y`."""
     if x.shape[-1] == y.shape[-1]:
-        return x[:, :: block.stride, :: block.stride].astype(y.dtype)
+        strides = (1, block.stride, block.stride, 1)
+        return jax.lax.slice(x, (0, 0, 0, 0), x.shape, strides).astype(y.dtype)
     projected = block.conv(y.shape[-1], 1, block.stride, name="downsample_0")(x)
     return block.norm(name="downsample_1")(projected, train=train)
 

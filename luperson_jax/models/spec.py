@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from data_pipeline.errors import InputError, suggest
 from luperson_jax import trees
 from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
+from luperson_jax.models.convolution import Form
 from luperson_jax.models.heads import HeadKind
 from luperson_jax.models.mgn import MGN, NUM_PARTS
 from luperson_jax.models.mobilenet import MOBILENETS, mobilenet, recognize_mobilenet
@@ -118,6 +119,7 @@ class NetworkSpec:
         bn_group_size: int = 0,
         bn_momentum: float = 0.1,
         compute_dtype: str = "float32",
+        form: Form = "auto",
     ) -> Any:
         """The Flax module, for `models.init` and `models.apply`.
 
@@ -125,6 +127,7 @@ class NetworkSpec:
             bn_group_size: images that share batch statistics; 0 = the whole batch.
             bn_momentum: weight of a batch in the running statistics of the trunk.
             compute_dtype: "float32", "bfloat16", or "auto" by the device.
+            form: how convolutions are computed, see `ResNet`.
 
         Returns:
             PooledBackbone, MocoEncoder, PnlEncoder, ReidNet, MGN or PartNet, without classifier.
@@ -148,6 +151,7 @@ class NetworkSpec:
             bn_group_size=bn_group_size,
             bn_momentum=bn_momentum,
             compute_dtype=compute_dtype,
+            form=form,
         )
         if self.kind == "backbone":
             return PooledBackbone(trunk, self.pooling)

@@ -25,7 +25,13 @@ from luperson_jax.workdir import recipe_file
 PERSON_SIZE = (256, 128)
 """Height and width for weights of another subject: ImageNet's squares distort a person."""
 
-FEATURES = {"backbone": "pooled", "moco": "projected", "simclr": "projected", "pnl": "pooled"}
+FEATURES = {
+    "backbone": "pooled",
+    "moco": "projected",
+    "simclr": "projected",
+    "pnl": "pooled",
+    "parts": "of all parts",
+}
 """What a kind of network embeds with; the others with what comes behind their neck."""
 
 

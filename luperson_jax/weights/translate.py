@@ -29,8 +29,10 @@ WRITES = {
     "pnl": ("pnl",),
     "reid": ("fastreid", "cluster_contrast", "strong_baseline"),
     "mgn": ("mgn",),
+    "parts": ("luperson",),
 }
-"""The families that take a whole network of ours. All others take its backbone."""
+"""The families that take a whole network of ours, the usual one first; of parts none does, and its
+backbone is taken, as all others do."""
 
 KINDS = {
     "backbone": "a backbone",
@@ -39,6 +41,7 @@ KINDS = {
     "pnl": "the encoders of PNL",
     "reid": "a re-ID network",
     "mgn": "an MGN",
+    "parts": "a network of parts",
 }
 
 
