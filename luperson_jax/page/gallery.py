@@ -19,7 +19,7 @@ class Item(NamedTuple):
 
     Attributes:
         number: of the picture in the index, of a tracklet that of its first frame.
-        name: of its file, of a tracklet that of its folder.
+        name: of its file without the ending, of a tracklet that of its folder.
         camera: None where it is not known.
         time: None where it is not known; of a tracklet that of its first frame.
         num_frames: 1 of a picture.
@@ -120,7 +120,7 @@ class Gallery:
         columns = self.index.columns
         path = pathlib.PurePath(str(columns.key[place]))
         num = int(self._num_frames[place])
-        name = "/".join(path.parent.parts[-2:]) if num > 1 else path.name
+        name = "/".join(path.parent.parts[-2:]) if num > 1 else path.stem
         moment = columns.time[place].astype("datetime64[us]")
         camera = int(columns.camera[place])
         return Item(

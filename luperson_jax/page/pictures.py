@@ -10,7 +10,7 @@ from luperson_jax.measure import plots
 
 HEIGHT, STRIP_HEIGHT = 256, 96
 """Pixels of a picture, and of the frames of a strip."""
-MAX_FRAMES = 8
+MAX_FRAMES = 6
 """Of a strip; more are spread evenly."""
 QUALITY = 88
 ABSENT = (

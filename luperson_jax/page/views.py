@@ -54,7 +54,18 @@ class Filters(NamedTuple):
 
     def places(self, gallery: Gallery) -> np.ndarray:
         """Items that are left."""
-        return gallery.index.chosen(self.camera or None, self.since or None, self.until or None)
+        return gallery.index.chosen(self.camera or None, **self.moments)
+
+    @property
+    def moments(self) -> dict[str, datetime.datetime | None]:
+        """The first and the last moment, as an index takes them. A minute lasts to its end."""
+        since, until = (
+            datetime.datetime.fromisoformat(one).replace(tzinfo=None) if one else None
+            for one in (self.since, self.until)
+        )
+        if until is not None and not until.second:
+            until += datetime.timedelta(seconds=60, microseconds=-1)
+        return {"since": since, "until": until}
 
     def pairs(self) -> list[tuple[str, str]]:
         """Parameters for an address."""
@@ -146,8 +157,7 @@ def nearest(
         cameras = tuple(one for one in known if one != item.camera)
         if not cameras:
             return []
-    moments = {"since": filters.since or None, "until": filters.until or None}
-    found = gallery.index.search(feature, top + 1, camera=cameras or None, **moments)
+    found = gallery.index.search(feature, top + 1, camera=cameras or None, **filters.moments)
     number = None if item is None else item.number
     return [(gallery.place(one.id), one.distance) for one in found if one.id != number][:top]
 

@@ -92,7 +92,7 @@ if (map) {
     image.src = `/picture/${circle.dataset.number}`;
     image.alt = "";
     const words = document.createElement("p");
-    words.textContent = circle.dataset.words;
+    words.textContent = circle.parentNode.getAttribute("aria-label");
     const link = document.createElement("a");
     link.href = `/search?id=${circle.dataset.number}`;
     link.textContent = "Search with it";
