@@ -20,7 +20,8 @@ import numpy as np
 import rich.table
 
 from data_pipeline import terminal
-from luperson_jax.serving.gallery_index import Index, IndexColumns
+from luperson_jax.serving.gallery_index import Index
+from luperson_jax.serving.index_columns import IndexColumns
 
 CAMERAS, QUERIES = 20, 100
 COLUMNS = {

@@ -6,11 +6,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_pipeline.errors import InputError
 from data_pipeline.read import json_files, listing
 from luperson_jax import weights
 from luperson_jax.augment import recipes
 from luperson_jax.commands import output
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.weights import packed
 
 CARD = """\
@@ -46,6 +46,8 @@ Pictures of people are personal data in many countries. Features of a person are
 {measured}"""
 SHOWN = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "mINP": "mINP"}
 
+TITLES = "| share of false accepts | distance | promise | people of the calibration |"
+
 
 def run(options: argparse.Namespace) -> None:
     """Reads, writes and says what was written.
@@ -60,8 +62,7 @@ def run(options: argparse.Namespace) -> None:
     metrics = _read(options.metrics) if options.metrics else None
     thresholds = [_read(path) for path in options.thresholds]
     for path, one in zip(options.thresholds, thresholds, strict=True):
-        if not isinstance(one.get("distance"), float):
-            raise InputError(f"{path} has no distance; expected the JSON of `luperson calibrate`")
+        DecisionRule.of_values(one, path)
     target = pathlib.Path(options.target)
     card = _card(options, model, metrics or {}, thresholds)
     packed.write(target, model, card, metrics=metrics, thresholds=thresholds)
@@ -90,9 +91,10 @@ def _card(
     if shares:
         lines += ["", "## Measured", "", "| | |", "|---|---|", *shares]
     if thresholds:
-        lines += ["", "## Thresholds", "", "| share of false accepts | distance |", "|---|---|"]
+        lines += ["", "## Thresholds", "", TITLES, "|---|---|---|---|"]
         lines += [
-            f"| {one.get('wanted_false_accepts', '')} | {one['distance']:.6f} |"
+            f"| {one.get('wanted_false_accepts', '')} | {one['distance']:.6f} | "
+            f"{one.get('promise', '')} | {one.get('num_identities', '')} |"
             for one in thresholds
         ]
     words = {name: getattr(options, name) for name in ("training_data", "intended_use", "limits")}

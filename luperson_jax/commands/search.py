@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from luperson_jax.measure import embeddings, html_report, plots, tracklet_poolin
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
 from luperson_jax.retrieval.labels import MARKET_RULE, RemovalRule
+from luperson_jax.serving import decision
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.structs import EmbeddingSet
 
 MAX_DRAWN = 40
 """Queries on a sheet: a picture file of more of them is too tall to be opened."""
+
+MARKS = {True: "  same person", False: "", None: "  unsure"}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,9 +37,21 @@ def run(options: argparse.Namespace) -> None:
     query, gallery = _sets(options)
     known = all(np.any(one.pid != UNLABELLED) for one in (query, gallery))
     top = _top(query, gallery, options, passing_over=known and not options.keep_same_camera)
-    output.say(*_lines(query, gallery, top))
+    rule = _rule(options)
+    answers = [_answers(query, gallery, top, number, rule) for number in range(len(query.pid))]
+    marks = MARKS if rule else dict.fromkeys(MARKS, "")
+    output.say(*_lines(query, gallery, top, [[marks[one] for one in each] for each in answers]))
+    if rule is not None and rule.familiarity is not None:
+        lengths = np.linalg.norm(query.features, axis=1, keepdims=True)
+        strange = rule.familiarity.warning(query.features / np.maximum(lengths, 1e-12))
+        output.say(*[] if strange is None else [strange])
     if options.json:
-        output.write_json(options.json, {"queries": _values(query, gallery, top, known)})
+        values = _values(query, gallery, top, known)
+        if rule is not None:
+            for one, same in zip(values, answers, strict=True):
+                for match, answer in zip(one["matches"], same, strict=True):
+                    match["same_person"] = answer
+        output.write_json(options.json, {"queries": values})
     if options.out:
         lists = _shown(query, gallery, top, known)
         if len(lists) > MAX_DRAWN:
@@ -94,6 +111,44 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
     return sets[0], sets[1]
 
 
+def _rule(options: argparse.Namespace) -> DecisionRule | None:
+    """When a found picture shows the person of its query: as asked, or as a packed model says."""
+    plain = options.metric == "cosine" and not options.rerank
+    if options.threshold is not None:
+        if not plain:
+            raise InputError("--threshold is of cosine distance; leave --metric and --rerank out")
+        try:
+            return DecisionRule.at(float(options.threshold))
+        except ValueError:
+            return decision.read(options.threshold)
+    if not options.weights or not plain:
+        return None
+    from luperson_jax.weights import packed  # late: it imports JAX
+
+    if not packed.is_packed(options.weights):
+        return None
+    known = packed.read_thresholds(pathlib.Path(options.weights))
+    return decision.choose(known, None, options.weights)
+
+
+def _answers(
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    top: ranking.TopMatches,
+    number: int,
+    rule: DecisionRule | None,
+) -> list[bool | None]:
+    """Of each found picture of a query."""
+    found = _found(top, number)
+    camera = int(query.camera[number])
+    return decision.answers(
+        rule,
+        np.array([distance for _, distance, _ in found], np.float32),
+        None if camera == UNLABELLED else camera,
+        gallery.camera[np.array([row for row, _, _ in found], int)],
+    )
+
+
 def _name(one: EmbeddingSet, row: int) -> str:
     return one.key[row] or f"row {row}"
 
@@ -109,18 +164,24 @@ def _found(top: ranking.TopMatches, number: int) -> list[tuple[int, float, bool]
     return [one for one in zip(rows, distance, correct, strict=True) if one[0] >= 0]
 
 
-def _lines(query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches) -> list[str]:
+def _lines(
+    query: EmbeddingSet,
+    gallery: EmbeddingSet,
+    top: ranking.TopMatches,
+    marks: Sequence[Sequence[str]],
+) -> list[str]:
     lines = []
     for number in range(len(query.pid)):
         lines.append(visible_name(_name(query, number)))
-        for rank, (row, distance, _) in enumerate(_found(top, number), 1):
-            lines.append(f"{rank:4}  {distance:.4f}  {visible_name(_name(gallery, row))}")
+        found = zip(_found(top, number), marks[number], strict=True)
+        for rank, ((row, distance, _), mark) in enumerate(found, 1):
+            lines.append(f"{rank:4}  {distance:.4f}  {visible_name(_name(gallery, row))}{mark}")
     return lines
 
 
 def _values(
     query: EmbeddingSet, gallery: EmbeddingSet, top: ranking.TopMatches, known: bool
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     values = []
     for number in range(len(query.pid)):
         matches = [

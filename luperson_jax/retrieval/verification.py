@@ -27,6 +27,8 @@ RULES = {
     "market": "same person under different cameras, different people under any",
     "across": "pictures of different cameras only",
     "all": "any two pictures",
+    "tracklets": "of one camera only, where identities number tracklets: pictures of one tracklet, "
+    "and of two",
 }
 EXACT_PAIRS = 2**22
 """Up to so many pairs every distance is kept; beyond, they are counted in bins."""
@@ -115,6 +117,8 @@ class PairKinds:
         if self.rule == "all":
             return same & counted, ~same & counted
         apart = self.query_camera[rows][:, None] != self.gallery_camera[columns][None]
+        if self.rule == "tracklets":
+            return same & ~apart & counted, ~same & ~apart & counted
         if self.rule == "across":
             counted &= apart
         return same & apart & counted, ~same & counted
@@ -285,6 +289,11 @@ def _exactly(found: Iterator[tuple[np.ndarray, int, np.ndarray]], labels: PairKi
             part.append(tile[kind])
     same, different = (np.concatenate(part) for part in kept)
     _check_kinds(len(same), len(different), labels)
+    return counted(same, different)
+
+
+def counted(same: Float[np.ndarray, "s"], different: Float[np.ndarray, "m"]) -> PairCounts:
+    """Pairs that are known by their distances alone, none of them binned."""
     distance, places = np.unique(np.concatenate([same, different]), return_inverse=True)
     num_same = np.bincount(places[: len(same)], minlength=len(distance))
     num_different = np.bincount(places[len(same) :], minlength=len(distance))

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from data_pipeline.read import array_files, atomic, json_files, listing
 from luperson_jax import trees
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
+from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.serving.user_pictures import Picture, as_list
 
@@ -36,37 +37,6 @@ PIECE = 8192
 DAMAGED = "it is no index, or damaged; build it again"
 
 Moment = datetime.datetime | np.datetime64 | str
-
-
-class Match(NamedTuple):
-    """A picture that was found.
-
-    Attributes:
-        id: number of the picture in the index; it stays when others are removed.
-        key: its path, or what it is called.
-        distance: 1 - cosine, 0..2.
-        camera: -1 where it is not known.
-        time: None where it is not known.
-    """
-
-    id: int
-    key: str
-    distance: float
-    camera: int
-    time: datetime.datetime | None
-
-
-class IndexColumns(NamedTuple):
-    """What is known of N pictures: `id` int64, `key`, `camera` int64, `time` datetime64[us]."""
-
-    id: np.ndarray
-    key: np.ndarray
-    camera: np.ndarray
-    time: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "IndexColumns":
-        """Some rows of each."""
-        return IndexColumns(*(column[rows] for column in self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +151,7 @@ class Index:
         camera: int | Sequence[int] | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
+        query_camera: int | None = None,
     ) -> Any:
         """The nearest pictures, exactly.
 
@@ -190,6 +161,7 @@ class Index:
             k: how many; fewer where there are not so many.
             camera: only pictures of these cameras.
             since, until: only pictures of known time from and up to these moments.
+            query_camera: of the queries, for thresholds of two cameras.
 
         Returns:
             A list of `Match`, nearest first and among equals the older picture; of several
@@ -207,9 +179,10 @@ class Index:
             near = self._nearest_of_few(features, chosen, k)
         else:
             near = neighbors.nearest(features, self._pieces(chosen), min(k, len(chosen)))
+        rule = self.model.rule if self.model else None
         found = [
-            [self._match(int(chosen[row]), distance) for row, distance in zip(*one, strict=True)]
-            for one in zip(near.rows, near.distance, strict=True)
+            self.columns.take(chosen[rows]).matches(distance, rule, query_camera)
+            for rows, distance in zip(near.rows, near.distance, strict=True)
         ]
         return found[0] if single else found
 
@@ -303,6 +276,8 @@ class Index:
         is_feature = isinstance(query, np.ndarray) and np.issubdtype(query.dtype, np.floating)
         is_feature = is_feature and query.ndim in (1, 2)
         features = query if is_feature else self._model().embed(query)
+        if not is_feature:
+            self._model().warn_of_strangers(np.atleast_2d(features))
         if features.shape[-1] != self.dimensions:
             raise InputError(
                 f"the query has {features.shape[-1]} numbers, and features of the index "
@@ -354,13 +329,6 @@ class Index:
                 mine = owner == number
                 piece[mine] = self.parts[number][rows[mine] - starts[number]]
             yield piece
-
-    def _match(self, place: int, distance: float) -> Match:
-        columns = self.columns
-        moment = columns.time[place].astype("datetime64[us]")
-        time = None if np.isnat(moment) else moment.item()
-        names = (int(columns.id[place]), str(columns.key[place]))
-        return Match(*names, float(distance), int(columns.camera[place]), time)
 
 
 def digest(model: ReidModel) -> str:

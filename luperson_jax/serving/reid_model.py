@@ -10,6 +10,7 @@ model.compare("a.jpg", "b.jpg").distance
 import dataclasses
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
@@ -19,7 +20,8 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.read import decode, listing
 from luperson_jax.measure import streaming
-from luperson_jax.serving import hub, open_networks, user_pictures
+from luperson_jax.serving import decision, hub, open_networks, user_pictures
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.serving.user_pictures import Picture
 from luperson_jax.weights import packed
 
@@ -33,11 +35,14 @@ class Comparison:
 
     Attributes:
         distance: 1 - cosine of their features, 0..2: [] or [N] float32.
-        same: whether it is at most the threshold; None where no threshold was given.
+        same: whether it is at most the threshold; None where no threshold is known.
+        unsure: whether it lies between the threshold and the distance from which pairs show
+            different people; None likewise.
     """
 
     distance: np.ndarray
     same: np.ndarray | None
+    unsure: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +52,22 @@ class ReidModel:
 
     Attributes:
         network: what was read.
-        threshold: largest cosine distance of pictures of one person, as `luperson calibrate` finds
-            it; None where there is none.
+        rule: when two pictures show one person, as `luperson calibrate` finds it; None where it is
+            not known.
     """
 
     network: open_networks.EmbeddingNetwork
-    threshold: float | None = None
+    rule: DecisionRule | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width that pictures are brought to."""
         return self.network.recipe.data.size
+
+    @property
+    def threshold(self) -> float | None:
+        """Largest cosine distance of pictures of one person, before any two cameras."""
+        return None if self.rule is None else self.rule.band[0]
 
     def __str__(self) -> str:
         return f"{self.network.origin}, input {self.size[0]}x{self.size[1]}"
@@ -97,12 +107,22 @@ class ReidModel:
         return features[0] if single else features
 
     def compare(
-        self, one: Picture | Sequence[Picture], other: Picture | Sequence[Picture]
+        self,
+        one: Picture | Sequence[Picture],
+        other: Picture | Sequence[Picture],
+        *,
+        cameras: Any = None,
     ) -> Comparison:
         """How far two pictures are from each other, or each of a list from its partner.
 
+        Warns (`UnlikeCalibration`) of pictures that look unlike those of the calibration.
+
+        Args:
+            one, other: as `embed` takes them.
+            cameras: numbers of the two cameras, or [N, 2], where thresholds of cameras are known.
+
         Raises:
-            InputError: as `embed`, or lists of different length.
+            InputError: as `embed`, lists of different length, or cameras of another shape.
         """
         first, second = self.embed(one), self.embed(other)
         if first.shape != second.shape:
@@ -111,8 +131,20 @@ class ReidModel:
                 f"{np.atleast_2d(second).shape[0]}; expected as many on both sides"
             )
         distance = np.asarray(1 - np.sum(first * second, axis=-1), np.float32)
-        same = None if self.threshold is None else distance <= self.threshold
-        return Comparison(distance, same)
+        if self.rule is None:
+            return Comparison(distance, None, None)
+        self.warn_of_strangers(np.concatenate(np.atleast_2d(first, second)))
+        return Comparison(distance, *self.rule.same(distance, cameras))
+
+    def warn_of_strangers(self, features: np.ndarray) -> None:
+        """Warns where pictures with these features [N, D] look unlike those of the calibration.
+
+        Raises:
+            InputError: the calibration was made with another network.
+        """
+        known = None if self.rule is None else self.rule.familiarity
+        if known is not None and (words := known.warning(features)) is not None:
+            warnings.warn(words, decision.UnlikeCalibration, stacklevel=3)
 
     def _canvas(self, array: np.ndarray) -> np.ndarray:
         return decode.to_canvas(array, self.size)
@@ -134,7 +166,8 @@ def load(
     average: bool | None = None,
     flip: bool = False,
     batch_size: int = 64,
-    threshold: float | None = None,
+    threshold: float | str | os.PathLike | None = None,
+    false_accepts: float | None = None,
 ) -> ReidModel:
     """Opens a run or a file of weights.
 
@@ -149,10 +182,12 @@ def load(
         average: the average of the weights, of a run; None = as its recipe has it.
         flip: features are the mean of those of a picture and of its mirror image.
         batch_size: pictures at once.
-        threshold: see `ReidModel`; None = the first one of a packed folder.
+        threshold: a cosine distance, or a file that `luperson calibrate --json` wrote; None = that
+            of a packed folder.
+        false_accepts: which threshold of a packed folder, by its wanted share; None = the first.
 
     Raises:
-        InputError: no such run or file, or an option of the other kind of source.
+        InputError: no such run, file or threshold, or an option of the other kind of source.
     """
     place = hub.local(source)
     changes: dict[str, Any] = {"flip": flip, "batch_size": batch_size}
@@ -168,12 +203,31 @@ def load(
     if not is_run:
         words = None if size is None else f"{size[0]}x{size[1]}"
         network = open_networks.open_weights(place, changes, **{**of_file, "size": words})
-        known = packed.read_thresholds(pathlib.Path(place)) if is_packed else []
-        if threshold is None and known:
-            threshold = float(known[0]["distance"])
-        return ReidModel(network, threshold)
+        return ReidModel(network, _rule(place if is_packed else None, threshold, false_accepts))
     if checkpoint is not None:
         changes["checkpoint"] = checkpoint
     if average is not None:
         changes["weights"] = "average" if average else "online"
-    return ReidModel(open_networks.open_workdir(place, changes), threshold)
+    rule = _rule(None, threshold, false_accepts)
+    return ReidModel(open_networks.open_workdir(place, changes), rule)
+
+
+def _rule(
+    folder: str | os.PathLike | None,
+    threshold: float | str | os.PathLike | None,
+    false_accepts: float | None,
+) -> DecisionRule | None:
+    """The rule that is asked for, or that of a packed folder."""
+    if false_accepts is not None and (folder is None or threshold is not None):
+        raise InputError(
+            "false_accepts chooses among the thresholds of a packed model; here give a file of "
+            "`luperson calibrate` as the threshold"
+        )
+    if isinstance(threshold, str | os.PathLike):
+        return decision.read(threshold)
+    if threshold is not None:
+        return DecisionRule.at(float(threshold))
+    if folder is None:
+        return None
+    known = packed.read_thresholds(pathlib.Path(folder))
+    return decision.choose(known, false_accepts, os.fspath(folder))

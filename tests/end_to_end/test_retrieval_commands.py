@@ -244,7 +244,8 @@ def test_a_reranked_search_has_other_distances(evaluated, tmp_path):
 def test_calibrate_says_what_the_curve_says(evaluated, tmp_path, capsys):
     saved = evaluated / "saved"
     places = ["--query", saved / "query", "--gallery", saved / "gallery"]
-    assert luperson("calibrate", *places, "--far", 0.1, "--json", tmp_path / "a.json") == 0
+    asked = ["--far", 0.1, "--promise", "measured", "--json", tmp_path / "a.json"]
+    assert luperson("calibrate", *places, *asked) == 0
     out = capsys.readouterr().out
     found = read_json(tmp_path / "a.json")
     query, gallery = (embeddings.read(saved / name, labelled=True) for name in PARTS)

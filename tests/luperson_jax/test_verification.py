@@ -1,26 +1,14 @@
-"""ROC, area and thresholds against lists of pairs, and intervals against draws by hand."""
+"""ROC, area and thresholds against lists of pairs."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-import scipy.stats
 import sklearn.metrics
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import calibration, tiles, verification
-from luperson_jax.structs import EmbeddingSet
-
-
-def embedded(seed, num, num_ids=7, num_cameras=3, dim=8) -> EmbeddingSet:
-    generator = np.random.default_rng(seed)
-    pid = generator.integers(-1, num_ids, num)
-    centers = np.random.default_rng(99).standard_normal((num_ids + 1, dim))
-    features = (centers[pid] + generator.standard_normal((num, dim))).astype(np.float32)
-    # Duplicates, for ties between pairs of both kinds.
-    features[num // 2 : num // 2 + 5] = features[:5]
-    return EmbeddingSet(features, pid, generator.integers(0, num_cameras, num), ("",) * num)
-
+from luperson_jax.retrieval import tiles, verification
+from tests.listed_pairs import embedded, listed
 
 QUERY, GALLERY = embedded(1, 40), embedded(2, 75)
 
@@ -29,25 +17,6 @@ QUERY, GALLERY = embedded(1, 40), embedded(2, 75)
 def small_tiles(monkeypatch):
     """Several tiles on both sides, none of which divides its side."""
     monkeypatch.setattr(verification, "TILE", tiles.TileShape(16, 16))
-
-
-def listed(query, gallery, metric="cosine", rule="market"):
-    """Distance, sameness and both rows of every pair that counts, by two loops."""
-    within = gallery is None
-    gallery = query if within else gallery
-    distance = np.zeros((len(query.pid), len(gallery.pid)), np.float32)
-    for rows, first, tile in verification.distances(query, [gallery.features], metric, within):
-        distance[rows, first : first + tile.shape[1]] = tile
-    pairs = []
-    for i in range(len(query.pid)):
-        for j in range(len(gallery.pid)):
-            same, near = query.pid[i] == gallery.pid[j], query.camera[i] == gallery.camera[j]
-            dropped = {"market": same and near, "across": near, "all": False}[rule]
-            dropped = dropped or -1 in (query.pid[i], gallery.pid[j])
-            if not dropped and not (within and j <= i):
-                pairs.append((distance[i, j], same, i, j))
-    values, same, one, other = (np.array(column) for column in zip(*pairs, strict=True))
-    return values, same, one, other
 
 
 @pytest.mark.parametrize("rule", verification.RULES)
@@ -140,61 +109,6 @@ def test_perfect_and_reversed_scores():
         assert verification.curve(counts).auc == auc
 
 
-@pytest.mark.parametrize("rule", verification.RULES)
-@pytest.mark.parametrize("gallery", [GALLERY, None], ids=["two sets", "one set"])
-def test_a_draw_of_identities_weighs_pairs_by_both_people(monkeypatch, gallery, rule):
-    draws = np.random.default_rng(5)
-    values, same, one, other = listed(QUERY, gallery, rule=rule)
-    found = calibration.calibrate(QUERY, gallery, false_accepts=0.05, rule=rule, resamples=3)
-    near = values <= found.distance
-    assert found.false_accepts.accepted == np.sum(near & ~same)
-    assert found.true_accepts.accepted == np.sum(near & same)
-    assert 0 < found.false_accepts.value <= 0.05
-    query_pid, gallery_pid = QUERY.pid[one], (gallery or QUERY).pid[other]
-    identities = np.unique(np.concatenate([query_pid, gallery_pid]))
-    assert found.num_identities == len(identities)
-    drawn = draws.integers(0, len(identities), (3, len(identities)))
-    expected = []
-    for people in drawn:
-        times = dict(zip(*np.unique(identities[people], return_counts=True), strict=True))
-        first, second = (
-            np.array([times.get(pid, 0) for pid in column]) for column in (query_pid, gallery_pid)
-        )
-        weight = np.where(same, first, first * second)
-        expected.append(
-            [np.sum(weight * near * kind) / np.sum(weight * kind) for kind in (~same, same)]
-        )
-    again = calibration.calibrate(
-        QUERY, gallery, false_accepts=0.05, rule=rule, resamples=3, seed=5
-    )
-    ends = np.quantile(np.array(expected), [0.025, 0.975], axis=0)
-    np.testing.assert_allclose(again.false_accepts.interval, ends[:, 0], atol=1e-12)
-    np.testing.assert_allclose(again.true_accepts.interval, ends[:, 1], atol=1e-12)
-
-
-def test_one_person_who_looks_like_many_widens_the_interval():
-    """Pairs by pairs the uncertainty would be told too small by far."""
-    found = calibration.calibrate(QUERY, GALLERY, false_accepts=0.05)
-    low, high = found.false_accepts.interval
-    narrow = found.false_accepts.by_pairs
-    assert low < narrow[0] < found.false_accepts.value < narrow[1] < high
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (3, 10), (10, 10), (1, 10**6)])
-def test_clopper_pearson(successes, trials):
-    expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.9, method="exact")
-    assert calibration.clopper_pearson(successes, trials, 0.9) == pytest.approx(tuple(expected))
-
-
-def test_where_nothing_is_accepted_the_interval_still_says_something():
-    found = calibration.calibrate(QUERY, false_accepts=1e-5)  # duplicates of different people
-    assert found.distance == -np.inf
-    assert found.false_accepts.accepted == found.true_accepts.accepted == 0
-    low, high = found.false_accepts.interval
-    assert low == 0
-    assert high == pytest.approx(-np.log(0.025) / found.false_accepts.pairs, rel=0.01)
-
-
 def test_wrong_input_is_named():
     one_camera = dataclasses.replace(QUERY, camera=QUERY.camera * 0)
     damaged = dataclasses.replace(QUERY, features=QUERY.features.copy())
@@ -209,18 +123,12 @@ def test_wrong_input_is_named():
     ):
         with pytest.raises(InputError, match=message):
             verification.count_pairs(wrong, **options)
-    with pytest.raises(InputError, match="expected a share between 0 and 1"):
-        calibration.calibrate(QUERY, GALLERY, false_accepts=0.0)
 
 
-def test_nobody_makes_no_pair_and_no_identity():
+def test_nobody_makes_no_pair():
     junk = embedded(7, 9)
     junk.pid[:] = -1
     known = [QUERY.known(), GALLERY.known()]
-    expected = calibration.calibrate(*known, false_accepts=0.05, resamples=3)
-    found = calibration.calibrate(QUERY, [GALLERY, junk], false_accepts=0.05, resamples=3)
-    assert (found.num_identities, found.distance) == (7, expected.distance)
-    assert found.false_accepts == expected.false_accepts
     columns = QUERY.pid, QUERY.camera, GALLERY.pid, GALLERY.camera
     distance = np.random.default_rng(0).random((40, 75))
     counts = verification.count_distances(distance, *columns, rule="all")

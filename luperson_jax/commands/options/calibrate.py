@@ -1,22 +1,32 @@
 """`luperson calibrate`: up to which distance two pictures are to count as the same person.
 
-The threshold is the largest distance at which no more than the wanted share of pairs of different
-people is accepted. The intervals come from drawing the people again, because pairs of one person
-are not independent. For other people and cameras the threshold is as good as these stand for them.
+Pairs come from identities, from tracklets, or from a table of judged pairs. People, or tracklets in
+their place, are what is taken for independent, not pairs. --promise says what the threshold keeps:
+
+  confident  with --confidence no more false accepts than wanted, of people like these (default)
+  conformal  no more of two new people on average, exactly; needs about 4 / --far people
+  measured   the largest that these pairs allow; new people make more in about half of all cases
+
+It holds for people like these before the same cameras. What is written by --json is what
+`luperson pack-model --thresholds`, `luperson search --threshold` and `luperson_jax.load` take.
 
 Example:
-    luperson calibrate --embeddings features.npz --far 0.001
+    luperson calibrate --embeddings features.npz --far 0.001 --misses 0.05 --json far.json
+    luperson calibrate --embeddings mine --tracklets --camera 'cam(\\d+)' --far 0.01
+    luperson calibrate --embeddings mine --judged pairs.csv --far 0.01
 """
 
 import argparse
 
 from luperson_jax.commands.options import shared
 
+PROMISES = ("confident", "conformal", "measured")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "--embeddings", help=".npz or folder with identities: all pairs within this one set"
+        "--embeddings", help=".npz or folder of pictures: all pairs within this one set"
     )
     parser.add_argument("--query", help="in place of --embeddings, together with --gallery")
     parser.add_argument("--gallery", action="append", help="may be repeated")
@@ -24,10 +34,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--far", type=float, default=0.001, help="wanted share, 0 to 1, of false accepts"
     )
     parser.add_argument(
+        "--misses",
+        type=float,
+        metavar="SHARE",
+        help="wanted share, 0 to 1, of pairs of one person that are called different people; "
+        "pairs between the two distances are unsure (default: every pair is answered)",
+    )
+    parser.add_argument("--promise", choices=PROMISES, default=PROMISES[0], help="see above")
+    parser.add_argument(
+        "--people",
+        type=int,
+        metavar="N",
+        help="the shares are to hold among so many new people (default: among all there are)",
+    )
+    parser.add_argument(
+        "--by-cameras", action="store_true", help="a threshold for each two cameras besides"
+    )
+    parser.add_argument(
+        "--judged",
+        metavar="PAIRS.csv",
+        help="only these pairs, with the columns first, second (keys of --embeddings) and same",
+    )
+    shared.add_tracklet_options(parser)
+    parser.add_argument(
         "--pairs",
         choices=shared.PAIRS,
-        default="market",
-        help="; ".join(f"{name}: {words}" for name, words in shared.PAIRS.items()),
+        help="; ".join(f"{name}: {words}" for name, words in shared.PAIRS.items())
+        + " (default: market, with --tracklets tracklets)",
     )
     parser.add_argument(
         "--leave-out",
@@ -39,10 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "aside; in Market-1501 the distractors 0 (default: none)",
     )
     parser.add_argument(
-        "--confidence",
-        type=float,
-        default=0.95,
-        help="share, 0 to 1, of draws that the intervals hold",
+        "--confidence", type=float, default=0.95, help="of the promise and of the intervals"
     )
     parser.add_argument("--json", metavar="OUT", help="write the figures")
     shared.add_metric_option(parser)

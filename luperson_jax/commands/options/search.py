@@ -28,6 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=int, default=10, help="gallery pictures in each list")
     parser.add_argument("--keep-same-camera", action="store_true", help="pass nothing over")
+    parser.add_argument(
+        "--threshold",
+        metavar="FILE",
+        help="mark those that show the person of the query: JSON of `luperson calibrate`, or a "
+        "cosine distance (default: the first threshold of a packed model)",
+    )
     parser.add_argument("--json", metavar="OUT", help="write the lists")
     parser.add_argument("--out", metavar="SHEET", help="draw the lists: .png or .html")
     shared.add_network_options(parser)

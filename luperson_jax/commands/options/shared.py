@@ -21,6 +21,8 @@ PAIRS = {
     "market": "same person under different cameras, different people under any",
     "across": "pictures of different cameras only",
     "all": "any two pictures",
+    "tracklets": "of one camera only, where identities number tracklets: pictures of one tracklet, "
+    "and of two",
 }
 CLUSTERINGS = ("communities", "dbscan", "hdbscan", "infomap", "average", "kmeans")
 FAMILIES = (
@@ -62,6 +64,22 @@ def add_tracklets_option(parser: argparse.ArgumentParser) -> None:
         help="the pictures of one folder are the frames of a tracklet, whose features are pooled "
         "so; left out, each picture stands for itself",
     )
+
+
+def add_tracklet_options(parser: argparse.ArgumentParser) -> None:
+    """Tracklets in place of identities, in saved embeddings."""
+    parser.add_argument(
+        "--tracklets",
+        action="store_true",
+        help="the pictures of one identity and camera, or of one folder where no identity is "
+        "known, are a tracklet, and nothing else is known of who they show",
+    )
+    for name in ("tracklet", "camera"):
+        parser.add_argument(
+            f"--{name}",
+            metavar="REGEX",
+            help=f"with --tracklets: finds the {name} in the key of a picture, by its groups",
+        )
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,172 @@
+"""From a distance to an answer: same person, different people, or not sure."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from data_pipeline.read import json_files
+from luperson_jax.retrieval.familiarity import Familiarity
+
+Band = tuple[float, float]
+"""Pairs at most the first distance apart show one person, those beyond the second two."""
+EXPECTED = "expected the JSON of `luperson calibrate`"
+
+
+class UnlikeCalibration(UserWarning):
+    """Pictures look unlike those that the threshold was made with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DecisionRule:
+    """When two pictures show the same person, by the cosine distance of their features.
+
+    Attributes:
+        band: of any two cameras.
+        of_cameras: of some two, the smaller number first.
+        wanted: share of false accepts that the thresholds were made for; None where it is not
+            known.
+        familiarity: of the pictures that they were made with; None where it is not known.
+    """
+
+    band: Band
+    of_cameras: Mapping[tuple[int, int], Band] = dataclasses.field(default_factory=dict)
+    wanted: float | None = None
+    familiarity: Familiarity | None = None
+
+    @classmethod
+    def at(cls, distance: float) -> "DecisionRule":
+        """One threshold and nothing else."""
+        return cls((distance, distance))
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any], origin: str) -> "DecisionRule":
+        """What `luperson calibrate --json` has written.
+
+        Args:
+            values: its content.
+            origin: where it is from, for messages.
+
+        Raises:
+            InputError: it is something else, has no threshold, or one of another distance.
+        """
+        try:
+            metric = values.get("settings", {}).get("metric", "cosine")
+            if metric != "cosine":
+                raise InputError(
+                    f"the threshold of {origin} is of {metric} distance; calibrate with --metric "
+                    "cosine, by which models compare"
+                )
+            if values["distance"] is None:
+                raise InputError(
+                    f"{origin} found no threshold: too few people for what was asked; calibrate "
+                    "with more, or a larger --far"
+                )
+            cameras = {}
+            for one in values.get("cameras", []):
+                if one["distance"] is not None:
+                    first, second = sorted(int(camera) for camera in one["cameras"])
+                    cameras[first, second] = _band(one)
+            known = values.get("pictures")
+            wanted = values.get("wanted_false_accepts")
+            return cls(
+                _band(values),
+                cameras,
+                None if wanted is None else float(wanted),
+                None if known is None else Familiarity.of_values(known),
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{origin} has no threshold ({error!r}); {EXPECTED}") from error
+
+    def same(self, distance: np.ndarray, cameras: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Whether pairs show the same person, and whether that is unsure.
+
+        Args:
+            distance: [] or [N].
+            cameras: of the two pictures of each pair, one pair of numbers for all or [N, 2]; None
+                where they are not known.
+
+        Returns:
+            Two arrays of the shape of `distance`. What is unsure is not called the same.
+
+        Raises:
+            InputError: cameras of another shape.
+        """
+        bands = np.broadcast_to(self.band, (*np.shape(distance), 2))
+        if cameras is not None:
+            given = np.asarray(cameras)
+            if given.shape not in ((2,), bands.shape):
+                raise InputError(
+                    f"cameras have shape {list(given.shape)}; expected [2] or {list(bands.shape)}"
+                )
+            pairs = np.sort(np.broadcast_to(given, bands.shape), axis=-1).reshape(-1, 2)
+            flat = [self.of_cameras.get((one, other), self.band) for one, other in pairs.tolist()]
+            bands = np.array(flat).reshape(bands.shape)
+        accept, reject = np.moveaxis(bands, -1, 0)
+        same = distance <= np.float32(accept)
+        return same, ~same & (distance <= np.float32(reject))
+
+
+def answers(
+    rule: DecisionRule | None, distance: np.ndarray, query_camera: int | None, cameras: np.ndarray
+) -> list[bool | None]:
+    """Whether found pictures show the person of a query; None where it is unsure or no rule is
+    known.
+
+    Args:
+        rule: may be None.
+        distance: [N] of the query.
+        query_camera: None where it is not known.
+        cameras: [N] of the found pictures.
+    """
+    if rule is None:
+        return [None] * len(distance)
+    pairs = None
+    if query_camera is not None:
+        pairs = np.stack([np.full(len(cameras), query_camera), cameras], axis=1)
+    same, unsure = (one.tolist() for one in rule.same(distance, pairs))
+    return [None if dubious else sure for sure, dubious in zip(same, unsure, strict=True)]
+
+
+def choose(
+    known: Sequence[Mapping[str, Any]], false_accepts: float | None, origin: str
+) -> DecisionRule | None:
+    """The rule of a packed model: the first one, or that for a share of false accepts.
+
+    Args:
+        known: content of its thresholds.
+        false_accepts: wanted share; None = that of the first.
+        origin: where they are from, for messages.
+
+    Raises:
+        InputError: there is none for that share, or it is damaged.
+    """
+    rules = [DecisionRule.of_values(one, origin) for one in known]
+    if false_accepts is None:
+        return rules[0] if rules else None
+    found = [one for one in rules if one.wanted == false_accepts]
+    if not found:
+        shares = ", ".join(f"{one.wanted:g}" for one in rules if one.wanted is not None)
+        raise InputError(
+            f"{origin} has no threshold for a share of {false_accepts:g} false accepts; it has "
+            f"those for {shares or 'none'}"
+        )
+    return found[0]
+
+
+def read(path: str | os.PathLike) -> DecisionRule:
+    """The rule of a file of `luperson calibrate --json`.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    return DecisionRule.of_values(json_files.read(pathlib.Path(path), EXPECTED), str(path))
+
+
+def _band(values: Mapping[str, Any]) -> Band:
+    accept, reject = float(values["distance"]), values.get("reject_distance")
+    return accept, accept if reject is None else max(accept, float(reject))
