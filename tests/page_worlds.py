@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from luperson_jax.serving.gallery_index import Index, IndexColumns
+from luperson_jax.serving.gallery_index import Index
+from luperson_jax.serving.index_columns import IndexColumns
 
 PEOPLE, TRACKS, FRAMES = 3, 2, 4
 """Each person is seen by two cameras, in a tracklet each."""

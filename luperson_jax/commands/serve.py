@@ -6,6 +6,7 @@ import pathlib
 
 from data_pipeline.errors import InputError
 from luperson_jax.commands import network, output
+from luperson_jax.serving import decision
 from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.weights import packed
@@ -49,5 +50,6 @@ def run(options: argparse.Namespace) -> None:
 def _threshold(options: argparse.Namespace) -> float | None:
     if options.threshold is None and options.weights and packed.is_packed(options.weights):
         known = packed.read_thresholds(pathlib.Path(options.weights))
-        return float(known[0]["distance"]) if known else None
+        rule = decision.choose(known, None, options.weights)
+        return None if rule is None else rule.band[0]
     return options.threshold

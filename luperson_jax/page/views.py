@@ -157,7 +157,8 @@ def nearest(
         cameras = tuple(one for one in known if one != item.camera)
         if not cameras:
             return []
-    found = gallery.index.search(feature, top + 1, camera=cameras or None, **filters.moments)
+    since, until = filters.moments.values()
+    found = gallery.index.search(feature, top + 1, camera=cameras or None, since=since, until=until)
     number = None if item is None else item.number
     return [(gallery.place(one.id), one.distance) for one in found if one.id != number][:top]
 

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--people",
         type=int,
         metavar="N",
-        help="the shares are to hold among so many new people (default: among all there are)",
+        help="the shares are to hold among this number of new people (default: all there are)",
     )
     parser.add_argument(
         "--by-cameras", action="store_true", help="a threshold for each two cameras besides"
@@ -72,7 +72,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "aside; in Market-1501 the distractors 0 (default: none)",
     )
     parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of the promise and of the intervals"
+        "--confidence",
+        type=float,
+        default=0.95,
+        help="share, 0 to 1, of samples of people for which promise and intervals hold",
     )
     parser.add_argument("--json", metavar="OUT", help="write the figures")
     shared.add_metric_option(parser)
