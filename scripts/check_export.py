@@ -34,7 +34,7 @@ from luperson_jax.weights.model import Model, shapes_of
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT = 1e-4
 NEEDS = {
-    "stablehlo": ("jax", "pillow"),
+    "stablehlo": ("jax", "flatbuffers", "pillow"),
     "onnx": ("onnxruntime", "pillow"),
     "torch": ("torch", "numpy", "pillow"),
     "boxmot": ("boxmot==25.*", "onnxruntime"),

@@ -1,33 +1,18 @@
 """A graph as a file of ONNX."""
 
-import importlib
 import pathlib
-import types
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from data_pipeline.errors import InputError
+from luperson_jax.exporting import libraries
 from luperson_jax.exporting.graph import BATCH, INPUT, OUTPUT, Graph
 
 OPSET, IR_VERSION = 17, 8
 """Old enough for what is in use: ONNX Runtime since 1.12, TensorRT since 8.5."""
 LARGEST = 2**31 - 1
 """Bytes of a file of protocol buffers."""
-
-
-def package(name: str) -> types.ModuleType:
-    """`onnx` or `onnxruntime`.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"{name} is not installed ({error}); pip install 'luperson_jax[export]' brings it"
-        ) from error
 
 
 def write(graph: Graph, path: pathlib.Path, facts: Mapping[str, str]) -> None:
@@ -41,7 +26,7 @@ def write(graph: Graph, path: pathlib.Path, facts: Mapping[str, str]) -> None:
     Raises:
         InputError: onnx is not installed, or the network is too large for one file.
     """
-    onnx = package("onnx")
+    onnx = libraries.extra("onnx", "export")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     types_of = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
     nodes = [
@@ -73,7 +58,7 @@ def runner(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         InputError: onnxruntime is not installed.
     """
-    runtime = package("onnxruntime")
+    runtime = libraries.extra("onnxruntime", "export")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(pictures: np.ndarray) -> np.ndarray:

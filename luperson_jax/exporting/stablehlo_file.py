@@ -6,13 +6,19 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from luperson_jax.exporting import libraries
 from luperson_jax.exporting.tracing import Traced
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def write(traced: Traced, path: pathlib.Path) -> None:
-    """Writes a network for all `PLATFORMS`, as `jax.export` serializes it."""
+    """Writes a network for all `PLATFORMS`, as `jax.export` serializes it.
+
+    Raises:
+        InputError: flatbuffers, which `jax.export` writes with, is not installed.
+    """
+    libraries.extra("flatbuffers", "export")
     exported = jax.export.export(jax.jit(traced.function), platforms=PLATFORMS)(traced.example)
     path.write_bytes(exported.serialize())
 

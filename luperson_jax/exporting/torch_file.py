@@ -1,7 +1,6 @@
 """A graph as a program of TorchScript."""
 
 import contextlib
-import importlib
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,22 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.errors import InputError
+from luperson_jax.exporting import libraries
 from luperson_jax.exporting.graph import INPUT, OUTPUT, Graph
-
-
-def package() -> Any:
-    """PyTorch.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        raise InputError(
-            f"PyTorch is not installed ({error}); pip install 'luperson_jax[torch]' brings it"
-        ) from error
 
 
 def write(graph: Graph, path: pathlib.Path) -> None:
@@ -33,7 +18,7 @@ def write(graph: Graph, path: pathlib.Path) -> None:
     Raises:
         InputError: PyTorch is not installed.
     """
-    torch = package()
+    torch = libraries.extra("torch", "torch")
     example = np.zeros((2, *graph.input_shape), graph.input_type)
     with _quiet():
         traced = torch.jit.trace(
@@ -48,14 +33,14 @@ def load(path: pathlib.Path) -> Any:
     Raises:
         InputError: PyTorch is not installed.
     """
-    torch = package()
+    torch = libraries.extra("torch", "torch")
     with _quiet():
         return torch.jit.load(str(path), map_location="cpu")
 
 
 def runner(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     """Runs a program that `write` wrote."""
-    torch, program = package(), load(path)
+    torch, program = libraries.extra("torch", "torch"), load(path)
 
     def run(pictures: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

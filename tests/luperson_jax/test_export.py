@@ -140,14 +140,15 @@ def test_the_command_says_and_writes_how_well_both_agree(load, folder, tmp_path,
         (["--to", "onnx", "--out", "no/x.onnx"], "there is no folder no"),
         (["--to", "tflite", "--out", "x"], "invalid choice: 'tflite'"),
         (["--to", "onnx", "--out", "x.onnx"], "onnx is not installed"),
-        (["--to", "torch", "--out", "x.pt"], "PyTorch is not installed"),
+        (["--to", "stablehlo", "--out", "x.stablehlo"], "flatbuffers is not installed"),
+        (["--to", "torch", "--out", "x.pt"], "torch is not installed"),
         (["--to", "onnx", "--out", "x.onnx", "--pictures", "no"], "no"),
     ],
 )
 def test_refusals(given, words, load, folder, tmp_path, monkeypatch, capsys):
     load("bot")
     monkeypatch.chdir(tmp_path)
-    for name in ("onnx", "torch"):
+    for name in ("onnx", "torch", "flatbuffers"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["export", str(folder / "bot.npz"), *given]) == 2
     assert words in capsys.readouterr().err
