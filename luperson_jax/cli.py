@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_pipeline import terminal
@@ -90,6 +90,9 @@ COMMANDS = {
     "export": Command(
         "a network for ONNX Runtime, PyTorch, BoxMOT and others", "export", "options.export"
     ),
+    "completion": Command(
+        "a script that makes the shell complete all this", "completion", "options.completion"
+    ),
     "convert": Command("PyTorch checkpoints to ours and back", "convert", "options.convert"),
 }
 GROUPS = {"data": "data sets: make, check, pack, split, folds, extract, gather, unpack, statistics"}
@@ -101,6 +104,12 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     Raises:
         InputError: they begin with what is no command.
     """
+    chosen = _chosen(arguments)
+    return _parser([chosen] if chosen else [])
+
+
+def _parser(filled: Collection[str]) -> argparse.ArgumentParser:
+    """All commands, and the options of some."""
     from luperson_jax.commands.options import parser as parsers
 
     parser = parsers.Parser(prog="luperson", description="Person re-identification in JAX.")
@@ -112,13 +121,12 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         )
         for name, words in GROUPS.items()
     }
-    chosen = _chosen(arguments)
     for name, command in COMMANDS.items():
         group, _, inner = name.rpartition(" ")
         one = (groups[group] if group else top).add_parser(
             inner, help=command.words, formatter_class=parsers.Help
         )
-        if name == chosen:
+        if name in filled:
             module = _module(command.options)
             one.description = module.__doc__
             module.add_options(one)
@@ -155,6 +163,8 @@ def _run(arguments: Sequence[str]) -> int:
         options = make_parser(arguments).parse_args(arguments)
         chosen = _chosen(arguments)
         assert chosen is not None  # or the parser had raised
+        if chosen == "completion":
+            options.parser = _parser(COMMANDS)
         work = _module(COMMANDS[chosen].work)
         if "jax" in sys.modules:
             _keep_programs()

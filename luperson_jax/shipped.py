@@ -22,7 +22,8 @@ def find(chosen: str) -> str:
     """The path of a configuration.
 
     Args:
-        chosen: path of a file, or name of a shipped one, with or without `configs/` and `.py`.
+        chosen: path of a file, or name of a shipped one, with or without `configs/` and `.py`; the
+            end of a name does where no other ends so: "mgn" is `finetune_mgn`.
 
     Raises:
         InputError: it is neither.
@@ -30,9 +31,15 @@ def find(chosen: str) -> str:
     if listing.is_file(chosen):
         return chosen
     name = chosen.removeprefix("configs/").removesuffix(".py")
-    if name in names():
-        return str(folder() / f"{name}.py")
+    known = names()
+    meant = [one for one in known if one == name] or [one for one in known if _ends(one, name)]
+    if len(meant) == 1:
+        return str(folder() / f"{meant[0]}.py")
     raise InputError(f"configuration {chosen!r} does not exist{_nearest(chosen, name)}")
+
+
+def _ends(known: str, name: str) -> bool:
+    return known.endswith(f"_{name}")
 
 
 def _nearest(chosen: str, name: str) -> str:

@@ -27,6 +27,14 @@ def test_a_file_goes_before_a_shipped_configuration(tmp_path, monkeypatch):
     assert shipped.find("small.py") == "small.py"
 
 
+def test_the_end_of_a_name_does_where_no_other_ends_so(monkeypatch):
+    assert shipped.find("mgn") == shipped.find("finetune_mgn")
+    monkeypatch.setattr(shipped, "names", lambda: ["small", "two_small", "a_b", "c_b"])
+    assert shipped.find("small").endswith("/small.py")
+    with pytest.raises(InputError, match="'b' does not exist"):
+        shipped.find("b")
+
+
 def test_a_misspelt_configuration_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'finetune_bot'"):
         shipped.find("finetune_bo.py")
