@@ -14,7 +14,7 @@ SHORT := tests/data_pipeline/test_loader_processes.py tests/luperson_jax/test_mo
 	tests/luperson_jax/test_checkpoint.py tests/luperson_jax/test_ranking.py \
 	tests/contract/test_clustering_task.py tests/contract/test_directions.py
 
-.PHONY: demo test parity newest shuffled nightly lint format types venv clean
+.PHONY: demo test parity newest shuffled nightly docs lint format types venv clean
 
 demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
 	$(BIN)/python scripts/demo.py --root runs/demo
@@ -42,6 +42,9 @@ shuffled: $(STAMP)  ## the tests of `make test` in a random order, which SEED=N 
 nightly: $(STAMP)  ## random kills, damaged files of whole runs, benchmarks of the smallest size; an hour and more
 	$(BIN)/python -m pytest -q -n 0 -s tests/nightly
 
+docs: $(VENV)/.docs  ## the pages as a site in docs/_site; dead links are errors
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_site
+
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,5 +65,9 @@ $(VENV)/.torch: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[torch]'
 	touch $@
 
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-newest .cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf docs/_site $(VENV) .venv-newest .cache .pytest_cache .ruff_cache *.egg-info
