@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,10 @@ from data_pipeline.read import listing
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax.commands import output
+from luperson_jax.serving import decision
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.serving.open_networks import EmbeddingNetwork, open_weights, open_workdir
+from luperson_jax.weights import packed
 
 SETTINGS = ("checkpoint", "flip", "batch_size")
 """Options that are settings of the group `eval` of a recipe."""
@@ -62,6 +66,24 @@ def open_chosen(
     opened = open_weights(options.weights, chosen, **given)
     output.say(*opened.notes)
     return opened
+
+
+def decision_rule(options: argparse.Namespace) -> DecisionRule | None:
+    """When two pictures show the same person: as --threshold says, a distance or a file of
+    `luperson calibrate`, else as a packed model does.
+
+    Raises:
+        InputError: a file that cannot be read, or a threshold of another distance.
+    """
+    if options.threshold is not None:
+        try:
+            return DecisionRule.at(float(options.threshold))
+        except ValueError:
+            return decision.read(options.threshold)
+    if not options.weights or not packed.is_packed(options.weights):
+        return None
+    known = packed.read_thresholds(pathlib.Path(options.weights))
+    return decision.choose(known, None, options.weights)
 
 
 def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:

@@ -113,22 +113,11 @@ def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
 
 def _rule(options: argparse.Namespace) -> DecisionRule | None:
     """When a found picture shows the person of its query: as asked, or as a packed model says."""
-    plain = options.metric == "cosine" and not options.rerank
+    if options.metric == "cosine" and not options.rerank:
+        return network.decision_rule(options)
     if options.threshold is not None:
-        if not plain:
-            raise InputError("--threshold is of cosine distance; leave --metric and --rerank out")
-        try:
-            return DecisionRule.at(float(options.threshold))
-        except ValueError:
-            return decision.read(options.threshold)
-    if not options.weights or not plain:
-        return None
-    from luperson_jax.weights import packed  # late: it imports JAX
-
-    if not packed.is_packed(options.weights):
-        return None
-    known = packed.read_thresholds(pathlib.Path(options.weights))
-    return decision.choose(known, None, options.weights)
+        raise InputError("--threshold is of cosine distance; leave --metric and --rerank out")
+    return None
 
 
 def _answers(

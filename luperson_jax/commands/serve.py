@@ -6,10 +6,8 @@ import pathlib
 
 from data_pipeline.errors import InputError
 from luperson_jax.commands import network, output
-from luperson_jax.serving import decision
 from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.reid_model import ReidModel
-from luperson_jax.weights import packed
 
 PACKAGES = ("starlette", "uvicorn", "jinja2", "python_multipart")
 """Of the extra `ui`."""
@@ -29,15 +27,16 @@ def run(options: argparse.Namespace) -> None:
     from luperson_jax.page import app, label_files, server  # with the extra alone
     from luperson_jax.page.gallery import Gallery
 
-    if options.threshold is not None and not 0 <= options.threshold <= 2:
-        raise InputError(f"--threshold is {options.threshold}; expected a cosine distance, 0 to 2")
+    rule = network.decision_rule(options)
+    if rule is not None and not 0 <= rule.band[0] <= 2:
+        raise InputError(f"--threshold is {rule.band[0]}; expected a cosine distance, 0 to 2")
     model = None
     if options.workdir or options.weights:
         model = ReidModel(network.open_chosen(options))
     gallery = Gallery.of(Index.open(options.index, model), tracklets=options.tracklets)
     start = label_files.read(options.labels, gallery) if options.labels else None
     title = pathlib.Path(options.index).absolute().name
-    page = app.Page(gallery, model, threshold=_threshold(options), start=start, title=title)
+    page = app.Page(gallery, model, rule=rule, start=start, title=title)
     output.say(f"{options.index}: {len(gallery)} {page.what}")
     try:
         server.serve(page.app(), options.port)
@@ -45,11 +44,3 @@ def run(options: argparse.Namespace) -> None:
         kept = page.keep()
         if kept is not None:
             output.say(f"changes by hand are kept in {kept}")
-
-
-def _threshold(options: argparse.Namespace) -> float | None:
-    if options.threshold is None and options.weights and packed.is_packed(options.weights):
-        known = packed.read_thresholds(pathlib.Path(options.weights))
-        rule = decision.choose(known, None, options.weights)
-        return None if rule is None else rule.band[0]
-    return options.threshold

@@ -32,6 +32,7 @@ from luperson_jax.page.labelling import NOBODY, History, Labelling
 from luperson_jax.page.later import Later, StillWorking
 from luperson_jax.page.uploads import Uploads
 from luperson_jax.page.views import Filters
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.serving.reid_model import ReidModel
 
 HERE = pathlib.Path(__file__).parent
@@ -48,7 +49,7 @@ class Page:
     Args:
         gallery: what is shown.
         model: embeds pictures that are sent; None where only the index is searched with.
-        threshold: largest cosine distance of pictures of one person; None where none is known.
+        rule: when two pictures show one person; None where nobody knows.
         start: who is who at first; None = groups that are found.
         title: of the page.
     """
@@ -58,11 +59,11 @@ class Page:
         gallery: Gallery,
         model: ReidModel | None = None,
         *,
-        threshold: float | None = None,
+        rule: DecisionRule | None = None,
         start: Labelling | None = None,
         title: str = "",
     ) -> None:
-        self._gallery, self._threshold, self._title = gallery, threshold, title
+        self._gallery, self._rule, self._title = gallery, rule, title
         self._uploads, self._later = Uploads(model), Later()
         self._start = start
         self._templates = jinja2.Environment(
@@ -126,7 +127,7 @@ class Page:
         """The nearest items of a query."""
         params = request.query_params
         filters, top = _filters(request), _top(params.get("top", ""))
-        threshold = _threshold(params.get("threshold"), self._threshold)
+        rule = _rule(params.get("threshold"), self._rule)
         labelling, sent, query = self._ready(), None, None
         if token := params.get("sent"):
             sent = self._uploads.get(token)
@@ -139,15 +140,16 @@ class Page:
         elsewhere = params.get("elsewhere") == "1"
         item = query.item if query else None
         found = views.nearest(self._gallery, feature, filters, top, item=item, elsewhere=elsewhere)
+        judged = views.verdicts(self._gallery, rule, found, item.camera if item else None)
         cards = [
-            views.card(self._gallery, place, labelling, distance, threshold)
-            for place, distance in found
+            views.card(self._gallery, place, labelling, distance, verdict)
+            for (place, distance), verdict in zip(found, judged, strict=True)
         ]
-        scale = max([1e-6, threshold or 0.0, *(distance for _, distance in found)])
+        scale = max([1e-6, rule.band[1] if rule else 0.0, *(distance for _, distance in found)])
         values = {"cards": cards, "filters": filters, "query": query, "sent": sent, "own": own}
-        values |= {"scale": 1.05 * scale}
-        values |= {"top": top, "tops": views.TOPS, "threshold": threshold}
-        values |= {"elsewhere": elsewhere, "is_calibrated": threshold == self._threshold}
+        values |= {"scale": 1.05 * scale, "rule": rule, "is_calibrated": rule is self._rule}
+        values |= {"top": top, "tops": views.TOPS, "elsewhere": elsewhere}
+        values |= {"strange": _strange(rule, feature)}
         return self._page("search.html", "search", **values)
 
     def identities(self, request: Request) -> Response:
@@ -170,7 +172,7 @@ class Page:
         values = {
             "group": views.group(self._gallery, labelling, number),
             "sections": views.sheet(self._gallery, labelling, number, page),
-            "near": views.near_groups(self._gallery, labelling, number, self._threshold),
+            "near": views.near_groups(self._gallery, labelling, number, self._rule),
             "others": [one for one in labelling.numbers()[:500] if one != number],
             "titles": labelling.title,
             "name": labelling.names.get(number, ""),
@@ -302,7 +304,8 @@ class Page:
             "title": self._title,
             "here": here,
             "gallery": self._gallery,
-            "calibrated": self._threshold,
+            "calibrated": self._rule,
+            "shown": _shown,
             "uploads": self._uploads.welcome,
             "max_bytes": uploads.MAX_BYTES,
             "changes": history.num_changes if history else 0,
@@ -338,16 +341,30 @@ def _top(given: str) -> int:
     return min(max(number, 1), views.TOPS[-1])
 
 
-def _threshold(given: str | None, known: float | None) -> float | None:
-    if given is None:
+def _shown(distance: float) -> str:
+    """A threshold as a form has it."""
+    return f"{distance:.6g}"
+
+
+def _rule(given: str | None, known: DecisionRule | None) -> DecisionRule | None:
+    """The rule of a form: that of the model, another threshold, or, left empty, none."""
+    if given is None or (known is not None and given == _shown(known.band[0])):
         return known
+    if not given.strip():
+        return None
     try:
-        value = float(given) if given.strip() else None
+        value = float(given)
     except ValueError:
         value = np.nan
-    if value is not None and not 0 <= value <= 2:
+    if not 0 <= value <= 2:
         raise InputError(f"threshold is {given[:40]!r}; expected a cosine distance, 0 to 2")
-    return value
+    return DecisionRule.at(value)
+
+
+def _strange(rule: DecisionRule | None, feature: np.ndarray) -> str:
+    """What to tell of a picture unlike those of the calibration; empty where there is nothing."""
+    known = None if rule is None else rule.familiarity
+    return (known.warning(feature[None]) or "") if known is not None else ""
 
 
 def _pages(

@@ -11,6 +11,8 @@ from luperson_jax.clustering import grouping
 from luperson_jax.measure import plots
 from luperson_jax.page.gallery import Gallery, Item
 from luperson_jax.page.labelling import NOBODY, Labelling
+from luperson_jax.serving import decision
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.serving.gallery_index import UNKNOWN
 
 TOPS = (12, 24, 48, 96)
@@ -21,6 +23,7 @@ MAX_GROUPED = 20_000
 MAX_POINTS = 1500
 """Items on the map: more only cover each other, and the time grows with them."""
 NUM_COVERS, NUM_NEAR = 6, 6
+VERDICTS = {True: "same", False: "different", None: "unsure"}
 NUM_COLORS = 10
 MAP = (1000, 640)
 """Width and height of the map, in its own units."""
@@ -85,14 +88,14 @@ class Card(NamedTuple):
         identity: its number, -1 for none; None while the groups are being found.
         title: what the identity is called.
         distance: 1 - cosine from what it is compared with, 0..2.
-        same: whether that is at most the threshold; None without one.
+        verdict: "same", "different" or "unsure"; empty where nobody knows.
     """
 
     item: Item
     identity: int | None = None
     title: str = ""
     distance: float | None = None
-    same: bool | None = None
+    verdict: str = ""
 
 
 class Point(NamedTuple):
@@ -121,15 +124,36 @@ def card(
     place: int,
     labelling: Labelling | None,
     distance: float | None = None,
-    threshold: float | None = None,
+    verdict: str = "",
 ) -> Card:
     """An item as it is shown."""
     item = gallery.describe(place)
-    same = None if distance is None or threshold is None else distance <= threshold
     if labelling is None:
-        return Card(item, None, "", distance, same)
+        return Card(item, None, "", distance, verdict)
     number = int(labelling.labels[place])
-    return Card(item, number, labelling.title(number), distance, same)
+    return Card(item, number, labelling.title(number), distance, verdict)
+
+
+def verdicts(
+    gallery: Gallery,
+    rule: DecisionRule | None,
+    found: Sequence[tuple[int, float]],
+    camera: int | None,
+) -> list[str]:
+    """What a rule says of found items.
+
+    Args:
+        gallery: what is shown.
+        rule: None = nothing.
+        found: places and distances.
+        camera: of the query; None where it is not known.
+    """
+    if rule is None:
+        return [""] * len(found)
+    places = np.array([place for place, _ in found], np.int64)
+    distance = np.array([far for _, far in found], np.float32)
+    answers = decision.answers(rule, distance, camera, gallery.index.columns.camera[places])
+    return [VERDICTS[one] for one in answers]
 
 
 def nearest(
@@ -183,7 +207,7 @@ class Group(NamedTuple):
         cameras: of its items, as far as they are known.
         since, until: the first and the last moment; None where none is known.
         distance: of its mean from another's; None where there is none.
-        same: whether that is at most the threshold.
+        verdict: of the two means, as of a `Card`.
     """
 
     number: int
@@ -194,7 +218,7 @@ class Group(NamedTuple):
     since: datetime.datetime | None
     until: datetime.datetime | None
     distance: float | None = None
-    same: bool | None = None
+    verdict: str = ""
 
 
 def group(
@@ -227,7 +251,7 @@ def from_mean(gallery: Gallery, members: np.ndarray) -> np.ndarray:
 
 
 def near_groups(
-    gallery: Gallery, labelling: Labelling, number: int, threshold: float | None
+    gallery: Gallery, labelling: Labelling, number: int, rule: DecisionRule | None
 ) -> list[Group]:
     """Identities that may be the same one: those with the nearest means, nearest first."""
     numbers = labelling.numbers()
@@ -238,11 +262,14 @@ def near_groups(
     centers = grouping.centers(gallery.index.features(), labelling.labels, rows)
     distance = 1 - centers[others] @ centers[number]
     found = []
-    for place in np.argsort(distance, kind="stable")[:NUM_NEAR]:
-        far = float(distance[place])
-        same = None if threshold is None else far <= threshold
+    nearest = np.argsort(distance, kind="stable")[:NUM_NEAR]
+    cameras = np.full(len(nearest), UNKNOWN)
+    for place, answer in zip(
+        nearest, decision.answers(rule, distance[nearest], None, cameras), strict=True
+    ):
         one = group(gallery, labelling, others[place], 3)
-        found.append(one._replace(distance=far, same=same))
+        verdict = "" if rule is None else VERDICTS[answer]
+        found.append(one._replace(distance=float(distance[place]), verdict=verdict))
     return found
 
 

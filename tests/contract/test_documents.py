@@ -85,7 +85,7 @@ def test_commands_parse(name):
         if "..." in line or "[" in line or FORM.search(line):
             continue  # a form and no command
         given = shlex.split(line, comments=True)[1:]
-        given = given[: next((i for i, one in enumerate(given) if one in "|>&<"), None)]
+        given = given[: next((i for i, one in enumerate(given) if one[0] in "|>&<;"), None)]
         with contextlib.suppress(SystemExit):  # of --help and --version
             cli.make_parser(given).parse_args(given)
 

@@ -14,6 +14,7 @@ from data_pipeline.errors import InputError
 from luperson_jax.page import app, guard, later, pictures, uploads, views
 from luperson_jax.page.gallery import Gallery
 from luperson_jax.page.labelling import Labelling
+from luperson_jax.serving.decision import DecisionRule
 from tests import page_worlds
 
 HOST = "http://127.0.0.1:8765"
@@ -39,7 +40,7 @@ def patience(monkeypatch):
 
 @pytest.fixture
 def client(index):
-    page = page_of(index, model=page_worlds.Colors(), threshold=0.05)
+    page = page_of(index, model=page_worlds.Colors(), rule=DecisionRule.at(0.05))
     return TestClient(page.app(), HOST)
 
 
@@ -90,6 +91,25 @@ def test_the_nearest_come_first_and_the_threshold_judges(client, index):
     assert "No threshold" not in loose
     none = client.get("/search?id=0&threshold=").text
     assert "✓ same" not in none
+
+
+def test_a_rule_may_be_unsure_and_know_cameras_and_strangers(index):
+    class Strange:
+        def warning(self, features):
+            return f"1 of {len(features)} pictures look unlike those known"
+
+    rule = DecisionRule((0.0, 2.0), {(1, 2): (2.0, 2.0)}, 0.01, Strange())
+    client = TestClient(page_of(index, rule=rule).app(), HOST)
+    first = client.get("/search?id=0&top=96").text
+    assert first.count("? not sure") == 11  # of its own camera
+    assert first.count("✓ same") == 12
+    assert "for 1 % false accepts" in first
+    assert "Not sure up to 2." in first
+    assert "thresholds of their own" in first
+    assert "This picture looks unlike those known." in first
+    # A form that is sent as it was filled keeps the rule.
+    assert client.get("/search?id=0&top=96&threshold=0").text.count("? not sure") == 11
+    assert "? not sure" not in client.get("/search?id=0&threshold=0.1").text
 
 
 def test_without_a_threshold_the_page_says_so(index):
@@ -232,7 +252,7 @@ def test_pictures_are_made_anew_and_gone_ones_are_drawn(client, index):
 
 
 def test_tracklets_are_strips(index):
-    client = TestClient(page_of(index, tracklets=True, threshold=0.5).app(), HOST)
+    client = TestClient(page_of(index, tracklets=True, rule=DecisionRule.at(0.5)).app(), HOST)
     found = client.get("/search?id=0")
     assert shown(found)[0] == 4
     assert sorted(shown(found)) == [4, 8, 12, 16, 20]

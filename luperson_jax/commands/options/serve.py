@@ -29,10 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=float,
-        metavar="DISTANCE",
-        help="cosine distance, a number of 0 to 2, up to which two pictures show one person "
-        "(default: that of a packed model, else none)",
+        metavar="FILE",
+        help="which pictures show one person: JSON of `luperson calibrate`, or a cosine distance "
+        "(default: the first threshold of a packed model)",
     )
     parser.add_argument(
         "--labels",

@@ -68,12 +68,13 @@ if (threshold) {
       num += same;
       card.classList.toggle("is-same", known && same);
       card.classList.toggle("is-different", known && !same);
+      card.classList.remove("is-unsure");
       verdict.className = `verdict ${known ? (same ? "same" : "different") : ""}`;
       verdict.textContent = known ? (same ? "✓ same" : "✗ different") : "";
       const mark = card.querySelector(".mark");
       if (mark) mark.setAttribute("x", known ? (100 * limit) / Number(card.dataset.scale) - 0.5 : -9);
     }
-    said.textContent = Number.isNaN(limit) ? "Distances only." : `${num} of ${cards.length} up to the threshold`;
+    said.textContent = Number.isNaN(limit) ? "Distances only." : `${num} of ${cards.length} show the same person by the threshold`;
   });
 }
 
