@@ -104,7 +104,7 @@ def test_a_rule_may_be_unsure_and_know_cameras_and_strangers(index):
     assert first.count("? not sure") == 11  # of its own camera
     assert first.count("✓ same") == 12
     assert "for 1 % false accepts" in first
-    assert "Not sure up to 2." in first
+    assert " Not sure up to 2. " in " ".join(first.split())
     assert "thresholds of their own" in first
     assert "This picture looks unlike those known." in first
     # A form that is sent as it was filled keeps the rule.

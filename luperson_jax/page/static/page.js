@@ -74,7 +74,7 @@ if (threshold) {
       const mark = card.querySelector(".mark");
       if (mark) mark.setAttribute("x", known ? (100 * limit) / Number(card.dataset.scale) - 0.5 : -9);
     }
-    said.textContent = Number.isNaN(limit) ? "Distances only." : `${num} of ${cards.length} show the same person by the threshold`;
+    said.textContent = Number.isNaN(limit) ? "Distances only." : `${num} of ${cards.length} up to the threshold`;
   });
 }
 
