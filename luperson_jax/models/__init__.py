@@ -13,12 +13,13 @@ import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from luperson_jax.models.baseline import MocoEncoder, PnlEncoder, PooledBackbone, ReidNet
 from luperson_jax.models.heads import BNNeck, CameraHead, ProjectionHead
 from luperson_jax.models.mgn import MGN
-from luperson_jax.models.norm import Flag, GroupedBatchNorm
+from luperson_jax.models.moments import Flag
+from luperson_jax.models.norm import GroupedBatchNorm
 from luperson_jax.models.pooling import POOLING_KINDS, Pooling
 from luperson_jax.models.resnet import ResNet, resnet
 from luperson_jax.models.spec import ARCHITECTURES, ENCODERS, TRUNK_PARTS, Kind, NetworkSpec
@@ -88,6 +89,7 @@ def apply(
     train: bool,
     frozen: Flag = False,
     frozen_paths: Sequence[str] = (),
+    group: Int[Array, "b"] | None = None,
 ) -> tuple[Any, Tree]:
     """Runs a network.
 
@@ -101,6 +103,8 @@ def apply(
             their running statistics and keep them. May be traced. Stopping parameters is the
             optimizer's part.
         frozen_paths: regular expressions, to be found in the paths of their parameters.
+        group: in training, the number of the group of each image whose images share statistics;
+            None = the groups are images that follow each other.
 
     Returns:
         the outputs of the module, and the updated statistics (`stats` itself if not `train`).
@@ -112,19 +116,23 @@ def apply(
     variables = {"params": params, "batch_stats": stats}
     if not train:
         return module.apply(variables, images, train=False), stats
-    with _frozen_at(frozen_paths, frozen):
+    with _told(frozen_paths, frozen, group):
         outputs, updated = module.apply(variables, images, train=True, mutable=["batch_stats"])
     return outputs, updated["batch_stats"]
 
 
-def _frozen_at(patterns: Sequence[str], frozen: Flag) -> contextlib.AbstractContextManager[None]:
-    """Within, batch normalizations whose path a pattern is found in are called with `frozen`."""
+def _told(
+    patterns: Sequence[str], frozen: Flag, group: Array | None
+) -> contextlib.AbstractContextManager[None]:
+    """Within, batch normalizations are called with `group`, and those whose path a pattern is found
+    in with `frozen`."""
 
     def call(following: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         if isinstance(context.module, GroupedBatchNorm) and context.method_name == "__call__":
             path = "/".join((*context.module.path, "scale"))
+            kwargs = {**kwargs, "group": group}
             if any(re.search(pattern, path) for pattern in patterns):
-                kwargs = {**kwargs, "frozen": frozen}
+                kwargs["frozen"] = frozen
         return following(*args, **kwargs)
 
     return nn.intercept_methods(call)

@@ -69,13 +69,16 @@ class Conv(nn.Module):
         small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
         if small and _as_matmul(self.form):
             shifted = _shifted(x, size, stride, self.padding)
-            y = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, self.features)
+            patches = jnp.concatenate(shifted, axis=-1)
+            # A product of two matrices: XLA takes twice as long for one of a matrix and a map.
+            y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, self.features)
+            y = y.reshape(*patches.shape[:3], self.features)
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(stride, stride),
-                padding=_around(x, size, stride, self.padding),
+                padding=around(x.shape[1:3], size, stride, self.padding),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if not self.use_bias:
@@ -114,7 +117,7 @@ class DepthwiseConv(nn.Module):
                 x.astype(dtype),
                 kernel.astype(dtype),
                 window_strides=(self.stride, self.stride),
-                padding=_around(x, self.kernel_size, self.stride, self.padding),
+                padding=around(x.shape[1:3], self.kernel_size, self.stride, self.padding),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 feature_group_count=x.shape[-1],
             )
@@ -133,20 +136,23 @@ def compute_type(name: DTypeLike) -> DTypeLike:
     return jnp.float32 if platforms.current() == "cpu" else jnp.bfloat16
 
 
-def _around(x: Array, size: int, stride: int, padding: Padding) -> list[tuple[int, int]]:
-    """Rows above and below, columns left and right."""
+Around = tuple[tuple[int, int], tuple[int, int]]
+"""Rows above and below, columns left and right."""
+
+
+def around(shape: Sequence[int], size: int, stride: int, padding: Padding) -> Around:
+    """What surrounds a map of that height and width for a window of `size` x `size` pixels."""
     if padding == "torch":
-        return [(size // 2, size // 2)] * 2
-    lacking = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3]]
-    return [(number // 2, number - number // 2) for number in lacking]
+        return (size // 2, size // 2), (size // 2, size // 2)
+    height, width = (max((-(-n // stride) - 1) * stride + size - n, 0) for n in shape)
+    return (height // 2, height - height // 2), (width // 2, width - width // 2)
 
 
 def _shifted(
     x: Float[Array, "b h w c"], size: int, stride: int, padding: Padding
 ) -> list[Float[Array, "b h2 w2 c"]]:
     """For every place of a kernel the input of all output pixels there, row by row."""
-    around = _around(x, size, stride, padding)
-    x = jnp.pad(x, ((0, 0), *around, (0, 0)))
+    x = jnp.pad(x, ((0, 0), *around(x.shape[1:3], size, stride, padding), (0, 0)))
     last = [n - size + 1 for n in x.shape[1:3]]
     return [
         x[:, top : top + last[0] : stride, left : left + last[1] : stride]

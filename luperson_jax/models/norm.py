@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
-Flag = bool | Bool[Array, ""]
-"""A truth that may be traced."""
+from luperson_jax.models import moments
+from luperson_jax.models.moments import Flag
 
 
 class GroupedBatchNorm(nn.Module):
@@ -19,8 +19,9 @@ class GroupedBatchNorm(nn.Module):
     the number of devices: "8 GPUs with 320 images each" is `group_size=320` on any machine.
 
     The running mean and the running *unbiased* variance move by `momentum` towards the average of
-    the groups' statistics. Parameters are `scale`, `bias` [C]; statistics (`batch_stats`) are
-    `mean`, `var` [C]; all are float32, as is all arithmetic, also for bfloat16 input.
+    the groups' statistics, which are made in one pass, see `moments.of_images`. Parameters are
+    `scale`, `bias` [C]; statistics (`batch_stats`) are `mean`, `var` [C]; all are float32, as is
+    all arithmetic, also for bfloat16 input.
 
     Source: S. Ioffe, C. Szegedy, "Batch Normalization", 2015; torch.nn.BatchNorm2d.
 
@@ -46,16 +47,21 @@ class GroupedBatchNorm(nn.Module):
         x: Float[Array, "b *space c"],
         *,
         train: bool,
+        relu: bool = False,
         frozen: Flag = False,
+        group: Int[Array, "b"] | None = None,
     ) -> Float[Array, "b *space c"]:
         """Normalizes `x`.
 
         Args:
             x: [B, ..., C], the channels last.
             train: False = normalize with the running statistics, for any B.
+            relu: set what is negative to 0 afterwards. The gradient then needs no map of its own.
             frozen: where True, training behaves as `train=False` and leaves the statistics as
                 they are. It may be traced, so that one compiled step serves both phases.
                 `models.apply` gives it to those at certain paths.
+            group: number of the group of each image, of B / `group_size` groups of equal size;
+                None = images that follow each other. `models.apply` gives it.
 
         Returns:
             Array like `x`.
@@ -71,29 +77,27 @@ class GroupedBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         if self.freeze_bias:
             bias = jax.lax.stop_gradient(bias)
+        if not train or frozen is True:
+            inverse = jax.lax.rsqrt(running_var.value + self.epsilon)
+            y = moments.affine(x, scale, bias, running_mean.value[None], inverse[None])
+            return (nn.relu(y) if relu else y).astype(x.dtype)
 
-        use_batch = train and frozen is not True
-        num_groups = self._num_groups(x.shape) if use_batch else 1
-        grouped = x.astype(jnp.float32).reshape(num_groups, -1, *x.shape[1:])
-        per_channel = (1,) * x.ndim + (channels,)
-        mean = running_mean.value.reshape(per_channel)
-        var = running_var.value.reshape(per_channel)
-        if use_batch:
-            batch_mean, batch_var, num_values = _group_statistics(grouped)
-            new_mean = batch_mean.reshape(num_groups, channels).mean(axis=0)
-            new_var = batch_var.reshape(num_groups, channels).mean(axis=0)
-            new_var = new_var * (num_values / (num_values - 1))
-            for running, new in ((running_mean, new_mean), (running_var, new_var)):
-                moved = (1 - self.momentum) * running.value + self.momentum * new
-                running.value = jnp.where(frozen, running.value, moved)
-            mean = jnp.where(frozen, mean, batch_mean)
-            var = jnp.where(frozen, var, batch_var)
+        size = self._size_of_group(x.shape)
+        of_images = moments.of_images(jax.lax.stop_gradient(x))
+        mean, var = moments.of_groups(of_images, size, group)
+        num_values = size * math.prod(x.shape[1:-1])
+        unbiased = var.mean(axis=0) * (num_values / (num_values - 1))
+        for running, new in ((running_mean, mean.mean(axis=0)), (running_var, unbiased)):
+            moved = (1 - self.momentum) * running.value + self.momentum * new
+            running.value = jnp.where(frozen, running.value, moved)
+        mean, var = (
+            jnp.where(frozen, running.value[None], moments.spread(of_batch, size, group))
+            for running, of_batch in ((running_mean, mean), (running_var, var))
+        )
+        inverse, live = jax.lax.rsqrt(var + self.epsilon), jnp.logical_not(frozen)
+        return moments.normalized(size, relu, x, scale, bias, mean, inverse, live, group)
 
-        gain = jax.lax.rsqrt(var + self.epsilon) * scale.reshape(per_channel)
-        y = (grouped - mean) * gain + bias.reshape(per_channel)
-        return y.reshape(x.shape).astype(x.dtype)
-
-    def _num_groups(self, shape: tuple[int, ...]) -> int:
+    def _size_of_group(self, shape: tuple[int, ...]) -> int:
         batch = shape[0]
         size = self.group_size or batch
         if batch % size:
@@ -107,21 +111,7 @@ class GroupedBatchNorm(nn.Module):
                 f"bn_group_size of {size} leaves one value per channel in an input of shape "
                 f"{shape}; its variance is undefined. Use a larger bn_group_size or batch."
             )
-        return batch // size
-
-
-def _group_statistics(
-    grouped: Float[Array, "g n *space c"],
-) -> tuple[Array, Array, int]:
-    """Mean and biased variance of each group [G, 1, ..., 1, C], and the values in each.
-
-    The variance takes a second pass over the values: E[x^2] - E[x]^2 cancels where the mean is
-    large against the deviation, and can even turn negative.
-    """
-    axes = tuple(range(1, grouped.ndim - 1))
-    mean = grouped.mean(axis=axes, keepdims=True)
-    var = jnp.square(grouped - mean).mean(axis=axes, keepdims=True)
-    return mean, var, math.prod(grouped.shape[1:-1])
+        return size
 
 
 class InstanceNorm(nn.Module):
@@ -134,16 +124,16 @@ class InstanceNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalizes `x`; float32 inside, the type of `x` outside."""
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, relu: bool = False
+    ) -> Float[Array, "b h w c"]:
+        """Normalizes `x`; float32 inside, the type of `x` outside. See `GroupedBatchNorm`."""
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        values = x.astype(jnp.float32)
-        centered = values - values.mean(axis=(1, 2), keepdims=True)
-        var = jnp.square(centered).mean(axis=(1, 2), keepdims=True)
-        gain = jax.lax.rsqrt(var + self.epsilon) * scale.reshape(1, 1, 1, channels)
-        return (centered * gain + bias.reshape(1, 1, 1, channels)).astype(x.dtype)
+        mean, var = moments.of_groups(moments.of_images(jax.lax.stop_gradient(x)), 1, None)
+        inverse, live = jax.lax.rsqrt(var + self.epsilon), jnp.bool_(True)
+        return moments.normalized(1, relu, x, scale, bias, mean, inverse, live, None)
 
 
 class InstanceBatchNorm(nn.Module):
@@ -163,10 +153,13 @@ class InstanceBatchNorm(nn.Module):
         x: Float[Array, "b h w c"],
         *,
         train: bool,
+        relu: bool = False,
     ) -> Float[Array, "b h w c"]:
-        """Normalizes `x`; see `GroupedBatchNorm` for `train`."""
+        """Normalizes `x`; see `GroupedBatchNorm` for `train` and `relu`."""
         first, rest = jnp.split(x, [x.shape[-1] // 2], axis=-1)
         batch_norm = GroupedBatchNorm(self.group_size, self.momentum, name="BN")
-        return jnp.concatenate(
-            [InstanceNorm(name="IN")(first), batch_norm(rest, train=train)], axis=-1
+        halves = (
+            InstanceNorm(name="IN")(first, relu=relu),
+            batch_norm(rest, train=train, relu=relu),
         )
+        return jnp.concatenate(halves, axis=-1)

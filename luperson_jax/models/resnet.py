@@ -20,7 +20,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from luperson_jax.models.convolution import Conv, Form
+from luperson_jax.models import moments
+from luperson_jax.models.convolution import Conv, Form, around
+from luperson_jax.models.max_pool import max_pool
 from luperson_jax.models.nonlocal_block import NonLocalBlock
 from luperson_jax.models.norm import GroupedBatchNorm, InstanceBatchNorm
 
@@ -41,10 +43,10 @@ class BasicBlock(nn.Module):
     ) -> Float[Array, "b h2 w2 features"]:
         """Applies the block; see `ResNet.__call__` for `train`."""
         y = self.conv(self.features, 3, self.stride, name="conv1")(x)
-        y = nn.relu(self.first_norm(name="bn1")(y, train=train))
+        y = self.first_norm(name="bn1")(y, train=train, relu=True)
         y = self.conv(self.features, 3, name="conv2")(y)
         y = self.norm(name="bn2")(y, train=train)
-        return nn.relu(y + _shortcut(self, x, y, train))
+        return moments.relu(y + _shortcut(self, x, y, train))
 
 
 class Bottleneck(nn.Module):
@@ -61,12 +63,12 @@ class Bottleneck(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
         """Applies the block; see `ResNet.__call__` for `train`."""
         y = self.conv(self.features, 1, name="conv1")(x)
-        y = nn.relu(self.first_norm(name="bn1")(y, train=train))
+        y = self.first_norm(name="bn1")(y, train=train, relu=True)
         y = self.conv(self.features, 3, self.stride, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y, train=train))
+        y = self.norm(name="bn2")(y, train=train, relu=True)
         y = self.conv(self.features * self.expansion, 1, name="conv3")(y)
         y = self.norm(name="bn3")(y, train=train)
-        return nn.relu(y + _shortcut(self, x, y, train))
+        return moments.relu(y + _shortcut(self, x, y, train))
 
 
 def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, train: bool) -> Array:
@@ -265,10 +267,10 @@ class ResNet(nn.Module):
         assert self.stem in ("imagenet", "small"), self.stem
         kernel_size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = conv(self.width, kernel_size, stride, name="conv1")(images)
-        x = nn.relu(norm(name="bn1")(x, train=train))
+        x = norm(name="bn1")(x, train=train, relu=True)
         if self.stem == "imagenet":
-            sides = "SAME" if self.strides == "slim" else ((0, 0), (1, 1), (1, 1), (0, 0))
-            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), sides)
+            padding = "same" if self.strides == "slim" else "torch"
+            x = max_pool(x, around(x.shape[1:3], 3, 2, padding))
         return x
 
 

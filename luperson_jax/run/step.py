@@ -59,7 +59,9 @@ def loss_and_gradients(
     batch.check()
     if micro_batches == 1:
         return jax.value_and_grad(task.loss, has_aux=True)(params, extra, batch, key, step)
-    pieces = _cut(task.inputs(batch, key), micro_batches)
+    inputs = task.inputs(batch, key)
+    assert not (isinstance(inputs, dict) and "group" in inputs), "built for one part"
+    pieces = _cut(inputs, micro_batches)
 
     def encode(params: Tree, piece: Tree) -> tuple[Tree, Tree]:
         return task.encode(params, extra, piece, step)

@@ -8,6 +8,8 @@ and not averaged), `key_params`, `queue` [K, d] and `queue_pointer`. Of the sett
 are used: `queue_size`, `momentum`, `temperature`, `feature_dim` and `shuffle_bn`.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -48,24 +50,57 @@ def begin(key: jax.Array, params: Tree, stats: Tree, size: int, dim: int) -> Tre
     }
 
 
-def inputs(batch: Batch, key: jax.Array, shuffle_bn: bool) -> Tree:
-    """Two views of every picture; those for the key encoder stand in another order.
+@dataclasses.dataclass(frozen=True)
+class Shuffle:
+    """Shuffled BatchNorm: a key is normalized in another group of images than its query, so that
+    the statistics of the group do not give the pair away.
 
-    Shuffled BatchNorm: a key is normalised in another group of `bn_group_size` images than its
-    query, so that the statistics of the group do not give the pair away. The pictures are permuted
-    as uint8, before the views are drawn: a quarter of the traffic between devices.
+    A random order of the batch says which keys share statistics. Pictures stay on their devices,
+    and the sums of each group travel. Where a batch is encoded in parts, each needs whole groups:
+    then pictures are put into that order, as uint8, before the views are drawn.
+
+    Attributes:
+        group_size: images that share statistics.
+        moves: pictures are put into order.
     """
+
+    group_size: int
+    moves: bool
+
+    @classmethod
+    def build(cls, recipe: Recipe) -> "Shuffle | None":
+        """Of the recipe; None where the whole batch is a group, in which no order matters."""
+        if not recipe.task.shuffle_bn or not recipe.model.bn_group_size:
+            return None
+        return cls(recipe.model.bn_group_size, recipe.optim.micro_batches > 1)
+
+    def order(self, key: jax.Array, num: int) -> jax.Array:
+        """The order of the keys of a batch."""
+        return jax.random.permutation(jax.random.split(key, 3)[2], num)
+
+    def group(self, key: jax.Array, num: int) -> jax.Array:
+        """[B] int32: the number of the group of each image."""
+        place = jnp.argsort(self.order(key, num))
+        return constrain_to_batch((place // self.group_size).astype(jnp.int32))
+
+
+def inputs(batch: Batch, key: jax.Array, shuffle: Shuffle | None) -> Tree:
+    """Two views of every picture; `group` [B], where given, says which keys share statistics."""
     query_key, view_key, _ = jax.random.split(key, 3)
-    order = _order(key, len(batch.images), shuffle_bn)
-    return {
-        "query": base.Pictures.of(batch, query_key),
-        "key": base.Pictures.of(batch, view_key).take(order),
-    }
+    keys = base.Pictures.of(batch, view_key)
+    found: Tree = {"query": base.Pictures.of(batch, query_key), "key": keys}
+    if shuffle is not None and shuffle.moves:
+        found["key"] = keys.take(shuffle.order(key, len(batch.images)))
+    elif shuffle is not None:
+        found["group"] = shuffle.group(key, len(batch.images))
+    return found
 
 
-def in_batch_order(keys: jax.Array, key: jax.Array, shuffle_bn: bool) -> jax.Array:
+def in_batch_order(keys: jax.Array, key: jax.Array, shuffle: Shuffle | None) -> jax.Array:
     """Keys [B, d] of `inputs`, each in the row of its query."""
-    return constrain_to_batch(keys[jnp.argsort(_order(key, len(keys), shuffle_bn))])
+    if shuffle is None or not shuffle.moves:
+        return keys
+    return constrain_to_batch(keys[jnp.argsort(shuffle.order(key, len(keys)))])
 
 
 def follow(params: Tree, extra: Tree, momentum: float) -> Tree:
@@ -76,10 +111,3 @@ def follow(params: Tree, extra: Tree, momentum: float) -> Tree:
 def queue_age(batch: Batch, size: int, step: jax.Array) -> jax.Array:
     """How many steps ago the oldest key of the queue was made, before this step's go in."""
     return jnp.minimum(step, size // len(batch.images)).astype(jnp.float32)
-
-
-def _order(key: jax.Array, num: int, shuffle_bn: bool) -> jax.Array:
-    """In which order the key encoder sees the pictures of a batch."""
-    if not shuffle_bn:
-        return jnp.arange(num)
-    return jax.random.permutation(jax.random.split(key, 3)[2], num)

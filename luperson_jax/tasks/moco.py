@@ -44,6 +44,8 @@ class Moco(base.Task):
     Options = MocoOptions
     labelled = False
 
+    shuffle: key_encoder.Shuffle | None = None
+
     @classmethod
     def build(cls, recipe: Recipe, table: Table | None = None, steps_per_epoch: int = 0) -> "Moco":
         """See `Task.build`, also for what it raises."""
@@ -54,7 +56,8 @@ class Moco(base.Task):
         spec = base.describe_network(recipe, "moco", **parts)
         views = base.Views.build(recipe, steps_per_epoch)
         network = base.build_network(recipe, spec)
-        return cls(options, spec, network, views, base.make_sampler(recipe))
+        shuffle = key_encoder.Shuffle.build(recipe)
+        return cls(options, spec, network, views, base.make_sampler(recipe), shuffle)
 
     def init(self, key: jax.Array, example: Batch, table: Table) -> tuple[Tree, Tree]:
         """See `Task.init`. Both encoders start equal; the queue is random unit vectors."""
@@ -67,7 +70,7 @@ class Moco(base.Task):
 
     def inputs(self, batch: Batch, key: jax.Array) -> Tree:
         """See `key_encoder.inputs`."""
-        return key_encoder.inputs(batch, key, self.options.shuffle_bn)
+        return key_encoder.inputs(batch, key, self.shuffle)
 
     def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
         """Unit vectors [B, d] of the two encoders; keys have no gradient."""
@@ -76,7 +79,9 @@ class Moco(base.Task):
         key_params = key_encoder.follow(params, extra, self.options.momentum)
         views = self.views.draw(inputs["key"], step)
         (_, keys), key_stats = models.apply(
-            self.network, key_params, extra["key_stats"], views, train=True
+            *(self.network, key_params, extra["key_stats"], views),
+            train=True,
+            group=inputs.get("group"),
         )
         outputs = {
             "query": l2_normalize(query),
@@ -94,7 +99,7 @@ class Moco(base.Task):
         step: jax.Array,
     ) -> base.Loss:
         """InfoNCE of each query against its key and the queue (the queue before this batch)."""
-        keys = key_encoder.in_batch_order(outputs["key"], key, self.options.shuffle_bn)
+        keys = key_encoder.in_batch_order(outputs["key"], key, self.shuffle)
         loss, metrics = contrastive.info_nce(
             outputs["query"], keys, extra["queue"], temperature=self.options.temperature
         )

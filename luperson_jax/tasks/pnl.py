@@ -74,6 +74,7 @@ class Pnl(base.Task):
     )
 
     query_views: base.Views | None = None
+    shuffle: key_encoder.Shuffle | None = None
     num_ids: int = 0
     steps_per_epoch: int = 1
 
@@ -101,6 +102,7 @@ class Pnl(base.Task):
             views,
             base.make_sampler(recipe),
             query_views=dataclasses.replace(views, law=recipes.recipe(options.query_recipe)),
+            shuffle=key_encoder.Shuffle.build(recipe),
             num_ids=num_ids,
             steps_per_epoch=max(steps_per_epoch, 1),
         )
@@ -124,7 +126,7 @@ class Pnl(base.Task):
 
     def inputs(self, batch: Batch, key: jax.Array) -> Tree:
         """See `key_encoder.inputs`."""
-        return key_encoder.inputs(batch, key, self.options.shuffle_bn)
+        return key_encoder.inputs(batch, key, self.shuffle)
 
     def encode(self, params: Tree, extra: Tree, inputs: Tree, step: jax.Array) -> tuple[Tree, Tree]:
         """Unit vectors [B, d] of the two encoders, keys without gradient, and what the classifier
@@ -139,7 +141,9 @@ class Pnl(base.Task):
         )
         views = self.views.draw(inputs["key"], step)
         (_, keys, _), key_stats = models.apply(
-            self.network, key_params, extra["key_stats"], views, train=True
+            *(self.network, key_params, extra["key_stats"], views),
+            train=True,
+            group=inputs.get("group"),
         )
         outputs = {
             "query": l2_normalize(query),
@@ -162,7 +166,7 @@ class Pnl(base.Task):
         The contrast compares labels as given with labels in the queue as they were replaced then.
         """
         options, epoch, query = self.options, step // self.steps_per_epoch, outputs["query"]
-        keys = key_encoder.in_batch_order(outputs["key"], key, options.shuffle_bn)
+        keys = key_encoder.in_batch_order(outputs["key"], key, self.shuffle)
         by_class = self._class_logits(params["classifier"], outputs["before_classes"])
         by_prototype = self._prototype_logits(extra["prototypes"], query)
         given = batch.label

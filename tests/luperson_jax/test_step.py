@@ -58,6 +58,7 @@ def test_four_parts_of_8_are_one_batch_of_32(name, labelled_world, tmp_path, mon
     state, batch = setup.initial_state(current), batch_of(current.mesh)
     results = []
     for num in (1, 4):
+        current = build(name, labelled_world, tmp_path, optim__micro_batches=num)
         function = functools.partial(loss_and_gradients, current.task, micro_batches=num)
         with jax.set_mesh(current.mesh):
             (loss, (extra, metrics)), gradients = jax.jit(function)(
