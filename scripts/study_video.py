@@ -57,12 +57,12 @@ HEADS = {
 }
 
 
-def rows(data: str, home: str) -> list[str]:
+def rows(data: str, dataset: str, home: str) -> list[str]:
     """Every row as `luperson study` takes it."""
-    where = f"data.root={home} eval.root={home}"
+    where = f"data.dataset={dataset} eval.dataset={dataset} data.root={home} eval.root={home}"
     start = "train.init_from={root}/MoCo/seed{seed}"
     still = "optim.lr=0 train.epochs=1 train.steps_per_epoch=1"
-    found = [f"MoCo: {MOCO} data.dataset={data} data.root={home}"]
+    found = [f"MoCo: {MOCO} data.dataset={dataset} data.root={home}"]
     for name, init in (("random weights", ""), ("MoCo alone", start)):
         found.append(
             f"{name}: upmnet:data={data},parts=8,head=local {UPMNET} {where} {still} {init}"
@@ -125,7 +125,8 @@ def main() -> int:
         write_crops(home, given.crops)
     else:
         draw_world(home, data, given.cameras)
-    listed = [word for row in rows(data, str(home)) for word in ("--row", row)]
+    dataset = "prid2011_json" if given.crops else data
+    listed = [word for row in rows(data, dataset, str(home)) for word in ("--row", row)]
     seeds = ["--seeds", str(given.seeds)]
     status = cli.main(["study", "--root", str(given.root), *seeds, *listed, *given.changes])
     if not status:

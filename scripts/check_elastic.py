@@ -1,0 +1,152 @@
+"""Kills runs of seven methods at random moments and starts them again, here and elsewhere.
+
+    python scripts/check_elastic.py --root runs/elastic
+    python scripts/check_elastic.py --root runs/elastic --methods moco upmnet --kills 4
+
+Of every method: a run left alone; one that is killed with SIGKILL and goes on, whose last
+checkpoint must equal it bit for bit; and one that goes on each time with other devices and
+processes (1, 2 or 8 devices, or 2 processes), which adds in other orders and must equal it to
+rounding, with the same figures of ranking. A quarter of the kills come while a checkpoint is being
+written. Writes ROOT/elastic.json; the status is 0 where all is so. --kills is for each method and
+kind: 15 and seven methods make 105 on the same machine.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import sys
+
+import jax
+import killing
+import numpy as np
+from absl import logging
+from killing import Machine
+
+from data_pipeline import terminal
+from data_pipeline.read import atomic
+from data_pipeline.synthetic import layouts
+
+CONFIGS = killing.ROOT / "configs"
+PEACE = Machine(1)
+ELSEWHERE = (Machine(2), Machine(8), Machine(1, processes=2), Machine(1))
+TOLERANCE = 1e-5
+
+SMALL = """model.width=8 model.bn_group_size=8 model.compute_dtype=float32 data.canvas=32,16
+    data.size=32,16 data.batch_size=16 data.num_workers=0 eval.batch_size=16
+    eval.every_epochs=0 train.keep_checkpoints=2"""
+# At a usual rate a network this small amplifies rounding from step to step.
+LABELLED = f"{SMALL} optim.lr=1e-5 data.num_instances=4"
+CLUSTERED = """model.arch=resnet18 task.k1=6 task.k2=2 task.min_samples=2 task.capacity=24
+    train.steps_per_epoch=4 train.epochs=24 train.init_from= optim.milestones=12"""
+METHODS = {
+    "moco": f"demo.py:pretrain {SMALL} optim.lr=1e-5 task.queue_size=88 task.feature_dim=16 "
+    "train.epochs=24 eval.dataset=market1501",
+    "bot": f"small.py:bot {LABELLED} train.epochs=48 train.steps_per_epoch=2",
+    "mgn": f"small.py:mgn {LABELLED} data.canvas=48,24 data.size=48,24 train.epochs=48 "
+    "train.steps_per_epoch=2",
+    "cluster_contrast": f"cluster_contrast.py:init=scratch {LABELLED} {CLUSTERED}",
+    "spcl": f"spcl.py:init=scratch {LABELLED} {CLUSTERED}".replace("task.capacity=24", ""),
+    "calr": f"calr.py:init=scratch {LABELLED} {CLUSTERED}",
+    "upmnet": f"upmnet.py:data=mars {SMALL} model.arch=resnet18 optim.lr=1e-5 task.parts=2 "
+    "task.relation_dim=8 task.warm_up_epochs=12 train.steps_per_epoch=4 train.epochs=24 "
+    "train.init_from=",
+}
+DATA = {"moco": "folder", "upmnet": "mars"}
+
+
+def make_worlds(root: pathlib.Path) -> None:
+    """Drawn people in the three layouts, where they are not there yet."""
+    size = {"height": 32, "width": 16, "cameras": 2}
+    extents = {
+        "folder": {"identities": 16, "tracklets": 2, "frames": 2},
+        "market1501": {"identities": 24, "images_per_camera": 3},
+        "mars": {"identities": 12, "tracklets": 2, "frames": 4},
+    }
+    for layout, extent in extents.items():
+        if not (root / layout).exists():
+            layouts.make(layout, root / layout, **extent, **size)
+
+
+def arguments_of(method: str, root: pathlib.Path) -> list[str]:
+    """What `python -m luperson_jax.main` is given, but for the workdir."""
+    config, *settings = METHODS[method].split()
+    layout = DATA.get(method, "market1501")
+    measured = "market1501" if layout == "folder" else layout
+    settings += [f"data.root={root / layout}", f"eval.root={root / measured}"]
+    return [f"--config={CONFIGS / config}", *(f"--config.{setting}" for setting in settings)]
+
+
+def largest_difference(one: pathlib.Path, two: pathlib.Path) -> float:
+    """Of the tensors of the last checkpoints but the optimizer's: the largest norm of a difference,
+    relative to that of the tensor; infinite where steps differ."""
+    (step, tree), (other_step, other) = (killing.read(workdir) for workdir in (one, two))
+    if step != other_step:
+        return float("inf")
+    found = 0.0
+    for group in ("params", "extra"):
+        for left, right in zip(
+            jax.tree.leaves(tree[group]), jax.tree.leaves(other[group]), strict=True
+        ):
+            apart = np.linalg.norm(np.asarray(left, np.float64) - np.asarray(right, np.float64))
+            size = float(np.linalg.norm(np.asarray(left, np.float64)))
+            found = max(found, float(apart) / max(size, 1e-3))
+    return found
+
+
+def ranked(workdir: pathlib.Path) -> dict[str, float]:
+    """The figures of the last evaluation."""
+    last = json.loads((workdir / "results.json").read_text())["last"]
+    return {name: value for name, value in last.items() if isinstance(value, float)}
+
+
+def check(method: str, root: pathlib.Path, number: int, seed: int) -> dict[str, object]:
+    """Runs a method three times; the figures of the comparison and whether it is `good`."""
+    arguments, folder = arguments_of(method, root), root / method
+    whole = folder / "whole"
+    if killing.Job(arguments, whole, PEACE).wait():
+        sys.stderr.write((whole / killing.LOG_FILE).read_text())
+        return {"good": False}
+    total = killing.last_step(whole)
+    terminal.say(f"{method} left alone: {total} steps")
+    rng = random.Random(seed)
+    here, elsewhere = (killing.plan_kills(total, number, rng) for _ in range(2))
+    same, saves = killing.kill_often(arguments, folder / "same", here, [PEACE])
+    _, count, unequal = killing.differences(whole, folder / "same")
+    moving, more = killing.kill_often(arguments, folder / "moving", elsewhere, ELSEWHERE)
+    apart = largest_difference(whole, folder / "moving")
+    alike = ranked(whole) == ranked(folder / "moving")
+    found = {
+        "kills": len(here) + len(elsewhere),
+        "in_save": saves + more,
+        "steps": total,
+        "tensors": count,
+        "unequal": unequal,
+        "elsewhere": apart,
+        "same_figures": alike,
+        "good": same and moving and not unequal and count > 0 and apart <= TOLERANCE and alike,
+    }
+    terminal.say(f"{method}: {found}")
+    return found
+
+
+def main() -> int:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--root", type=pathlib.Path, required=True, help="folder of all runs")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--kills", type=int, default=15, help="of each method and kind")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)
+    make_worlds(options.root)
+    found = {
+        method: check(method, options.root, options.kills, options.seed)
+        for method in options.methods
+    }
+    atomic.write_text(options.root / "elastic.json", json.dumps(found, indent=1))
+    return 0 if all(one["good"] for one in found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(terminal.run("check_elastic", main))
