@@ -128,7 +128,8 @@ def cost_table(report: Mapping[str, Any]) -> rich.table.Table:
     for name, value in {
         "operations per image": f"{flops['as_written'] / 1e9:.3f} GFLOP as written, "
         f"{flops['compiled'] / 1e9:.3f} compiled",
-        "operations per second": f"{report['flops_per_second'] / 1e9:.1f} GFLOP/s, as written",
+        "operations per second": f"{report['flops_per_second'] / 1e9:.1f} GFLOP/s, as written, "
+        f"{report['share_of_a_product']:.1%} of a matrix product's in this run",
         "share of augmentation": f"{report['augmentation_share']:.1%} of the step",
         "host, per step": f"{host['thread_ms_per_step']:.2f} ms of its thread ({thread}), "
         f"{host['share_of_step']:.2%} of the step",

@@ -201,6 +201,20 @@ def analyse(current: setup.Run, state: Any, batch: Batch) -> dict[str, Any]:
     }
 
 
+def product_rate(compute_dtype: str, num: int = 5) -> float:
+    """Operations per second of a product of two square matrices on one device, the best of a few:
+    what the device can do, measured in the same run."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix = jax.random.normal(jax.random.key(0), (size, size), compute_dtype)
+    product = jax.jit(lambda a: a @ a).lower(matrix).compile()
+    seconds = []
+    for _ in range(num + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(product(matrix))
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds[1:])
+
+
 def peak_memory(program_bytes: int) -> dict[str, Any]:
     """Of one device, and of this process. Read before another step than the measured one ran."""
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -290,6 +304,8 @@ def measure(
     speeds = {name: speed(each, steps, batch_size) for name, each in seconds.items()}
     rate, step_ms = speeds["memory"]["images_per_second"], speeds["memory"]["ms_per_step"]
     figures["flops_per_second"] = figures["flops_per_image"]["as_written"] * rate
+    attainable = product_rate(current.task.network.backbone.compute_dtype) * current.mesh.size
+    figures["share_of_a_product"] = figures["flops_per_second"] / attainable
     decoding = decoding_time(current)
     return {
         **surroundings(current),

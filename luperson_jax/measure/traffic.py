@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SILENT = (
@@ -12,11 +14,18 @@ SILENT = (
 )
 """Instructions that move nothing."""
 
+PARTIAL = ("slice", "dynamic-slice", "gather")
+"""Instructions that read no more of an operand than they give."""
+
+VIEWS = ("bitcast", "convert", "reshape")
+"""Instructions inside a fusion that are done for what is asked of them."""
+
 _BITS = {"pred": 8, "token": 0}
 _SHAPE = re.compile(r"\b(pred|token|bf16|[subcf]\d+(?:e\dm\d\w*)?)\[([\d,]*)\]")
 _HEAD = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = ")
 _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_INDEX = re.compile(r"index=(\d+)")
 _CALLED = re.compile(r"(?:body|to_apply|calls|branch_computations)=\{?%?([\w.-]+)")
 
 
@@ -25,8 +34,8 @@ class Traffic:
     """What one device moves in one run of a program.
 
     Attributes:
-        memory: bytes read and written by every fusion, library call, copy and the like. A slice of
-            a large operand counts whole, so it is a little too much.
+        memory: bytes read and written by every fusion, library call, copy and the like: of an
+            operand that is only sliced inside, the slices; what has two names, once.
         collectives: by kind, number and bytes of the results.
     """
 
@@ -69,7 +78,7 @@ def _walk(
     sizes: collections.Counter[str],
 ) -> float:
     """Bytes through memory of a computation that runs so many times; collectives are counted."""
-    known = {one.name: one.result for one in computations.get(name, [])}
+    home = _Home.of(computations.get(name, []))
     memory = 0.0
     for one in computations.get(name, []):
         kind = one.kind.removesuffix("-start")
@@ -81,7 +90,7 @@ def _walk(
                 again = times * int(trips[1]) if trips else times
                 memory += _walk(computations, called, again, found, sizes)
             continue
-        operands = sum(known.get(operand, 0.0) for operand in one.operands)
+        operands = _read(computations, home, one)
         if kind in COLLECTIVES:
             # The result of a start names its operands, too.
             result = one.result - operands if one.kind.endswith("-start") else one.result
@@ -89,6 +98,54 @@ def _walk(
             sizes[kind] += round(times * (result or operands))
         memory += times * (one.result + operands)
     return memory
+
+
+def _read(computations: dict[str, list[_Instruction]], home: "_Home", one: _Instruction) -> float:
+    """Bytes of the operands that an instruction reads, every buffer once."""
+    inside = _CALLED.findall(one.rest)[-1:] if one.kind == "fusion" else []
+    body = computations.get(inside[0], []) if inside else []
+    names = {inner.operands[0]: inner.name for inner in body if inner.kind == "parameter"}
+    found: dict[str, float] = {}
+    for number, operand in enumerate(one.operands):
+        buffer, whole = home.buffers.get(operand, operand), home.sizes.get(operand, 0.0)
+        name = names.get(str(number))
+        size = whole if name is None else min(whole, _taken(body, name))
+        found[buffer] = max(found.get(buffer, 0.0), size)
+    return sum(found.values())
+
+
+class _Home(NamedTuple):
+    """The bytes of every value of a computation, and in whose buffer it lies."""
+
+    sizes: dict[str, float]
+    buffers: dict[str, str]
+
+    @classmethod
+    def of(cls, instructions: list[_Instruction]) -> "_Home":
+        tuples = {one.name: one.operands for one in instructions if one.kind == "tuple"}
+        buffers: dict[str, str] = {}
+        for one in instructions:
+            if one.kind in ("bitcast", "opt-barrier"):
+                buffers[one.name] = buffers.get(one.operands[0], one.operands[0])
+            elif one.kind == "get-tuple-element":
+                whole, index = one.operands[0], _INDEX.search(one.rest)
+                parts = tuples.get(buffers.get(whole, whole))
+                if parts and index:
+                    part = parts[int(index[1])]
+                    buffers[one.name] = buffers.get(part, part)
+        return cls({one.name: one.result for one in instructions}, buffers)
+
+
+def _taken(body: list[_Instruction], name: str) -> float:
+    """Bytes that a fusion takes of a value: slices, where it is only sliced."""
+    taken = 0.0
+    for user in body:
+        if name in user.operands:
+            if user.kind in VIEWS:
+                taken += _taken(body, user.name)
+            else:
+                taken += user.result if user.kind in PARTIAL else math.inf
+    return taken
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:
@@ -111,7 +168,8 @@ def _instruction(name: str, text: str) -> Iterator[_Instruction]:
     if not bracket:
         return
     close = _closing(rest, len(kind))
-    operands = re.findall(r"%([\w.-]+)", rest[len(kind) : close])
+    inside = rest[len(kind) : close]
+    operands = [inside.strip("()")] if kind == "parameter" else re.findall(r"%([\w.-]+)", inside)
     yield _Instruction(name, _bytes(shape), kind, tuple(operands), rest[close:])
 
 

@@ -53,6 +53,29 @@ def test_bytes_of_every_instruction_count_and_loops_as_often_as_they_run():
     assert found.seconds_on_links(4, 10.0) == pytest.approx(rings / 10)
 
 
+def test_of_an_operand_that_is_only_sliced_the_slices_count():
+    program = """\
+HloModule jit_step
+
+%middle (a: bf16[8,64], b: bf16[8,64]) -> f32[8,1] {
+  %a = bf16[8,64]{1,0} parameter(0)
+  %b = bf16[8,64]{1,0} parameter(1)
+  %wide = f32[8,64]{1,0} convert(%a)
+  %one = f32[8,1]{1,0} slice(%wide), slice={[0:8], [31:32]}
+  %two = bf16[8,1]{1,0} slice(%b), slice={[0:8], [31:32]}
+  %other = bf16[8,64]{1,0} negate(%b)
+  ROOT %sum = f32[8,1]{1,0} add(%one, %two)
+}
+
+ENTRY %main (x: bf16[8,64], y: bf16[8,64]) -> f32[8,1] {
+  %x = bf16[8,64]{1,0} parameter(0)
+  %y = bf16[8,64]{1,0} parameter(1)
+  ROOT %got = f32[8,1]{1,0} fusion(%x, %y), kind=kLoop, calls=%middle
+}
+"""
+    assert traffic.of_text(program).memory == 8 * 4 + 8 * 4 + 8 * 64 * 2
+
+
 def test_the_gradient_of_two_devices_is_one_sum():
     mesh = sharding.make_mesh(jax.devices()[:2])
     whole = NamedSharding(mesh, PartitionSpec())

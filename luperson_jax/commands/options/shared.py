@@ -74,16 +74,11 @@ def add_tracklet_options(parser: argparse.ArgumentParser) -> None:
         help="the pictures of one identity and camera, or of one folder where no identity is "
         "known, are a tracklet, and nothing else is known of who they show",
     )
-    add_tracklet_patterns(parser, "with --tracklets: ")
-
-
-def add_tracklet_patterns(parser: argparse.ArgumentParser, when: str = "") -> None:
-    """How the key of a picture tells its tracklet and its camera."""
     for name in ("tracklet", "camera"):
         parser.add_argument(
             f"--{name}",
             metavar="REGEX",
-            help=f"{when}finds the {name} in the key of a picture, by its groups or as a whole",
+            help=f"with --tracklets: finds the {name} in the key of a picture, by its groups",
         )
 
 
