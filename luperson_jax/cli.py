@@ -75,6 +75,12 @@ COMMANDS = {
     "metrics": Command("mAP, mINP and CMC of saved embeddings", "metrics", "options.metrics"),
     "embed": Command("features of your own pictures", "embed", "options.embed"),
     "index": Command("pictures, embedded to be searched often", "index", "options.index"),
+    "index-export": Command(
+        "an index for faiss or usearch", "index_export", "options.index_export"
+    ),
+    "index-import": Command(
+        "an index from faiss or usearch", "index_import", "options.index_import"
+    ),
     "serve": Command("an index in a browser, on this machine", "serve", "options.serve"),
     "search": Command("the nearest gallery pictures of query pictures", "search", "options.search"),
     "cluster": Command("group pictures by who they show", "cluster", "options.cluster"),

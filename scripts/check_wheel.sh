@@ -26,7 +26,7 @@ luperson="$folder/clean/bin/luperson"
 if "$luperson" train --config mgn:data=market1501 --workdir run 2> refused.txt; then exit 1; fi
 cat refused.txt
 "$luperson" train --config small:bot --workdir run data.root=people eval.root=people \
-    train.epochs=1 train.init_from= data.batch_size=16
+    train.epochs=1 train.init_from= data.batch_size=16 model.bn_group_size=16
 "$luperson" embed people/query --workdir run --out features.npz
 "$luperson" pack-model run packed
 "$folder/clean/bin/python" - <<'END'

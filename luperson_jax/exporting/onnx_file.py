@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax.exporting import libraries
+from luperson_jax import libraries
 from luperson_jax.exporting.graph import BATCH, INPUT, OUTPUT, Graph
 
 OPSET, IR_VERSION = 17, 8

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from luperson_jax.exporting import libraries
+from luperson_jax import libraries
 from luperson_jax.exporting.tracing import Traced
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

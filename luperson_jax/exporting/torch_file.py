@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from luperson_jax.exporting import libraries
+from luperson_jax import libraries
 from luperson_jax.exporting.graph import INPUT, OUTPUT, Graph
 
 

@@ -1,11 +1,11 @@
 """`luperson completion SHELL`: what makes the shell complete commands, options, choices and paths.
 
-The script goes to the standard output: to where the shell looks for it, or to be read at its start.
+The script goes to the standard output. Append it to ~/.bashrc, put it as _luperson into a folder of
+zsh's fpath, or have it read at the start of the shell.
 
 Example:
-    luperson completion bash >> ~/.bashrc
-    luperson completion zsh > ~/.zsh/completions/_luperson
-    luperson completion tcsh > ~/.luperson.tcsh
+    luperson completion bash
+    luperson completion zsh
 """
 
 import argparse
