@@ -2,9 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two workers, a file of tests at a time: most of the time is compiling, on one core each.
+# Two workers, a file of tests at a time, in order: most of the time is compiling, on one core each.
 # Files in .cache/jax keep compiled programs between test runs.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 SUITE := tests --ignore tests/parity --ignore tests/nightly
 
 # The newest Python beside this one, as a version of pyenv or by its command.

@@ -67,7 +67,7 @@ class DecodeError(InputError):
         return f"cannot read the picture {name}: {self.reason}"
 
 
-def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(data: bytes, name: str = "", max_pixels: int | None = None) -> np.ndarray:
     """The pixels of a picture file, told by its first bytes and never by its name.
 
     JPEG is strict: truncated or damaged data is an error, never a half gray picture. Gray and
@@ -79,7 +79,7 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndar
     Args:
         data: the whole file.
         name: the file's name, for the error only.
-        max_pixels: what its header may claim.
+        max_pixels: what its header may claim; None = `MAX_PIXELS`.
 
     Returns:
         [H, W, 3] uint8, RGB.
@@ -87,13 +87,14 @@ def decode(data: bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndar
     Raises:
         DecodeError: empty, damaged, truncated, of more pixels, or not a picture.
     """
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
     if not data:
         raise DecodeError("the file is empty (0 bytes); restore it from the source", name)
     if not data.startswith(JPEG_MAGIC):
-        return _decode_by_pillow(data, name, max_pixels)
+        return _decode_by_pillow(data, name, limit)
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        _check_size(int(height), int(width), max_pixels)
+        _check_size(int(height), int(width), limit)
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except _TooLarge as error:
         raise DecodeError(str(error), name) from None

@@ -45,7 +45,7 @@ def twin_outputs(twin: nn.Module, images: np.ndarray, encoder: str = "encoder_q"
 def _stages(twin: nn.Module, encoder: str) -> dict[str, nn.Module]:
     """The modules that give the maps of the trunk, by the names that the maps have."""
     parts = list(_trunk(twin, encoder).named_children())  # conv1, bn1, relu, maxpool, layer1 ...
-    stages = {"bn1": parts[1][1]}
+    stages = {"bn1": parts[2][1]}  # ours is followed by its ReLU
     stages |= {f"layer{i}": module for i, (_, module) in enumerate(parts[4:8], start=1)}
     # Where non-local blocks stand in a stage, the last of them gives its map.
     stages |= {f"layer{name[3:]}": module[-1] for name, module in parts if name.startswith("NL_")}
