@@ -213,12 +213,10 @@ def resample(
     rows = resample_weights(box.top, box.height, image.shape[0], output_size[0], interpolation)
     precision = jax.lax.Precision.HIGHEST
     pixels = image.astype(jnp.float32)
-    # The order of axes that products have by themselves; it is turned back in the pass that clips.
-    narrow = jnp.einsum("HWc,wW->Hcw", pixels, columns, precision=precision)
+    narrow = jnp.einsum("HWc,wW->Hwc", pixels, columns, precision=precision)
     if interpolation == "bicubic":
         narrow = jnp.clip(narrow, 0.0, 255.0)
-    resized = jnp.einsum("hH,Hcw->hcw", rows, narrow, precision=precision)
-    return jnp.clip(resized.swapaxes(1, 2), 0.0, 255.0)
+    return jnp.clip(jnp.einsum("hH,Hwc->hwc", rows, narrow, precision=precision), 0.0, 255.0)
 
 
 def resize(

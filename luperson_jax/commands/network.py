@@ -1,8 +1,8 @@
 """The network that a command embeds pictures with, as its options name it."""
 
 import argparse
+import contextlib
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,15 +75,11 @@ def decision_rule(options: argparse.Namespace) -> DecisionRule | None:
     Raises:
         InputError: a file that cannot be read, or a threshold of another distance.
     """
-    if options.threshold is not None:
-        try:
-            return DecisionRule.at(float(options.threshold))
-        except ValueError:
-            return decision.read(options.threshold)
-    if not options.weights or not packed.is_packed(options.weights):
-        return None
-    known = packed.read_thresholds(pathlib.Path(options.weights))
-    return decision.choose(known, None, options.weights)
+    threshold = options.threshold
+    with contextlib.suppress(TypeError, ValueError):
+        threshold = float(threshold)
+    is_packed = bool(options.weights) and packed.is_packed(options.weights)
+    return decision.given(threshold, options.weights if is_packed else None)
 
 
 def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:

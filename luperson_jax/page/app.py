@@ -269,11 +269,11 @@ class Page:
 
     def keep(self) -> pathlib.Path | None:
         """Writes labels that were changed by hand into a temporary folder; None where none was."""
-        begun = self._later.start(GROUPS, self._first)
-        if not begun.done() or begun.exception() or not begun.result().num_changes:
+        history = self._made_history()
+        if history is None or not history.num_changes:
             return None
         path = pathlib.Path(tempfile.mkdtemp(prefix="luperson-")) / "labels.csv"
-        text = label_files.as_csv(self._gallery, begun.result().now)
+        text = label_files.as_csv(self._gallery, history.now)
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         return path
 
@@ -283,6 +283,11 @@ class Page:
 
     def _first(self) -> History:
         return History(self._start or views.start_labelling(self._gallery))
+
+    def _made_history(self) -> History | None:
+        """The same where it is there: None while groups are being found, and where that failed."""
+        begun = self._later.start(GROUPS, self._first)
+        return begun.result() if begun.done() and not begun.exception() else None
 
     def _labelling(self) -> Labelling:
         """Who is who.
@@ -298,8 +303,7 @@ class Page:
         return begun.result().now if begun.done() else None
 
     def _page(self, template: str, here: str, status: int = 200, **values: Any) -> Response:
-        begun = self._later.start(GROUPS, self._first)
-        history = begun.result() if begun.done() and not begun.exception() else None
+        history = self._made_history()
         common: Mapping[str, Any] = {
             "title": self._title,
             "here": here,

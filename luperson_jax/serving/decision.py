@@ -11,6 +11,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.read import json_files
 from luperson_jax.retrieval.familiarity import Familiarity
+from luperson_jax.weights import packed
 
 Band = tuple[float, float]
 """Pairs at most the first distance apart show one person, those beyond the second two."""
@@ -158,13 +159,30 @@ def choose(
     return found[0]
 
 
-def read(path: str | os.PathLike) -> DecisionRule:
-    """The rule of a file of `luperson calibrate --json`.
+def given(
+    threshold: float | str | os.PathLike | None,
+    folder: str | os.PathLike | None,
+    false_accepts: float | None = None,
+) -> DecisionRule | None:
+    """The rule that is asked for, else that of a packed model; None where there is neither.
+
+    Args:
+        threshold: a cosine distance, or a file of `luperson calibrate --json`.
+        folder: the packed model; None = it is none.
+        false_accepts: see `choose`.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: a file that cannot be read or holds something else, or as `choose`.
     """
-    return DecisionRule.of_values(json_files.read(pathlib.Path(path), EXPECTED), str(path))
+    if isinstance(threshold, str | os.PathLike):
+        values = json_files.read(pathlib.Path(threshold), EXPECTED)
+        return DecisionRule.of_values(values, str(threshold))
+    if threshold is not None:
+        return DecisionRule.at(float(threshold))
+    if folder is None:
+        return None
+    known = packed.read_thresholds(pathlib.Path(folder))
+    return choose(known, false_accepts, os.fspath(folder))
 
 
 def _band(values: Mapping[str, Any]) -> Band:

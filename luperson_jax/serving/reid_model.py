@@ -9,7 +9,6 @@ model.compare("a.jpg", "b.jpg").distance
 
 import dataclasses
 import os
-import pathlib
 import warnings
 from collections.abc import Sequence
 from concurrent import futures
@@ -223,11 +222,4 @@ def _rule(
             "false_accepts chooses among the thresholds of a packed model; here give a file of "
             "`luperson calibrate` as the threshold"
         )
-    if isinstance(threshold, str | os.PathLike):
-        return decision.read(threshold)
-    if threshold is not None:
-        return DecisionRule.at(float(threshold))
-    if folder is None:
-        return None
-    known = packed.read_thresholds(pathlib.Path(folder))
-    return decision.choose(known, false_accepts, os.fspath(folder))
+    return decision.given(threshold, folder, false_accepts)

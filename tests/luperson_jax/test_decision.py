@@ -61,7 +61,7 @@ def test_wrong_files_are_told(change, words, tmp_path):
     path = tmp_path / "far.json"
     path.write_text(json.dumps(VALUES | change))
     with pytest.raises(InputError, match=words):
-        decision.read(path)
+        decision.given(path, None)
 
 
 def test_a_threshold_of_several_is_chosen():
