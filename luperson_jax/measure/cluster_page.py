@@ -1,6 +1,7 @@
 """The page of a clustering: figures, planes, and the pictures of every cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,10 @@ MAX_PICTURES = 12
 """Pictures of a cluster; all of them would make a page that no browser opens."""
 MAX_POINTS = 1500
 """Pictures on the planes."""
+PLANE_WORDS = (
+    "pictures, near where their features are similar (t-SNE). Distances between far groups mean "
+    "nothing there. Gray: in no cluster, or unknown."
+)
 COLUMNS = ("cluster", "pictures", "cameras", "identities", "most frequent", "share of it")
 
 
@@ -72,12 +77,14 @@ def make(
     """
     listed = rows(embedded, labels)
     shown = {name: f"{value:.5g}" for name, value in figures.items()}
+    drawn = np.random.default_rng(0).permutation(len(labels))[:MAX_POINTS]
     body = [
         page_parts.facts(shown),
-        *_planes(embedded, labels),
+        f"<h2>On a plane</h2><p>{len(drawn)} {PLANE_WORDS}</p>",
+        *planes(embedded.take(drawn), labels[drawn]),
         "<h2>Clusters</h2>",
         page_parts.table(COLUMNS, [[cell(one[name]) for name in COLUMNS] for one in listed]),
-        *_sheets(embedded, labels, [int(one["cluster"] or 0) for one in listed]),
+        *_sheets(embedded, labels),
         "<h2>How they were made</h2>",
         page_parts.facts({**facts, "versions": page_parts.versions()}),
     ]
@@ -91,57 +98,99 @@ def cell(value: int | float | None) -> str:
     return f"{100 * value:.0f} %" if isinstance(value, float) else str(value)
 
 
-def _planes(embedded: EmbeddingSet, labels: np.ndarray) -> list[str]:
-    chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_POINTS]
-    where = plots.places(embedded.features[chosen])
-    groups = {"cluster": labels, "camera": embedded.camera, "identity": embedded.pid}
-    words = (
-        f"<h2>On a plane</h2><p>{len(chosen)} pictures, near where their features are similar "
-        "(t-SNE). Distances between far groups mean nothing there. Gray: in no cluster, or "
-        "unknown.</p>"
-    )
-    parts = [words]
-    for name, group in groups.items():
-        if np.any(group[chosen] != UNLABELLED):
-            figure = plots.colored(where, group[chosen], name)
+def planes(embedded: EmbeddingSet, labels: np.ndarray) -> list[str]:
+    """Pictures on the plane of t-SNE, once colored by cluster, camera and identity each.
+
+    Args:
+        embedded: the pictures.
+        labels: [N] cluster of each, -1 for none.
+
+    Returns:
+        parts of a page; what nobody knows of any picture is left out.
+    """
+    where = plots.places(embedded.features)
+    parts = []
+    for name, group in (
+        ("cluster", labels),
+        ("camera", embedded.camera),
+        ("identity", embedded.pid),
+    ):
+        if np.any(group != UNLABELLED):
+            figure = plots.colored(where, group, name)
             drawn = page_parts.drawn(figure, f"Points: pictures on a plane, colored by {name}")
-            parts.append(f"<h3>By {name}</h3>{drawn}")
+            parts.append(f"<h4>By {name}</h4>{drawn}")
     return parts
 
 
-def _sheets(embedded: EmbeddingSet, labels: np.ndarray, numbers: Sequence[int]) -> list[str]:
+class Ranked(NamedTuple):
+    """Up to `MAX_PICTURES` pictures of a cluster, from the one nearest to its mean to the farthest.
+
+    Attributes:
+        number: of the cluster, -1 for those in none.
+        rows: of the pictures.
+        nearness: cosine of each with the mean; NaN for those in none.
+    """
+
+    number: int
+    rows: np.ndarray
+    nearness: np.ndarray
+
+
+def ranked(features: np.ndarray, labels: np.ndarray, most: int) -> list[Ranked]:
+    """Pictures of the largest clusters, and last those in none.
+
+    Args:
+        features: [N, D].
+        labels: [N] cluster, -1 for none.
+        most: clusters.
+    """
+    numbers, sizes = np.unique(labels[labels != NOISE], return_counts=True)
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    centers = grouping.centers(unit, labels, int(labels.max(initial=0)) + 1)
+    result = []
+    for number in numbers[np.argsort(-sizes, kind="stable")][:most]:
+        inside = np.flatnonzero(labels == number)
+        nearness = unit[inside] @ centers[number]
+        order = _spread(np.argsort(-nearness, kind="stable"))
+        result.append(Ranked(int(number), inside[order], nearness[order]))
+    outliers = _spread(np.flatnonzero(labels == NOISE))
+    if len(outliers):
+        result.append(Ranked(NOISE, outliers, np.full(len(outliers), np.nan)))
+    return result
+
+
+def row_of(embedded: EmbeddingSet, found: Ranked, size: int) -> str:
+    """Pictures of one cluster of so many, below its name.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    name = "In no cluster" if found.number == NOISE else f"Cluster {found.number}"
+    shown = []
+    for row, nearness in zip(found.rows, found.nearness, strict=True):
+        words = "" if np.isnan(nearness) else f"{nearness:.3f}"
+        about = plots.known(embedded, int(row))
+        shown.append(Shown(embedded.shown(int(row)), words, None, about))
+    pictures = page_parts.picture_list(shown, of_query=False)
+    return f"<h4>{name}: {size} pictures</h4>{pictures}"
+
+
+def _sheets(embedded: EmbeddingSet, labels: np.ndarray) -> list[str]:
     if not all(embedded.key):
         return ["<p>The embeddings do not say where the pictures lie.</p>"]
-    features = embedded.features
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    centers = grouping.centers(unit, labels, max([*numbers, 0]) + 1)
     parts = [
-        f"<p>Of each of the {min(len(numbers), MAX_SHEETS)} largest clusters up to {MAX_PICTURES} "
-        "pictures, from the one nearest to the mean of the cluster to the farthest, with the "
-        "cosine.</p>"
+        f"<p>Of each of the largest clusters, {MAX_SHEETS} at most, up to {MAX_PICTURES} pictures, "
+        "from the one nearest to the mean of the cluster to the farthest, with the cosine.</p>"
     ]
     try:
-        for number in numbers[:MAX_SHEETS]:
-            inside = np.flatnonzero(labels == number)
-            nearness = unit[inside] @ centers[number]
-            order = np.argsort(-nearness, kind="stable")
-            head = f"<h3>Cluster {number}: {len(inside)} pictures</h3>"
-            parts.append(head + _pictures(embedded, inside[order], nearness[order]))
-        outliers = np.flatnonzero(labels == NOISE)
-        if len(outliers):
-            head = f"<h3>In no cluster: {len(outliers)} pictures</h3>"
-            parts.append(head + _pictures(embedded, outliers, None))
+        for found in ranked(embedded.features, labels, MAX_SHEETS):
+            parts.append(row_of(embedded, found, int(np.sum(labels == found.number))))
     except InputError as error:  # embeddings outlive their pictures
         parts.append(f"<p>{page_parts.text(error)}</p>")
     return parts
 
 
-def _pictures(embedded: EmbeddingSet, inside: np.ndarray, nearness: np.ndarray | None) -> str:
-    """A row of pictures, spread over all of them."""
-    places = np.linspace(0, len(inside) - 1, min(MAX_PICTURES, len(inside))).round().astype(int)
-    shown = []
-    for place in places:
-        row = int(inside[place])
-        words = "" if nearness is None else f"{nearness[place]:.3f}"
-        shown.append(Shown(embedded.shown(row), words, None, plots.known(embedded, row)))
-    return page_parts.picture_list(shown, of_query=False)
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """A few of some rows, from the first to the last."""
+    places = np.linspace(0, len(rows) - 1, min(MAX_PICTURES, len(rows))).round().astype(int)
+    return rows[places]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.terminal import visible
-from luperson_jax.measure import page_parts, plots
+from luperson_jax.measure import epoch_clusters, page_parts, plots
 from luperson_jax.measure.figures import Figures, is_share, ranking_values
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking, verification
@@ -82,6 +82,7 @@ def make(
         f"<h2>Cumulative matching</h2>{page_parts.drawn(plots.cmc({'': report}), CMC_WORDS)}",
         *_pairs(query, gallery, metric),
         *_clusters(folder / METRICS_FILE),
+        *epoch_clusters.section(folder),
         "<h2>Curves</h2>",
         *_curves(folder / METRICS_FILE),
         *_lists(query, gallery, report, metric),

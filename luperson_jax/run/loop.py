@@ -16,7 +16,7 @@ from data_pipeline.interruption import Interrupted
 from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import Table
 from luperson_jax import config, platforms, setting_names, sharding
-from luperson_jax.measure import evaluation, streaming
+from luperson_jax.measure import epoch_clusters, evaluation, streaming
 from luperson_jax.measure.figures import is_share
 from luperson_jax.run import going_on, peers, programs, setup, states, stopping
 from luperson_jax.run.reporter import NonFiniteLoss, Reporter
@@ -250,7 +250,7 @@ def _names(table: Table, rows: np.ndarray) -> list[str]:
 def _start_epoch(session: Session, state: TrainState, epoch: int) -> TrainState:
     """The state with what its task begins the epoch with. Processes of a job go by the first."""
     current = session.current
-    extra, figures = _begin(current, state, epoch)
+    extra, figures, embedded = _begin(current, state, epoch)
     if figures:
         _note(session, int(state.step), figures, f"epoch {epoch + 1} begins")
     if extra is state.extra:
@@ -258,6 +258,9 @@ def _start_epoch(session: Session, state: TrainState, epoch: int) -> TrainState:
     states.check_shapes(state.extra, extra)
     if jax.process_count() > 1:
         extra = multihost_utils.broadcast_one_to_all(extra)
+    planned = current.task.plan(extra, current.table)[0]
+    if planned is not current.table and embedded is not None and jax.process_index() == 0:
+        epoch_clusters.keep(current.workdir, epoch, embedded, planned.pid)
     return dataclasses.replace(state, extra=sharding.put(extra, current.shardings.extra))
 
 
@@ -268,7 +271,7 @@ def _measure_last_start(session: Session, state: TrainState) -> None:
     if not best or best in known:
         return
     try:
-        figures = _begin(current, state, current.recipe.train.epochs)[1]
+        _, figures, _ = _begin(current, state, current.recipe.train.epochs)
     except InputError as error:  # clusters that nobody will train on
         session.reporter.say(f"{best} of the last epoch is not known: {error}")
         return
@@ -276,11 +279,20 @@ def _measure_last_start(session: Session, state: TrainState) -> None:
         _note(session, step, figures, "after the last epoch")
 
 
-def _begin(current: Run, state: TrainState, epoch: int) -> tuple[Tree, dict[str, float]]:
-    def embed_all(state: TrainState, table: Table) -> EmbeddingSet:
-        return streaming.embed_table(current.task, state, table, current.recipe, current.mesh)
+def _begin(
+    current: Run, state: TrainState, epoch: int
+) -> tuple[Tree, dict[str, float], EmbeddingSet | None]:
+    """What the task begins an epoch with, and the features of all training images if it asked."""
+    taken = []
 
-    return current.task.start_epoch(state, current.table, epoch, embed_all)
+    def embed_all(state: TrainState, table: Table) -> EmbeddingSet:
+        found = streaming.embed_table(current.task, state, table, current.recipe, current.mesh)
+        if table is current.table:
+            taken.append(found)
+        return found
+
+    extra, figures = current.task.start_epoch(state, current.table, epoch, embed_all)
+    return extra, figures, taken[-1] if taken else None
 
 
 def _save(checkpoints: checkpoint.Checkpoints, state: TrainState) -> None:

@@ -77,6 +77,7 @@ def test_its_figures_are_logged_shown_and_may_choose_the_best(recipe_of, tmp_pat
     assert saved.steps() == [max((silhouettes[step], step) for step in (3, 6))[1], 9]
     page = (tmp_path / "report.html").read_text()
     assert "clusters/silhouette" in page
+    assert all(f"<h3>Epoch {number}</h3>" in page for number in (1, 2, 3))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["best"]["step"] == best
 
