@@ -75,6 +75,10 @@ COMMANDS = {
     "metrics": Command("mAP, mINP and CMC of saved embeddings", "metrics", "options.metrics"),
     "embed": Command("features of your own pictures", "embed", "options.embed"),
     "index": Command("pictures, embedded to be searched often", "index", "options.index"),
+    "index-show": Command("what an index holds", "index_show", "options.index_show"),
+    "index-remove": Command(
+        "take pictures out of an index", "index_remove", "options.index_remove"
+    ),
     "index-export": Command(
         "an index for faiss or usearch", "index_export", "options.index_export"
     ),

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.terminal import visible_name
-from luperson_jax.commands import network, output
+from luperson_jax.commands import network, output, path_patterns
 from luperson_jax.serving.gallery_index import NEVER, UNKNOWN, Index
 from luperson_jax.serving.reid_model import ReidModel
 
@@ -28,10 +27,15 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{options.out} is not empty; give another folder, or --add to add to it")
     output.check_folder(options.out, "--out")
     paths = [str(one) for one in network.table_of_pictures(options.images).media]
+    former = Index.open(options.out) if is_there else None
+    if former is not None:
+        paths = _new_ones(paths, former)
+        if not paths:
+            return
     cameras = _cameras(paths, options.camera) if options.camera else None
     times = _times(paths, options.time, options.time_format) if options.time else None
     model = ReidModel(network.open_chosen(options))
-    if is_there:
+    if former is not None:
         index = Index.open(options.out, model).add(paths, camera=cameras, time=times)
     else:
         index = Index.build(model, paths, camera=cameras, time=times)
@@ -43,9 +47,18 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
+def _new_ones(paths: Sequence[str], former: Index) -> list[str]:
+    """The paths that the index does not hold."""
+    known = set(former.columns.key.tolist())
+    fresh = [path for path in paths if path not in known]
+    if len(fresh) < len(paths):
+        output.say(f"left aside: {len(paths) - len(fresh)} pictures that the index holds already")
+    return fresh
+
+
 def _cameras(paths: Sequence[str], pattern: str) -> list[int]:
     """Cameras that are numbers, or else numbered by their names."""
-    names = _found(paths, pattern, "--camera")
+    names = path_patterns.found(paths, pattern, "--camera")
     if all(one is None or one.isdecimal() for one in names):
         return [UNKNOWN if one is None else int(one) for one in names]
     number = {name: i for i, name in enumerate(sorted({one for one in names if one is not None}))}
@@ -55,7 +68,7 @@ def _cameras(paths: Sequence[str], pattern: str) -> list[int]:
 
 def _times(paths: Sequence[str], pattern: str, form: str | None) -> np.ndarray:
     moments = []
-    for path, text in zip(paths, _found(paths, pattern, "--time"), strict=True):
+    for path, text in zip(paths, path_patterns.found(paths, pattern, "--time"), strict=True):
         try:
             moments.append(NEVER if text is None else np.datetime64(_moment(text, form), "us"))
         except ValueError as error:
@@ -72,24 +85,3 @@ def _moment(text: str, form: str | None) -> datetime.datetime:
     else:
         moment = datetime.datetime.fromisoformat(text)
     return moment.replace(tzinfo=None)
-
-
-def _found(paths: Sequence[str], pattern: str, option: str) -> list[str | None]:
-    """The first group of the pattern, or all that it matches, in each path; None where nowhere.
-
-    Raises:
-        InputError: no pattern, or one that matches no path at all.
-    """
-    try:
-        finder = re.compile(pattern)
-    except re.error as error:
-        raise InputError(
-            f"{option} is {pattern!r}, no regular expression ({error}); such as c(\\d+)"
-        ) from error
-    matches = [finder.search(path) for path in paths]
-    if not any(matches):
-        raise InputError(
-            f"{option} {pattern!r} is found in no path; the first one is {visible_name(paths[0])}"
-        )
-    last = min(finder.groups, 1)
-    return [one and one.group(last) for one in matches]

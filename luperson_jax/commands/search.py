@@ -1,8 +1,9 @@
 """The work of `luperson search`: lists the nearest gallery pictures of query pictures."""
 
 import argparse
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from luperson_jax.retrieval import ranking
 from luperson_jax.retrieval.labels import MARKET_RULE, RemovalRule
 from luperson_jax.serving import decision
 from luperson_jax.serving.decision import DecisionRule
+from luperson_jax.serving.gallery_index import Index
+from luperson_jax.serving.index_columns import IndexColumns
+from luperson_jax.serving.open_networks import EmbeddingNetwork
+from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.structs import EmbeddingSet
 
 MAX_DRAWN = 40
@@ -34,9 +39,13 @@ def run(options: argparse.Namespace) -> None:
     for path, option in ((options.json, "--json"), (options.out, "--out")):
         output.check_folder(path, option)
     output.check_suffix(options.out, "--out", ".png", ".html")
-    query, gallery = _sets(options)
+    _check(options)
+    columns = None
+    if options.index:
+        query, gallery, top, columns = _of_index(options)
+    else:
+        query, gallery, top = _of_gallery(options)
     known = all(np.any(one.pid != UNLABELLED) for one in (query, gallery))
-    top = _top(query, gallery, options, passing_over=known and not options.keep_same_camera)
     rule = _rule(options)
     answers = [_answers(query, gallery, top, number, rule) for number in range(len(query.pid))]
     marks = MARKS if rule else dict.fromkeys(MARKS, "")
@@ -47,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
         output.say(*[] if strange is None else [strange])
     if options.json:
         values = _values(query, gallery, top, known)
+        if columns is not None:
+            _name_rows(values, columns)
         if rule is not None:
             for one, same in zip(values, answers, strict=True):
                 for match, answer in zip(one["matches"], same, strict=True):
@@ -57,6 +68,66 @@ def run(options: argparse.Namespace) -> None:
         if len(lists) > MAX_DRAWN:
             output.say(f"{options.out} shows the first {MAX_DRAWN} of {len(lists)} queries")
         _draw(lists[:MAX_DRAWN], pathlib.Path(options.out), options.metric)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if bool(options.gallery) == bool(options.index):
+        raise InputError("give either --gallery, or --index")
+    of_index = {name: getattr(options, name) for name in ("camera", "since", "until")}
+    foreign = next((name for name, value in of_index.items() if value is not None), None)
+    if foreign and not options.index:
+        raise InputError(f"--{foreign} goes with --index")
+    if options.index and (options.rerank or options.tracklets or options.metric != "cosine"):
+        raise InputError(
+            "an index is searched picture by picture and by cosine distance; leave --rerank, "
+            "--tracklets and --metric out"
+        )
+
+
+def _of_gallery(
+    options: argparse.Namespace,
+) -> tuple[EmbeddingSet, EmbeddingSet, ranking.TopMatches]:
+    opened = functools.cache(lambda: network.open_chosen(options))
+    query = _read("QUERY", options.query, options, opened)
+    gallery = _read("--gallery", options.gallery, options, opened)
+    known = all(np.any(one.pid != UNLABELLED) for one in (query, gallery))
+    passing_over = known and not options.keep_same_camera
+    return query, gallery, _top(query, gallery, options, passing_over=passing_over)
+
+
+def _of_index(
+    options: argparse.Namespace,
+) -> tuple[EmbeddingSet, EmbeddingSet, ranking.TopMatches, IndexColumns]:
+    """Queries, what they find as a gallery, the lists, and what is known of the gallery."""
+    index = Index.open(options.index)
+    places = index.chosen(options.camera, options.since, options.until)
+    if not len(places):
+        raise InputError(
+            f"none of the {len(index)} pictures of {options.index} is left to be searched; give "
+            "other --camera, --since and --until"
+        )
+    opened = functools.cache(lambda: network.open_chosen(options))
+    query = _read("QUERY", options.query, options, opened)
+    if not all(map(embeddings.is_saved, options.query)):
+        Index.open(options.index, ReidModel(opened()))  # refuses features of another network
+    near = index.nearest(index.checked(query.features), places, options.top)
+    found, rows = np.unique(near.rows, return_inverse=True)
+    columns, unknown = index.columns.take(found), np.full(len(found), UNLABELLED)
+    gallery = EmbeddingSet(
+        index.features(found), unknown, columns.camera, tuple(columns.key.tolist())
+    )
+    rows = rows.reshape(near.rows.shape)
+    wrong = np.zeros(rows.shape, bool)
+    return query, gallery, ranking.TopMatches(rows, wrong, near.distance), columns
+
+
+def _name_rows(values: Sequence[dict[str, Any]], columns: IndexColumns) -> None:
+    """Puts what an index knows of the pictures in the place of their rows."""
+    times = columns.time.astype("datetime64[us]").tolist()
+    for match in (match for one in values for match in one["matches"]):
+        row = match.pop("row")
+        match["id"], match["camera"] = int(columns.id[row]), int(columns.camera[row])
+        match["time"] = times[row] and times[row].isoformat(" ")
 
 
 def _top(
@@ -84,31 +155,28 @@ def _top(
     return top._replace(rows=np.where(top.rows >= 0, kept[top.rows], -1))
 
 
-def _sets(options: argparse.Namespace) -> tuple[EmbeddingSet, EmbeddingSet]:
-    """Query and gallery, each joined from saved embeddings or embedded from pictures."""
-    opened = None
-    sets = []
-    for name, places in (("QUERY", options.query), ("--gallery", options.gallery)):
-        saved = [embeddings.is_saved(place) for place in places]
-        if all(saved):
-            sets.append(
-                embeddings.join([embeddings.read(place, labelled=False) for place in places])
-            )
-            continue
-        if any(saved):
-            raise InputError(
-                f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
-            )
-        table = network.table_of_pictures(places, bool(options.tracklets))
-        if not (options.workdir or options.weights):
-            raise InputError(
-                f"{name} is {', '.join(places)}: pictures need a network that embeds them, "
-                f"--workdir DIR of a run or --weights FILE; saved embeddings end in "
-                f"{embeddings.SUFFIX} or are a folder with {embeddings.FEATURES_FILE}"
-            )
-        opened = opened or network.open_chosen(options)
-        sets.append(opened.embed(table, options.tracklets or tracklet_pooling.FRAMES))
-    return sets[0], sets[1]
+def _read(
+    name: str,
+    places: Sequence[str],
+    options: argparse.Namespace,
+    opened: Callable[[], EmbeddingNetwork],
+) -> EmbeddingSet:
+    """One side, joined from saved embeddings or embedded from pictures."""
+    saved = [embeddings.is_saved(place) for place in places]
+    if all(saved):
+        return embeddings.join([embeddings.read(place, labelled=False) for place in places])
+    if any(saved):
+        raise InputError(
+            f"{name} mixes pictures and saved embeddings ({', '.join(places)}); give one kind"
+        )
+    table = network.table_of_pictures(places, bool(options.tracklets))
+    if not (options.workdir or options.weights):
+        raise InputError(
+            f"{name} is {', '.join(places)}: pictures need a network that embeds them, "
+            f"--workdir DIR of a run or --weights FILE; saved embeddings end in "
+            f"{embeddings.SUFFIX} or are a folder with {embeddings.FEATURES_FILE}"
+        )
+    return opened().embed(table, options.tracklets or tracklet_pooling.FRAMES)
 
 
 def _rule(options: argparse.Namespace) -> DecisionRule | None:

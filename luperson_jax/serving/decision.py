@@ -133,6 +133,16 @@ def answers(
     return [None if dubious else sure for sure, dubious in zip(same, unsure, strict=True)]
 
 
+def all_of(folder: str | os.PathLike) -> list[DecisionRule]:
+    """The rules of a packed model.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    known = packed.read_thresholds(pathlib.Path(folder))
+    return [DecisionRule.of_values(one, os.fspath(folder)) for one in known]
+
+
 def choose(
     known: Sequence[Mapping[str, Any]], false_accepts: float | None, origin: str
 ) -> DecisionRule | None:

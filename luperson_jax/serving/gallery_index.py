@@ -1,40 +1,29 @@
-"""An index: features of pictures with what is known of them, searched exactly.
-
-On disk it is a folder: `manifest.json` names the two files that belong together, `features-N.npy`
-[rows, D] float32 and `columns-N.parquet`. A save writes new files before it changes the manifest,
-so that a process that ends meanwhile leaves the former index or the new one.
-"""
+"""An index: features of pictures with what is known of them, searched exactly."""
 
 import dataclasses
 import datetime
-import json
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 
 from data_pipeline.datasets import image_folder
 from data_pipeline.errors import InputError
-from data_pipeline.read import array_files, atomic, json_files, listing
+from data_pipeline.read import listing
 from luperson_jax import trees
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
+from luperson_jax.serving import index_files
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.serving.user_pictures import Picture, as_list
 
-FORMAT = "luperson_jax index 1"
-MANIFEST = "manifest.json"
 UNKNOWN = -1
 NEVER = np.datetime64("NaT", "us")
 FEW_QUERIES = 16
 PIECE = 8192
 """Rows of features that are read at once."""
-DAMAGED = "it is no index, or damaged; build it again"
 
 Moment = datetime.datetime | np.datetime64 | str
 
@@ -50,6 +39,7 @@ class Index:
         columns: of these N.
         model: embeds queries that are pictures; None where features alone are searched.
         made_by: digest of the weights of that model.
+        made_with: what they were read from then; "" where it is not known.
     """
 
     parts: tuple[np.ndarray, ...]
@@ -57,6 +47,7 @@ class Index:
     columns: IndexColumns
     model: ReidModel | None
     made_by: str
+    made_with: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,7 +78,8 @@ class Index:
             np.zeros(0, np.int64),
             np.zeros(0, "datetime64[us]"),
         )
-        start = cls((), np.zeros(0, np.int64), empty, model, digest(model))
+        origin = model.network.origin
+        start = cls((), np.zeros(0, np.int64), empty, model, digest(model), origin)
         return start.add(pictures, camera=camera, time=time)
 
     def add(
@@ -136,12 +128,15 @@ class Index:
         Raises:
             InputError: a number that is not in the index.
         """
-        wanted = np.asarray(ids, np.int64)
-        unknown = np.setdiff1d(wanted, self.columns.id)
+        self.check_ids(ids)
+        kept = np.flatnonzero(~np.isin(self.columns.id, ids))
+        return dataclasses.replace(self, rows=self.rows[kept], columns=self.columns.take(kept))
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raises InputError where a number is not in the index."""
+        unknown = np.setdiff1d(np.asarray(ids, np.int64), self.columns.id)
         if len(unknown):
             raise InputError(f"no picture of the index has the number {unknown[0]}")
-        kept = np.flatnonzero(~np.isin(self.columns.id, wanted))
-        return dataclasses.replace(self, rows=self.rows[kept], columns=self.columns.take(kept))
 
     def search(
         self,
@@ -175,16 +170,27 @@ class Index:
         if not len(chosen):
             found = [[] for _ in features]
             return found[0] if single else found
-        if len(features) <= FEW_QUERIES:
-            near = self._nearest_of_few(features, chosen, k)
-        else:
-            near = neighbors.nearest(features, self._pieces(chosen), min(k, len(chosen)))
+        near = self.nearest(features, chosen, k)
         rule = self.model.rule if self.model else None
         found = [
-            self.columns.take(chosen[rows]).matches(distance, rule, query_camera)
+            self.columns.take(rows).matches(distance, rule, query_camera)
             for rows, distance in zip(near.rows, near.distance, strict=True)
         ]
         return found[0] if single else found
+
+    def nearest(self, query: np.ndarray, places: np.ndarray, k: int) -> Neighbors:
+        """The nearest of the pictures at some places, by features [Q, D]; rows are places.
+
+        Raises:
+            InputError: k < 1.
+        """
+        if k < 1:
+            raise InputError(f"{k} nearest pictures were asked for; expected at least 1")
+        if len(query) <= FEW_QUERIES:
+            near = self._nearest_of_few(query, places, k)
+        else:
+            near = neighbors.nearest(query, self._pieces(places), min(k, len(places)))
+        return near._replace(rows=places[near.rows])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the index, or puts it in the place of one that is there.
@@ -192,31 +198,12 @@ class Index:
         Raises:
             InputError: it cannot be written, or the folder holds something else.
         """
-        home = pathlib.Path(folder)
-        former = _manifest(home) if listing.is_folder(home) and listing.names(home) else None
-        home.mkdir(parents=True, exist_ok=True)
-        number = 1 if former is None else former["number"] + 1
         about = {
-            "format": FORMAT,
-            "number": number,
-            "features": f"features-{number}.npy",
-            "columns": f"columns-{number}.parquet",
-            "rows": len(self),
             "dimensions": self.dimensions,
             "made_by": self.made_by,
+            "made_with": self.made_with,
         }
-        with atomic.replacing(home / about["features"]) as part, part.open("wb") as stream:
-            shape = (len(self), self.dimensions)
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for piece in self._pieces(np.arange(len(self))):
-                stream.write(np.ascontiguousarray(piece, "<f4").tobytes())
-        with atomic.replacing(home / about["columns"]) as part:
-            pyarrow.parquet.write_table(pa.table(self.columns._asdict()), part)
-        atomic.write_text(home / MANIFEST, json.dumps(about, indent=2) + "\n")
-        if former is not None:
-            for name in ("features", "columns"):
-                (home / former[name]).unlink(missing_ok=True)
+        index_files.write(folder, self._pieces(np.arange(len(self))), self.columns, about)
 
     @classmethod
     def open(cls, folder: str | os.PathLike, model: ReidModel | None = None) -> "Index":
@@ -229,30 +216,14 @@ class Index:
         Raises:
             InputError: no index, a damaged one, or one of another model.
         """
-        home = pathlib.Path(folder)
-        about = _manifest(home)
-        features = array_files.map_npy(home / about["features"], DAMAGED)
-        path = home / about["columns"]
-        listing.check_opens(path)
-        try:
-            table = pyarrow.parquet.read_table(path)
-            columns = IndexColumns(
-                *(table.column(name).to_numpy() for name in IndexColumns._fields)
-            )
-        except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read ({error}); {DAMAGED}") from error
-        shape = (about["rows"], about["dimensions"])
-        if features.shape != shape or any(len(column) != shape[0] for column in columns):
-            raise InputError(
-                f"{home / about['features']} has shape {list(features.shape)}, and the manifest "
-                f"says {list(shape)}; {DAMAGED}"
-            )
+        features, columns, about = index_files.read(folder)
         if model is not None and digest(model) != about["made_by"]:
             raise InputError(
-                f"the index {home} was built with other weights than those of "
+                f"the index {os.fspath(folder)} was built with other weights than those of "
                 f"{model.network.origin}: distances between features of two networks mean nothing"
             )
-        return cls((features,), np.arange(shape[0]), columns, model, about["made_by"])
+        made = about["made_by"], str(about.get("made_with", ""))
+        return cls((features,), np.arange(len(features)), columns, model, *made)
 
     def features(self, places: np.ndarray | None = None) -> np.ndarray:
         """A copy of the features [n, D] float32 at some places in rising order, or of all."""
@@ -278,12 +249,16 @@ class Index:
         features = query if is_feature else self._model().embed(query)
         if not is_feature:
             self._model().warn_of_strangers(np.atleast_2d(features))
+        return np.atleast_2d(self.checked(features)).astype(np.float32), features.ndim == 1
+
+    def checked(self, features: np.ndarray) -> np.ndarray:
+        """Features [..., D] as they are; raises InputError where D is not that of the index."""
         if features.shape[-1] != self.dimensions:
             raise InputError(
                 f"the query has {features.shape[-1]} numbers, and features of the index "
                 f"{self.dimensions}"
             )
-        return np.atleast_2d(features).astype(np.float32), features.ndim == 1
+        return features
 
     def chosen(
         self,
@@ -296,9 +271,9 @@ class Index:
         if camera is not None:
             kept &= np.isin(self.columns.camera, np.atleast_1d(camera))
         if since is not None:
-            kept &= self.columns.time >= _column([since], "datetime64[us]", "since")
+            kept &= self.columns.time >= moment(since, "since")
         if until is not None:
-            kept &= self.columns.time <= _column([until], "datetime64[us]", "until")
+            kept &= self.columns.time <= moment(until, "until")
         return np.flatnonzero(kept)
 
     def _nearest_of_few(self, query: np.ndarray, places: np.ndarray, k: int) -> Neighbors:
@@ -339,6 +314,15 @@ def digest(model: ReidModel) -> str:
     return trees.fingerprint({name: np.asarray(leaf) for name, leaf in named.items()})
 
 
+def moment(given: Moment, name: str) -> np.ndarray:
+    """A moment as the columns have it.
+
+    Raises:
+        InputError: it is none.
+    """
+    return _column([given], "datetime64[us]", name)[0]
+
+
 def _column(values: Sequence[Any], kind: str, name: str) -> np.ndarray:
     try:
         return np.array(values, kind)
@@ -350,19 +334,3 @@ def _listed(pictures: str | os.PathLike | Sequence[Picture]) -> list[Picture]:
     if isinstance(pictures, str | os.PathLike) and listing.is_folder(pictures):
         return [*image_folder.paths(os.fspath(pictures))]
     return as_list(pictures)[0]
-
-
-def _manifest(home: pathlib.Path) -> dict[str, Any]:
-    path = home / MANIFEST
-    if not listing.exists(path):
-        raise InputError(f"{home} is no index: it has no {MANIFEST}")
-    about = json_files.read(path, DAMAGED)
-    try:
-        if about["format"] != FORMAT:
-            raise InputError(f"{path} is of {str(about['format'])[:80]!r}; expected {FORMAT!r}")
-        number, names = int(about["number"]), (about["features"], about["columns"])
-        if names != (f"features-{number}.npy", f"columns-{number}.parquet"):
-            raise ValueError(f"files {names}")
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error!r}); {DAMAGED}") from error
-    return about

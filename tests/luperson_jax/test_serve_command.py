@@ -54,6 +54,21 @@ def test_pictures_become_an_index(drawn, weights, tmp_path, capsys):
     assert cli.main([*more, "--camera", "c./"]) == 0
     assert "camera 0: c1/\ncamera 1: c2/\n" in capsys.readouterr().out
     assert len(lp.Index.open(out)) == 17
+    assert cli.main(more) == 0  # nothing is embedded twice
+    assert "left aside: 8 pictures that the index holds already" in capsys.readouterr().out
+    assert len(lp.Index.open(out)) == 17
+    assert cli.main(["index-show", out, "--weights", weights]) == 0
+    assert f"network      {weights}, the one that is given" in capsys.readouterr().out
+    query = str(drawn / "1/c2/1_c2_0.png")
+    assert cli.main(["search", query, "--index", out, "--weights", weights, "--camera", "1"]) == 0
+    assert f"   1  0.0000  {query}" in capsys.readouterr().out
+
+
+def test_an_index_is_searched_with_its_own_weights_alone(people, drawn, weights, capsys):
+    query = str(drawn / "1/c2/1_c2_0.png")
+    for command in (["search", query, "--index", people], ["index-show", people]):
+        assert cli.main([*command, "--weights", weights]) == 2
+        assert "was built with other weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""The folder of an index: `manifest.json` names the two files that belong together,
+`features-N.npy` [rows, D] float32 and `columns-N.parquet`.
+
+A save writes new files before it changes the manifest, so that a process that ends meanwhile leaves
+the former index or the new one.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from data_pipeline.errors import InputError
+from data_pipeline.read import array_files, atomic, json_files, listing
+from luperson_jax.serving.index_columns import IndexColumns
+
+FORMAT = "luperson_jax index 1"
+MANIFEST = "manifest.json"
+DAMAGED = "it is no index, or damaged; build it again"
+
+
+class Stored(NamedTuple):
+    """What a folder holds: features [rows, D], memory-mapped where there are any, the columns, and
+    what the manifest says."""
+
+    features: np.ndarray
+    columns: IndexColumns
+    about: dict[str, Any]
+
+
+def write(
+    folder: str | os.PathLike,
+    pieces: Iterable[np.ndarray],
+    columns: IndexColumns,
+    about: dict[str, Any],
+) -> None:
+    """Writes an index, or puts it in the place of one that is there.
+
+    Args:
+        folder: made where it is missing.
+        pieces: of the features, [., D] each.
+        columns: of all rows.
+        about: more for the manifest; `dimensions` at least.
+
+    Raises:
+        InputError: it cannot be written, or the folder holds something else.
+    """
+    home = pathlib.Path(folder)
+    former = _manifest(home) if listing.is_folder(home) and listing.names(home) else None
+    home.mkdir(parents=True, exist_ok=True)
+    number, rows = 1 if former is None else former["number"] + 1, len(columns.id)
+    files = {"features": f"features-{number}.npy", "columns": f"columns-{number}.parquet"}
+    with atomic.replacing(home / files["features"]) as part, part.open("wb") as stream:
+        shape = (rows, about["dimensions"])
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for piece in pieces:
+            stream.write(np.ascontiguousarray(piece, "<f4").tobytes())
+    with atomic.replacing(home / files["columns"]) as part:
+        pyarrow.parquet.write_table(pa.table(columns._asdict()), part)
+    whole = {"format": FORMAT, "number": number, **files, "rows": rows, **about}
+    atomic.write_text(home / MANIFEST, json.dumps(whole, indent=2) + "\n")
+    if former is not None:
+        for name in files:
+            (home / former[name]).unlink(missing_ok=True)
+
+
+def read(folder: str | os.PathLike) -> Stored:
+    """What `write` has written.
+
+    Raises:
+        InputError: no index, or a damaged one.
+    """
+    home = pathlib.Path(folder)
+    about = _manifest(home)
+    path = home / about["columns"]
+    listing.check_opens(path)
+    try:
+        table = pyarrow.parquet.read_table(path)
+        columns = IndexColumns(*(table.column(name).to_numpy() for name in IndexColumns._fields))
+    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read ({error}); {DAMAGED}") from error
+    features = array_files.map_npy(home / about["features"], DAMAGED)
+    shape = (about["rows"], about["dimensions"])
+    if features.shape != shape or any(len(column) != shape[0] for column in columns):
+        raise InputError(
+            f"{home / about['features']} has shape {list(features.shape)}, and the manifest "
+            f"says {list(shape)}; {DAMAGED}"
+        )
+    return Stored(features, columns, about)
+
+
+def _manifest(home: pathlib.Path) -> dict[str, Any]:
+    path = home / MANIFEST
+    if not listing.exists(path):
+        raise InputError(f"{home} is no index: it has no {MANIFEST}")
+    about = json_files.read(path, DAMAGED)
+    try:
+        if about["format"] != FORMAT:
+            raise InputError(f"{path} is of {str(about['format'])[:80]!r}; expected {FORMAT!r}")
+        number, names = int(about["number"]), (about["features"], about["columns"])
+        if names != (f"features-{number}.npy", f"columns-{number}.parquet"):
+            raise ValueError(f"files {names}")
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}); {DAMAGED}") from error
+    return about
