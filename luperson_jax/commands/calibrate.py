@@ -1,6 +1,7 @@
 """The work of `luperson calibrate`: finds the threshold for a wanted share of false accepts."""
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +9,15 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
-from luperson_jax.commands import output
+from data_pipeline.terminal import visible_name
+from luperson_jax.commands import output, path_patterns
 from luperson_jax.measure import embeddings, judged_pairs, tracklet_labels
 from luperson_jax.retrieval import calibration, familiarity
 from luperson_jax.retrieval.calibration import Calibration, Goal, Rate
+from luperson_jax.serving.decision import Camera, camera_name
 from luperson_jax.structs import EmbeddingSet
 
-OfCameras = Mapping[tuple[int, int], Calibration]
+OfCameras = Mapping[tuple[Camera, Camera], Calibration]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,9 +44,7 @@ def run(options: argparse.Namespace) -> None:
             first, rest or None, goal=goal, metric=options.metric, rule=rule
         )
         if options.by_cameras:
-            of_cameras = calibration.calibrate_cameras(
-                embeddings.join([first, *rest]), goal=goal, metric=options.metric
-            )
+            of_cameras = _calibrate_cameras(embeddings.join([first, *rest]), goal, options)
     output.say(*_lines(found, options), *_camera_lines(of_cameras))
     if options.json:
         known = None if options.judged else familiarity.describe(embeddings.join([first, *rest]))
@@ -63,8 +64,10 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(
             "--judged goes with --embeddings, and without --tracklets and --by-cameras"
         )
-    if (options.tracklet or options.camera) and not options.tracklets:
-        raise InputError("--tracklet and --camera go with --tracklets")
+    if options.tracklet and not options.tracklets:
+        raise InputError("--tracklet goes with --tracklets")
+    if options.camera and not (options.tracklets or options.by_cameras):
+        raise InputError("--camera goes with --tracklets or --by-cameras")
     if options.tracklets and options.query:
         raise InputError("--tracklets goes with --embeddings")
     if options.tracklets and options.by_cameras:
@@ -92,6 +95,26 @@ def _read(path: str, options: argparse.Namespace) -> EmbeddingSet:
     num = len(one.pid) - len(rows)
     output.say(f"left aside: {num} rows of {path} with identity {' or '.join(map(str, left_out))}")
     return one.take(rows)
+
+
+def _calibrate_cameras(
+    embedded: EmbeddingSet, goal: Goal, options: argparse.Namespace
+) -> OfCameras:
+    """By the numbers of the embeddings, or with --camera by names as the keys have them."""
+    how = {"goal": goal, "metric": options.metric}
+    if not options.camera:
+        return {**calibration.calibrate_cameras(embedded, **how)}
+    found = path_patterns.found(embedded.key, options.camera, "--camera")
+    lacking = next((key for key, one in zip(embedded.key, found, strict=True) if one is None), None)
+    if lacking is not None:
+        raise InputError(
+            f"--camera {options.camera!r} finds nothing in {visible_name(lacking)}; expected an "
+            "expression that finds the camera in every path"
+        )
+    names, code = np.unique([camera_name(one) for one in found if one], return_inverse=True)
+    named = dataclasses.replace(embedded, camera=code.astype(np.int64))
+    of_codes = calibration.calibrate_cameras(named, **how)
+    return {(str(names[a]), str(names[b])): one for (a, b), one in of_codes.items()}
 
 
 def _lines(found: Calibration, options: argparse.Namespace) -> list[str]:

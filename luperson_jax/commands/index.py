@@ -10,7 +10,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import network, output, path_patterns
-from luperson_jax.serving.gallery_index import NEVER, UNKNOWN, Index
+from luperson_jax.serving.gallery_index import NEVER, Index
 from luperson_jax.serving.reid_model import ReidModel
 
 
@@ -32,7 +32,9 @@ def run(options: argparse.Namespace) -> None:
         paths = _new_ones(paths, former)
         if not paths:
             return
-    cameras = _cameras(paths, options.camera) if options.camera else None
+    cameras = None
+    if options.camera:
+        cameras = path_patterns.found(paths, options.camera, "--camera")
     times = _times(paths, options.time, options.time_format) if options.time else None
     model = ReidModel(network.open_chosen(options))
     if former is not None:
@@ -40,7 +42,15 @@ def run(options: argparse.Namespace) -> None:
     else:
         index = Index.build(model, paths, camera=cameras, time=times)
     index.save(options.out)
-    known = "" if cameras is None else f", {len(set(cameras))} cameras"
+    named = index.cameras.named or {}
+    output.say(
+        *(
+            f"camera {number}: {visible_name(name)}"
+            for number, name in named.items()
+            if name != str(number)
+        )
+    )
+    known = f", {len(named)} cameras" if named else ""
     output.say(
         f"{options.out}: {len(index)} pictures{known}, {index.dimensions} numbers each, by "
         f"{model.network.origin}"
@@ -54,16 +64,6 @@ def _new_ones(paths: Sequence[str], former: Index) -> list[str]:
     if len(fresh) < len(paths):
         output.say(f"left aside: {len(paths) - len(fresh)} pictures that the index holds already")
     return fresh
-
-
-def _cameras(paths: Sequence[str], pattern: str) -> list[int]:
-    """Cameras that are numbers, or else numbered by their names."""
-    names = path_patterns.found(paths, pattern, "--camera")
-    if all(one is None or one.isdecimal() for one in names):
-        return [UNKNOWN if one is None else int(one) for one in names]
-    number = {name: i for i, name in enumerate(sorted({one for one in names if one is not None}))}
-    output.say(*(f"camera {i}: {visible_name(name)}" for name, i in number.items()))
-    return [UNKNOWN if one is None else number[one] for one in names]
 
 
 def _times(paths: Sequence[str], pattern: str, form: str | None) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 
 from luperson_jax.commands import network, output
 from luperson_jax.serving import decision
+from luperson_jax.serving.camera_names import UNKNOWN
 from luperson_jax.serving.decision import DecisionRule
-from luperson_jax.serving.gallery_index import UNKNOWN, Index
+from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.weights import packed
 
@@ -43,7 +44,7 @@ def _values(index: Index, rules: list[DecisionRule]) -> dict[str, Any]:
         "dimensions": index.dimensions,
         "made_with": index.made_with,
         "made_by": index.made_by,
-        "cameras": {str(camera): count for camera, count in of_cameras.items()},
+        "cameras": {index.cameras.name(one): count for one, count in of_cameras.items()},
         "without_camera": unknown,
         "first": known.min().item().isoformat(" ") if len(known) else None,
         "last": known.max().item().isoformat(" ") if len(known) else None,

@@ -1,6 +1,7 @@
 """The work of `luperson search`: lists the nearest gallery pictures of query pictures."""
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
@@ -118,6 +119,8 @@ def _of_index(
     )
     rows = rows.reshape(near.rows.shape)
     wrong = np.zeros(rows.shape, bool)
+    if index.cameras.named is not None:  # a saved query has a number of a data set, and no name
+        query = dataclasses.replace(query, camera=np.full(len(query.pid), UNLABELLED))
     return query, gallery, ranking.TopMatches(rows, wrong, near.distance), columns
 
 

@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> None:
     model = None
     if options.workdir or options.weights:
         model = ReidModel(network.open_chosen(options))
-    gallery = Gallery.of(Index.open(options.index, model), tracklets=options.tracklets)
+    index = Index.open(options.index, model)
+    index.check_rule(rule)
+    gallery = Gallery.of(index, tracklets=options.tracklets)
     start = label_files.read(options.labels, gallery) if options.labels else None
     title = pathlib.Path(options.index).absolute().name
     page = app.Page(gallery, model, rule=rule, start=start, title=title)

@@ -11,7 +11,8 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from luperson_jax.clustering import grouping
-from luperson_jax.serving.gallery_index import UNKNOWN, Index
+from luperson_jax.serving.camera_names import UNKNOWN
+from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.index_columns import IndexColumns
 
 

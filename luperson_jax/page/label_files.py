@@ -16,7 +16,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import json_files, storage
 from luperson_jax.page.gallery import Gallery
 from luperson_jax.page.labelling import NOBODY, Labelling
-from luperson_jax.serving.gallery_index import UNKNOWN
+from luperson_jax.serving.camera_names import UNKNOWN
 
 COLUMNS = ("id", "key", "camera", "time", "identity", "name")
 EXPECTED = (

@@ -12,8 +12,8 @@ from luperson_jax.measure import plots
 from luperson_jax.page.gallery import Gallery, Item
 from luperson_jax.page.labelling import NOBODY, Labelling
 from luperson_jax.serving import decision
+from luperson_jax.serving.camera_names import UNKNOWN
 from luperson_jax.serving.decision import DecisionRule
-from luperson_jax.serving.gallery_index import UNKNOWN
 
 TOPS = (12, 24, 48, 96)
 PAGE = 48
@@ -152,7 +152,7 @@ def verdicts(
         return [""] * len(found)
     places = np.array([place for place, _ in found], np.int64)
     distance = np.array([far for _, far in found], np.float32)
-    answers = decision.answers(rule, distance, camera, gallery.index.columns.camera[places])
+    answers = gallery.index.answers(rule, distance, places, camera)
     return [VERDICTS[one] for one in answers]
 
 

@@ -13,6 +13,9 @@ from data_pipeline.read import json_files
 from luperson_jax.retrieval.familiarity import Familiarity
 from luperson_jax.weights import packed
 
+Camera = int | str
+"""A number as the data set counts, mostly from 0, or a name as it stands in the paths of pictures.
+The two are never compared: camera 1 of a path may be camera 0 of the data set."""
 Band = tuple[float, float]
 """Pairs at most the first distance apart show one person, those beyond the second two."""
 EXPECTED = "expected the JSON of `luperson calibrate`"
@@ -28,14 +31,14 @@ class DecisionRule:
 
     Attributes:
         band: of any two cameras.
-        of_cameras: of some two, the smaller number first.
+        of_cameras: of some two, the smaller first; all numbers or all names.
         wanted: share of false accepts that the thresholds were made for; None where it is not
             known.
         familiarity: of the pictures that they were made with; None where it is not known.
     """
 
     band: Band
-    of_cameras: Mapping[tuple[int, int], Band] = dataclasses.field(default_factory=dict)
+    of_cameras: Mapping[tuple[Camera, Camera], Band] = dataclasses.field(default_factory=dict)
     wanted: float | None = None
     familiarity: Familiarity | None = None
 
@@ -67,11 +70,13 @@ class DecisionRule:
                     f"{origin} found no threshold: too few people for what was asked; calibrate "
                     "with more, or a larger --far"
                 )
-            cameras = {}
-            for one in values.get("cameras", []):
-                if one["distance"] is not None:
-                    first, second = sorted(int(camera) for camera in one["cameras"])
-                    cameras[first, second] = _band(one)
+            cameras = {
+                _two_cameras(one["cameras"]): _band(one)
+                for one in values.get("cameras", [])
+                if one["distance"] is not None
+            }
+            if len({type(camera) for pair in cameras for camera in pair}) > 1:
+                raise TypeError("cameras are numbers and names")
             known = values.get("pictures")
             wanted = values.get("wanted_false_accepts")
             return cls(
@@ -88,14 +93,14 @@ class DecisionRule:
 
         Args:
             distance: [] or [N].
-            cameras: of the two pictures of each pair, one pair of numbers for all or [N, 2]; None
-                where they are not known.
+            cameras: of the two pictures of each pair, one pair for all or [N, 2]: numbers or
+                names, as the thresholds have them; None where they are not known.
 
         Returns:
             Two arrays of the shape of `distance`. What is unsure is not called the same.
 
         Raises:
-            InputError: cameras of another shape.
+            InputError: cameras of another shape, or numbers where the thresholds have names.
         """
         bands = np.broadcast_to(self.band, (*np.shape(distance), 2))
         if cameras is not None:
@@ -104,6 +109,9 @@ class DecisionRule:
                 raise InputError(
                     f"cameras have shape {list(given.shape)}; expected [2] or {list(bands.shape)}"
                 )
+            self.check_cameras(named=given.dtype.kind == "U")
+            if given.dtype.kind == "U":
+                given = np.array([camera_name(one) for one in given.flat]).reshape(given.shape)
             pairs = np.sort(np.broadcast_to(given, bands.shape), axis=-1).reshape(-1, 2)
             flat = [self.of_cameras.get((one, other), self.band) for one, other in pairs.tolist()]
             bands = np.array(flat).reshape(bands.shape)
@@ -111,9 +119,36 @@ class DecisionRule:
         same = distance <= np.float32(accept)
         return same, ~same & (distance <= np.float32(reject))
 
+    def check_cameras(self, *, named: bool) -> None:
+        """Raises InputError where cameras that are named, or numbered, meet thresholds of two
+        cameras that are not."""
+        known = {camera for pair in self.of_cameras for camera in pair}
+        if not known or named == isinstance(next(iter(known)), str):
+            return
+        some = ", ".join(map(repr, sorted(known)[:4]))
+        if named:
+            raise InputError(
+                f"the thresholds of two cameras are for numbers of a data set ({some}), which may "
+                "count from 0, and the cameras here are names as paths have them; calibrate again "
+                "with --camera REGEX, by the same names, or give one distance as the threshold"
+            )
+        raise InputError(
+            f"the thresholds of two cameras are for names as paths have them ({some}), and the "
+            "cameras here are numbers, which may count otherwise; give names (`luperson index "
+            "--camera REGEX`, or text in Python), or one distance as the threshold"
+        )
+
+
+def camera_name(found: str) -> str:
+    """The name of a camera by what stands in a path: 1, 01 and 001 are one camera."""
+    return str(int(found)) if found.isdecimal() and found.isascii() else found
+
 
 def answers(
-    rule: DecisionRule | None, distance: np.ndarray, query_camera: int | None, cameras: np.ndarray
+    rule: DecisionRule | None,
+    distance: np.ndarray,
+    query_camera: Camera | None,
+    cameras: np.ndarray,
 ) -> list[bool | None]:
     """Whether found pictures show the person of a query; None where it is unsure or no rule is
     known.
@@ -122,7 +157,10 @@ def answers(
         rule: may be None.
         distance: [N] of the query.
         query_camera: None where it is not known.
-        cameras: [N] of the found pictures.
+        cameras: [N] of the found pictures, numbers or names as that of the query.
+
+    Raises:
+        InputError: see `DecisionRule.same`.
     """
     if rule is None:
         return [None] * len(distance)
@@ -198,3 +236,10 @@ def given(
 def _band(values: Mapping[str, Any]) -> Band:
     accept, reject = float(values["distance"]), values.get("reject_distance")
     return accept, accept if reject is None else max(accept, float(reject))
+
+
+def _two_cameras(given: Sequence[Camera]) -> tuple[Camera, Camera]:
+    first, second = sorted(given)
+    if type(first) not in (int, str):
+        raise TypeError(f"camera {first!r}")
+    return first, second

@@ -14,12 +14,13 @@ from data_pipeline.read import listing
 from luperson_jax import trees
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
-from luperson_jax.serving import index_files
+from luperson_jax.serving import decision, index_files
+from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
+from luperson_jax.serving.decision import Camera, DecisionRule
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.serving.user_pictures import Picture, as_list
 
-UNKNOWN = -1
 NEVER = np.datetime64("NaT", "us")
 FEW_QUERIES = 16
 PIECE = 8192
@@ -40,6 +41,7 @@ class Index:
         model: embeds queries that are pictures; None where features alone are searched.
         made_by: digest of the weights of that model.
         made_with: what they were read from then; "" where it is not known.
+        cameras: what the numbers of the column `camera` stand for.
     """
 
     parts: tuple[np.ndarray, ...]
@@ -48,6 +50,7 @@ class Index:
     model: ReidModel | None
     made_by: str
     made_with: str = ""
+    cameras: CameraNames = dataclasses.field(default_factory=CameraNames)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +61,7 @@ class Index:
         model: ReidModel,
         pictures: str | os.PathLike | Sequence[Picture],
         *,
-        camera: Sequence[int] | np.ndarray | None = None,
+        camera: Sequence[Camera | None] | np.ndarray | None = None,
         time: Sequence[Moment] | np.ndarray | None = None,
     ) -> "Index":
         """Embeds pictures.
@@ -66,11 +69,13 @@ class Index:
         Args:
             model: of `load`.
             pictures: a folder, all pictures of which are taken at any depth, or a list.
-            camera: [N] number of each one's camera.
+            camera: [N] number of each one's camera, as a data set counts, or text, its name as the
+                paths have it: thresholds of two cameras are for one kind or the other.
             time: [N] when each was taken.
 
         Raises:
-            InputError: no picture, one that cannot be read, or columns of another length.
+            InputError: no picture, one that cannot be read, columns of another length, or cameras
+                by number and by name.
         """
         empty = IndexColumns(
             np.zeros(0, np.int64),
@@ -86,7 +91,7 @@ class Index:
         self,
         pictures: str | os.PathLike | Sequence[Picture],
         *,
-        camera: Sequence[int] | np.ndarray | None = None,
+        camera: Sequence[Camera | None] | np.ndarray | None = None,
         time: Sequence[Moment] | np.ndarray | None = None,
     ) -> "Index":
         """The index with more pictures; as `build`.
@@ -98,7 +103,8 @@ class Index:
         features = np.atleast_2d(self._model().embed(listed))
         first = int(self.columns.id.max(initial=-1)) + 1
         names = [os.fspath(one) if isinstance(one, str | os.PathLike) else "" for one in listed]
-        cameras = [UNKNOWN] * len(listed) if camera is None else list(camera)
+        given = [UNKNOWN] * len(listed) if camera is None else list(camera)
+        cameras, named = self.cameras.numbered(given, self.columns.camera)
         moments = [NEVER] * len(listed) if time is None else list(time)
         new = IndexColumns(
             np.arange(first, first + len(listed)),
@@ -117,6 +123,7 @@ class Index:
             self,
             parts=(*self.parts, features),
             rows=np.concatenate([self.rows, before + np.arange(len(listed))]),
+            cameras=named,
             columns=IndexColumns(
                 *(np.concatenate(pair) for pair in zip(self.columns, new, strict=True))
             ),
@@ -143,10 +150,10 @@ class Index:
         query: Any,
         k: int = 10,
         *,
-        camera: int | Sequence[int] | None = None,
+        camera: Camera | Sequence[Camera] | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
-        query_camera: int | None = None,
+        query_camera: Camera | None = None,
     ) -> Any:
         """The nearest pictures, exactly.
 
@@ -154,7 +161,7 @@ class Index:
             query: a picture or several, as `ReidModel.embed` takes them; or features [D] or
                 [Q, D] of a floating-point type.
             k: how many; fewer where there are not so many.
-            camera: only pictures of these cameras.
+            camera: only pictures of these cameras, by number or by name.
             since, until: only pictures of known time from and up to these moments.
             query_camera: of the queries, for thresholds of two cameras.
 
@@ -163,7 +170,8 @@ class Index:
             queries a list of such lists.
 
         Raises:
-            InputError: as `ReidModel.embed`; pictures without a model; features of another length.
+            InputError: as `ReidModel.embed`; pictures without a model; features of another length;
+                no such camera; as `answers`.
         """
         features, single = self._features_of(query)
         chosen = self.chosen(camera, since, until)
@@ -173,7 +181,9 @@ class Index:
         near = self.nearest(features, chosen, k)
         rule = self.model.rule if self.model else None
         found = [
-            self.columns.take(rows).matches(distance, rule, query_camera)
+            self.columns.take(rows).matches(
+                distance, self.answers(rule, distance, rows, query_camera)
+            )
             for rows, distance in zip(near.rows, near.distance, strict=True)
         ]
         return found[0] if single else found
@@ -192,6 +202,30 @@ class Index:
             near = neighbors.nearest(query, self._pieces(places), min(k, len(places)))
         return near._replace(rows=places[near.rows])
 
+    def answers(
+        self,
+        rule: DecisionRule | None,
+        distance: np.ndarray,
+        places: np.ndarray,
+        query_camera: Camera | None = None,
+    ) -> list[bool | None]:
+        """Whether pictures [N] at some places show the person of a query, see `decision.answers`.
+
+        Raises:
+            InputError: cameras are known, and the thresholds of two are for the other kind, numbers
+                or names.
+        """
+        cameras = self.columns.camera[places]
+        if rule is not None and query_camera is not None:
+            query_camera, cameras = self.cameras.as_calibrated(query_camera, cameras)
+        return decision.answers(rule, distance, query_camera, cameras)
+
+    def check_rule(self, rule: DecisionRule | None) -> None:
+        """Raises InputError where `answers` might: cameras are known, and the rule's are not of
+        their kind."""
+        if rule is not None and np.any(self.columns.camera != UNKNOWN):
+            rule.check_cameras(named=self.cameras.named is not None)
+
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the index, or puts it in the place of one that is there.
 
@@ -202,6 +236,7 @@ class Index:
             "dimensions": self.dimensions,
             "made_by": self.made_by,
             "made_with": self.made_with,
+            "cameras": self.cameras.values(),
         }
         index_files.write(folder, self._pieces(np.arange(len(self))), self.columns, about)
 
@@ -216,14 +251,15 @@ class Index:
         Raises:
             InputError: no index, a damaged one, or one of another model.
         """
-        features, columns, about = index_files.read(folder)
-        if model is not None and digest(model) != about["made_by"]:
+        stored = index_files.read(folder)
+        if model is not None and digest(model) != stored.made_by:
             raise InputError(
                 f"the index {os.fspath(folder)} was built with other weights than those of "
                 f"{model.network.origin}: distances between features of two networks mean nothing"
             )
-        made = about["made_by"], str(about.get("made_with", ""))
-        return cls((features,), np.arange(len(features)), columns, model, *made)
+        rows = np.arange(len(stored.features))
+        made = stored.made_by, stored.made_with
+        return cls((stored.features,), rows, stored.columns, model, *made, stored.cameras)
 
     def features(self, places: np.ndarray | None = None) -> np.ndarray:
         """A copy of the features [n, D] float32 at some places in rising order, or of all."""
@@ -262,14 +298,15 @@ class Index:
 
     def chosen(
         self,
-        camera: int | Sequence[int] | None = None,
+        camera: Camera | Sequence[Camera] | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
     ) -> np.ndarray:
         """Places, 0..N-1, of the pictures that the filters of `search` leave."""
         kept = np.ones(len(self), bool)
         if camera is not None:
-            kept &= np.isin(self.columns.camera, np.atleast_1d(camera))
+            given = [camera] if isinstance(camera, int | str) else camera
+            kept &= np.isin(self.columns.camera, [self.cameras.number(one) for one in given])
         if since is not None:
             kept &= self.columns.time >= moment(since, "since")
         if until is not None:

@@ -1,12 +1,10 @@
 """What an index knows of its pictures, and what a search says of those that it has found."""
 
 import datetime
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from luperson_jax.serving import decision
-from luperson_jax.serving.decision import DecisionRule
 
 
 class Match(NamedTuple):
@@ -42,17 +40,13 @@ class IndexColumns(NamedTuple):
         """Some rows of each."""
         return IndexColumns(*(column[rows] for column in self))
 
-    def matches(
-        self, distance: np.ndarray, rule: DecisionRule | None, query_camera: int | None
-    ) -> list[Match]:
+    def matches(self, distance: np.ndarray, same: Sequence[bool | None]) -> list[Match]:
         """The pictures as those that a query has found.
 
         Args:
             distance: [N] from the query.
-            rule: says whether they show the same person; None = nothing does.
-            query_camera: of the query; None where it is not known.
+            same: [N] whether they show the same person.
         """
-        same = decision.answers(rule, distance, query_camera, self.camera)
         times = self.time.astype("datetime64[us]").tolist()  # what is not known becomes None
         values = (self.id, self.key, distance, self.camera)
         rows = zip(*(column.tolist() for column in values), times, same, strict=True)

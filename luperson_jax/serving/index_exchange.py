@@ -2,10 +2,12 @@
 
 A folder holds the library's own file (`index.faiss` or `index.usearch`), whose ids are the numbers
 of the pictures, and `columns.parquet`: id, key, camera, time, and in its metadata the digest of the
-weights that made the features. Those libraries search fast and approximately, or many at once; the
-vectors are of unit length, so that their inner product is the cosine.
+weights that made the features, where they were read from, and the names of cameras. Those libraries
+search fast and approximately, or many at once; the vectors are of unit length, so that their inner
+product is the cosine.
 """
 
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,11 +20,12 @@ import pyarrow.parquet
 from data_pipeline.errors import InputError
 from data_pipeline.read import atomic, listing
 from luperson_jax import libraries
+from luperson_jax.serving.camera_names import CameraNames
 from luperson_jax.serving.gallery_index import Index, digest
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
 
-COLUMNS, MADE_BY = "columns.parquet", b"luperson_jax.made_by"
+COLUMNS, ABOUT = "columns.parquet", b"luperson_jax.index"
 NEIGHBORS, QUERIES = 10, 64
 """What is asked of what was written: the nearest of so many of its own pictures."""
 EXACT = 1e-4
@@ -134,7 +137,8 @@ def hand_over(
         path = str(part / chosen.file)
         chosen.write(module, chosen.add(module, features, ids, approximate), path)
         table = pa.table(index.columns._asdict())
-        table = table.replace_schema_metadata({MADE_BY: index.made_by.encode()})
+        about = [index.made_by, index.made_with, index.cameras.values()]
+        table = table.replace_schema_metadata({ABOUT: json.dumps(about).encode()})
         pyarrow.parquet.write_table(table, part / COLUMNS)
         _check_vectors(chosen.read(module, path), ids, features)
         found = _compared(index, features, chosen.search, module, path)
@@ -159,10 +163,14 @@ def take_over(folder: str | os.PathLike, library: str, model: ReidModel | None =
     module = libraries.extra(chosen.module, "ann")
     try:
         table = pyarrow.parquet.read_table(home / COLUMNS)
-        made_by = (table.schema.metadata or {})[MADE_BY].decode()
+        made_by, made_with, named = json.loads((table.schema.metadata or {})[ABOUT])
         columns = IndexColumns(*(table.column(one).to_numpy() for one in IndexColumns._fields))
+        cameras = CameraNames.of_values(named, columns.camera)
         ids, features = chosen.read(module, str(home / chosen.file))
-    except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError),
+        pa.ArrowException,
+    ) as error:
         raise InputError(
             f"{home} cannot be read as an index of {library} ({error}); expected {chosen.file} and "
             f"{COLUMNS}"
@@ -175,7 +183,7 @@ def take_over(folder: str | os.PathLike, library: str, model: ReidModel | None =
     rows = np.empty(len(ids), np.int64)
     rows[wanted] = order
     parts = (np.ascontiguousarray(features[rows]),)
-    return Index(parts, np.arange(len(rows)), columns, model, made_by)
+    return Index(parts, np.arange(len(rows)), columns, model, made_by, made_with, cameras)
 
 
 def _library(name: str) -> Library:

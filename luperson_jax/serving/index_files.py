@@ -17,6 +17,7 @@ import pyarrow.parquet
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic, json_files, listing
+from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
 from luperson_jax.serving.index_columns import IndexColumns
 
 FORMAT = "luperson_jax index 1"
@@ -25,12 +26,14 @@ DAMAGED = "it is no index, or damaged; build it again"
 
 
 class Stored(NamedTuple):
-    """What a folder holds: features [rows, D], memory-mapped where there are any, the columns, and
-    what the manifest says."""
+    """What a folder holds: features [rows, D], memory-mapped where there are any, the columns, what
+    made the features, and what the numbers of cameras stand for; see `Index`."""
 
     features: np.ndarray
     columns: IndexColumns
-    about: dict[str, Any]
+    made_by: str
+    made_with: str
+    cameras: CameraNames
 
 
 def write(
@@ -83,6 +86,7 @@ def read(folder: str | os.PathLike) -> Stored:
     try:
         table = pyarrow.parquet.read_table(path)
         columns = IndexColumns(*(table.column(name).to_numpy() for name in IndexColumns._fields))
+        cameras = _cameras(about, columns.camera)
     except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read ({error}); {DAMAGED}") from error
     features = array_files.map_npy(home / about["features"], DAMAGED)
@@ -92,7 +96,18 @@ def read(folder: str | os.PathLike) -> Stored:
             f"{home / about['features']} has shape {list(features.shape)}, and the manifest "
             f"says {list(shape)}; {DAMAGED}"
         )
-    return Stored(features, columns, about)
+    made = str(about["made_by"]), str(about.get("made_with", ""))
+    return Stored(features, columns, *made, cameras)
+
+
+def _cameras(about: dict[str, Any], numbers: np.ndarray) -> CameraNames:
+    """As the manifest has them; one of before they were kept is taken to hold numbers of paths."""
+    if "cameras" not in about:
+        return CameraNames({one: str(one) for one in np.unique(numbers).tolist() if one != UNKNOWN})
+    try:
+        return CameraNames.of_values(about["cameras"], numbers)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"cameras: {error}") from error
 
 
 def _manifest(home: pathlib.Path) -> dict[str, Any]:

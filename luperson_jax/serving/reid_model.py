@@ -118,7 +118,8 @@ class ReidModel:
 
         Args:
             one, other: as `embed` takes them.
-            cameras: numbers of the two cameras, or [N, 2], where thresholds of cameras are known.
+            cameras: the two cameras, or [N, 2], where thresholds of cameras are known: numbers as
+                the data set of the calibration counts, or names as paths have them.
 
         Raises:
             InputError: as `embed`, lists of different length, or cameras of another shape.

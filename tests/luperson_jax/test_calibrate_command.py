@@ -87,11 +87,25 @@ def test_thresholds_from_judged_pairs(home, capsys):
     assert f"{same} of the same person" in capsys.readouterr().out
 
 
+def test_thresholds_of_cameras_are_by_the_names_in_paths(home):
+    known = ["--embeddings", home / "known.npz", "--far", 0.01, "--by-cameras"]
+    by_number, by_name, by_word = (
+        calibrated(home, *known, *given)["cameras"]
+        for given in ([], ["--camera", r"c(\d)/"], ["--camera", r"c\d"])
+    )
+    for number, name, word in zip(by_number, by_name, by_word, strict=True):
+        assert name["cameras"] == [str(one) for one in number["cameras"]]
+        assert word["cameras"] == [f"c{one}" for one in number["cameras"]]
+        assert name["distance"] == word["distance"] == number["distance"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--judged", "pairs.csv", "--by-cameras"], "--judged goes with --embeddings"),
-        (["--camera", "x"], "--tracklet and --camera go with --tracklets"),
+        (["--camera", "x"], "--camera goes with --tracklets or --by-cameras"),
+        (["--tracklet", "x"], "--tracklet goes with --tracklets"),
+        (["--by-cameras", "--camera", "c([01])/"], "finds nothing in c2/0/2.jpg"),
         (["--tracklets", "--by-cameras"], "--by-cameras needs identities"),
         (["--people", "1"], "1 new people make no pair"),
         (["--judged", "pairs.csv", "--promise", "conformal"], "allow no conformal threshold"),

@@ -46,6 +46,21 @@ def test_distances_are_answered():
         rule.same(distance, [0, 1, 2])
 
 
+def test_numbers_of_a_data_set_and_names_in_paths_never_meet():
+    values = VALUES | {"cameras": [{"cameras": ["2", "10"], "distance": 0.1}]}
+    named = DecisionRule.of_values(values, "far.json")
+    numbered = DecisionRule.of_values(VALUES, "far.json")
+    far = np.float32(0.2)
+    assert not named.same(far, ("10", "02"))[0]
+    assert named.same(far, ("10", "3"))[0]
+    with pytest.raises(InputError, match=r"for names as paths have them.*'10', '2'"):
+        named.same(far, (10, 2))
+    with pytest.raises(InputError, match=r"for numbers of a data set \(0, 2\)"):
+        numbered.same(far, ("0", "2"))
+    assert DecisionRule.at(0.3).same(far, ("0", "2"))[0]
+    assert DecisionRule.at(0.3).same(far, (0, 2))[0]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -54,6 +69,9 @@ def test_distances_are_answered():
         ({"settings": {"metric": "euclidean"}}, "is of euclidean distance"),
         ({"settings": 3}, "has no threshold"),
         ({"cameras": [{"distance": 1}]}, "has no threshold"),
+        ({"cameras": [{"distance": 1, "cameras": [1, "2"]}]}, "has no threshold"),
+        ({"cameras": [{"distance": 1, "cameras": [1.5, 2.0]}]}, "has no threshold"),
+        ({"cameras": [{"distance": 1, "cameras": [1, 2, 3]}]}, "has no threshold"),
         ({"pictures": {"mean": "?"}}, "has no threshold"),
     ],
 )

@@ -1,5 +1,6 @@
 """Looking into an index, taking pictures out of it and searching it, from the command line."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -11,6 +12,8 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import atomic
 from luperson_jax import cli
 from luperson_jax.measure import embeddings
+from luperson_jax.serving.camera_names import CameraNames
+from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.structs import EmbeddingSet
 from tests import page_worlds
 
@@ -23,12 +26,63 @@ def people(tmp_path):
     index = page_worlds.make(tmp_path / "drawn")
     index.columns.time[-1] = "NaT"
     index.columns.camera[-1] = -1
-    index.save(tmp_path / "people")
+    named = dataclasses.replace(index, cameras=CameraNames({1: "1", 2: "2"}))
+    named.save(tmp_path / "people")
     return str(tmp_path / "people")
 
 
 def ids(folder):
     return lp.Index.open(folder).columns.id.tolist()
+
+
+def rule_of(*cameras):
+    """A threshold of 0.5, and one below any distance for two cameras."""
+    return DecisionRule((0.5, 0.5), {cameras: (-1.0, -1.0)})
+
+
+def test_thresholds_of_two_cameras_meet_the_names_in_the_paths(people):
+    """Data sets count cameras from 0: their pair (0, 1) is not the pair (0, 1) of the paths."""
+    index = lp.Index.open(people)
+    distance, places = np.full(2, 0.1, np.float32), np.array([0, 4])  # of cameras 1 and 2
+    assert index.answers(rule_of("1", "2"), distance, places, "1") == [True, False]
+    assert index.answers(rule_of("1", "2"), distance, places, 1) == [True, False]
+    assert index.answers(rule_of("1", "2"), distance, places, "7") == [True, True]
+    assert index.answers(rule_of(0, 1), distance, places) == [True, True]
+    assert index.answers(None, distance, places, "1") == [None, None]
+    with pytest.raises(InputError, match="numbers of a data set"):
+        index.answers(rule_of(0, 1), distance, places, 1)
+    with pytest.raises(InputError, match="numbers of a data set"):
+        index.check_rule(rule_of(0, 1))
+    index.check_rule(rule_of("1", "2"))
+    index.check_rule(DecisionRule.at(0.5))
+    numbered = dataclasses.replace(index, cameras=CameraNames())
+    assert numbered.answers(rule_of(1, 2), distance, places, 1) == [True, False]
+    for rule in (rule_of("1", "2"), rule_of(1, 2)):
+        with pytest.raises(InputError, match="names"):
+            numbered.answers(rule, distance, places, "1")
+    with pytest.raises(InputError, match="for names as paths have them"):
+        numbered.check_rule(rule_of("1", "2"))
+    with pytest.raises(InputError, match=r"no camera of the index is called 'door'; it has 1, 2"):
+        index.chosen("door")
+    assert index.chosen("01").tolist() == index.chosen(1).tolist() == index.chosen(["1"]).tolist()
+
+
+def test_names_of_cameras_get_numbers_that_stay():
+    none = np.array([-1])
+    numbers, names = CameraNames().numbered(["hall", None, "2", "02", "door"], none)
+    assert (numbers, names.named) == ([4, -1, 2, 2, 3], {2: "2", 3: "door", 4: "hall"})
+    numbers, more = names.numbered(["3", "hall", "yard"], np.array([2]))
+    assert [more.name(one) for one in numbers] == ["3", "hall", "yard"]
+    assert numbers[1] == 4
+    assert len(more.named) == 5
+    assert CameraNames.of_values(more.values(), np.array(numbers)) == more
+    assert names.numbered([None, -1], np.array([2])) == ([-1, -1], names)
+    assert CameraNames().numbered([0, -1, 5], none) == ([0, -1, 5], CameraNames())
+    for start, given in ((names, [1]), (CameraNames(), ["1"]), (CameraNames(), [1, "1"])):
+        with pytest.raises(InputError, match="by number and by name"):
+            start.numbered(given, np.array([2]))
+    with pytest.raises(ValueError, match="no name for camera 9"):
+        CameraNames.of_values({"1": "1"}, np.array([9, -1]))
 
 
 def files(folder):

@@ -9,6 +9,7 @@ from data_pipeline.errors import InputError
 from luperson_jax import cli
 from luperson_jax.commands.options import index_export
 from luperson_jax.serving import index_exchange
+from luperson_jax.serving.camera_names import CameraNames
 from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.index_columns import IndexColumns
 
@@ -23,7 +24,8 @@ def drawn(num=40, dimensions=8):
         np.arange(num) % 3,
         np.full(num, "2026-11-29", "datetime64[us]"),
     )
-    return Index((features,), np.arange(num), columns, None, "digest")
+    cameras = CameraNames({0: "hall", 1: "1", 2: "2"})
+    return Index((features,), np.arange(num), columns, None, "digest", "bot.npz", cameras)
 
 
 @pytest.mark.parametrize("library", index_exchange.LIBRARIES)
@@ -40,7 +42,8 @@ def test_vectors_numbers_and_answers_come_back(library, approximate, tmp_path):
     np.testing.assert_array_equal(again.features(), index.features())
     for one, other in zip(again.columns, index.columns, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert again.made_by == "digest"
+    assert (again.made_by, again.made_with) == ("digest", "bot.npz")
+    assert again.cameras == index.cameras
     query = index.features()[:3]
     assert again.search(query, k=5) == index.search(query, k=5)
     index.save(tmp_path / "index")
@@ -48,7 +51,9 @@ def test_vectors_numbers_and_answers_come_back(library, approximate, tmp_path):
     assert cli.main(["index-export", *given]) == 0
     back = [str(tmp_path / "again"), str(tmp_path / "back"), "--from", library]
     assert cli.main(["index-import", *back]) == 0
-    assert Index.open(tmp_path / "back").search(query, k=5) == index.search(query, k=5)
+    back = Index.open(tmp_path / "back")
+    assert back.search(query, k=5) == index.search(query, k=5)
+    assert (back.cameras, back.made_with) == (index.cameras, "bot.npz")
 
 
 def test_refusals(tmp_path, monkeypatch):

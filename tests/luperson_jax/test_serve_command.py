@@ -52,7 +52,7 @@ def test_pictures_become_an_index(drawn, weights, tmp_path, capsys):
     assert cli.main([*more, "--camera", "(c)1/", "--time", "nothing"]) == 2
     assert "found in no path" in capsys.readouterr().err
     assert cli.main([*more, "--camera", "c./"]) == 0
-    assert "camera 0: c1/\ncamera 1: c2/\n" in capsys.readouterr().out
+    assert "camera 3: c1/\ncamera 4: c2/\n" in capsys.readouterr().out
     assert len(lp.Index.open(out)) == 17
     assert cli.main(more) == 0  # nothing is embedded twice
     assert "left aside: 8 pictures that the index holds already" in capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_pictures_become_an_index(drawn, weights, tmp_path, capsys):
     assert cli.main(["index-show", out, "--weights", weights]) == 0
     assert f"network      {weights}, the one that is given" in capsys.readouterr().out
     query = str(drawn / "1/c2/1_c2_0.png")
-    assert cli.main(["search", query, "--index", out, "--weights", weights, "--camera", "1"]) == 0
+    assert cli.main(["search", query, "--index", out, "--weights", weights, "--camera", "c2/"]) == 0
     assert f"   1  0.0000  {query}" in capsys.readouterr().out
 
 

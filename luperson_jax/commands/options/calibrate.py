@@ -13,6 +13,7 @@ It holds for people like these before the same cameras. What is written by --jso
 Example:
     luperson calibrate --embeddings features.npz --far 0.001 --misses 0.05 --json far.json
     luperson calibrate --embeddings mine --tracklets --camera 'cam(\\d+)' --far 0.01
+    luperson calibrate --embeddings features.npz --by-cameras --camera '_c(\\d+)' --json far.json
     luperson calibrate --embeddings mine --judged pairs.csv --far 0.01
 """
 
@@ -48,7 +49,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the shares are to hold among this number of new people (default: all there are)",
     )
     parser.add_argument(
-        "--by-cameras", action="store_true", help="a threshold for each two cameras besides"
+        "--by-cameras",
+        action="store_true",
+        help="a threshold for each two cameras besides: by the numbers of the embeddings, or with "
+        "--camera by names as paths have them, which an index of `luperson index --camera` needs",
     )
     parser.add_argument(
         "--judged",

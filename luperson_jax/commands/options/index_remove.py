@@ -24,9 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera",
         nargs="+",
-        type=int,
-        metavar="N",
-        help="pictures of cameras of these numbers (default: of any)",
+        metavar="NAME",
+        help="pictures of these cameras, as paths have them",
     )
     parser.add_argument(
         "--id",

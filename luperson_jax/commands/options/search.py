@@ -29,9 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera",
         nargs="+",
-        type=int,
-        metavar="N",
-        help="of --index: cameras of these numbers (default: of any)",
+        metavar="NAME",
+        help="of --index: these cameras, as paths have them",
     )
     for name, words in (("since", "from"), ("until", "up to")):
         parser.add_argument(

@@ -74,11 +74,11 @@ def add_tracklet_options(parser: argparse.ArgumentParser) -> None:
         help="the pictures of one identity and camera, or of one folder where no identity is "
         "known, are a tracklet, and nothing else is known of who they show",
     )
-    for name in ("tracklet", "camera"):
+    for name, words in (("tracklet", ""), ("camera", " or --by-cameras")):
         parser.add_argument(
             f"--{name}",
             metavar="REGEX",
-            help=f"with --tracklets: finds the {name} in the key of a picture, by its groups",
+            help=f"with --tracklets{words}: finds the {name} in the key of a picture",
         )
 
 
