@@ -19,24 +19,28 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
 
 
-def checked_root(root: str) -> str:
-    """The folder of a data set, with `~` expanded.
+def checked_root(root: str, expected: str = "the folder of the data set") -> str:
+    """A folder that is there, with `~` expanded.
+
+    Args:
+        root: its path.
+        expected: what it is to be, for messages.
 
     Raises:
         InputError: it does not exist or is not a folder; the message names the nearest one.
     """
     if not root.strip():
-        raise InputError(f"the path {root!r} is empty; expected the folder of the data set")
+        raise InputError(f"the path {root!r} is empty; expected {expected}")
     path = os.path.expanduser(root)
     if listing.is_folder(path):
         return path
     if listing.exists(path):
-        raise InputError(f"{root} is a file; expected the folder of the data set")
+        raise InputError(f"{root} is a file; expected {expected}")
     parent, name = os.path.split(os.path.abspath(path))
     while not listing.is_folder(parent):
         parent, name = os.path.split(parent)
     raise InputError(
-        f"{root} does not exist; expected the folder of the data set. "
+        f"{root} does not exist; expected {expected}. "
         f"The path is good as far as {parent}, which {contents(parent, name)}"
     )
 

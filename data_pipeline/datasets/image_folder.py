@@ -37,13 +37,17 @@ def load(root: str) -> Splits:
     return Splits(make_table(rows), empty_table(), empty_table())
 
 
-def paths(root: str) -> list[str]:
+def paths(root: str, expected: str = "a folder of pictures") -> list[str]:
     """The paths of all pictures below a folder, in the order of `pictures`.
+
+    Args:
+        root: the folder.
+        expected: what it is to be, for messages.
 
     Raises:
         InputError: the folder is missing or holds no picture, or one in it cannot be read.
     """
-    home = folders.checked_root(root)
+    home = folders.checked_root(root, expected)
     found = [os.path.join(folder, name) for folder, name in pictures(home)]
     if not found:
         raise InputError(

@@ -52,8 +52,8 @@ def _read_file(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise InputError(
-            f"cannot read {visible_name(path)}: {error.strerror}; check that the data set is "
-            "complete and mounted"
+            f"cannot read {visible_name(path)}: {error.strerror}; check the path, and that its "
+            "disk is mounted"
         ) from error
 
 

@@ -97,7 +97,7 @@ def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
         if listing.is_file(place):
             paths.append(place)
         else:
-            paths += image_folder.paths(place)
+            paths += image_folder.paths(place, "a picture, or a folder of pictures")
     unknown = np.full(len(paths), UNLABELLED, np.int64)
     track = unknown
     if tracklets:

@@ -350,7 +350,14 @@ MISTAKES = {
         [*METRICS, "--gallery={saved}/gallery", "--rerank"],
         ["3 dimensions"],
     ),
-    "pictures missing": ([*EMBED, "{tmp}/absent"], ["absent"]),
+    "pictures missing": (
+        [*EMBED, "{tmp}/absent"],
+        ["absent does not exist; expected a picture, or a folder of pictures"],
+    ),
+    "query missing": (
+        [*SEARCH, "{tmp}/absent.jpg"],
+        ["absent.jpg does not exist; expected a picture, or a folder of pictures"],
+    ),
     "folder without pictures": ([*EMBED, "{tmp}/empty"], ["no picture in", "empty"]),
     "no picture": ([*EMBED, "{tmp}/words.jpg"], ["words.jpg", "not a picture"]),
     "target exists": ([*EMBED, "{picture}", "--out={tmp}/good.npz"], ["good.npz exists"]),
