@@ -88,20 +88,29 @@ def embed_canvases(
         mesh: its devices.
 
     Returns:
-        [n, D] float32; the batch is filled up, so that one program serves any n.
+        [n, D] float32; the batch is filled up, so that few programs serve any n.
     """
-    num, lacking = len(canvases), recipe.eval.batch_size - len(canvases)
-    numbers = np.zeros(recipe.eval.batch_size, np.int32)
+    num, size = len(canvases), rows_for(len(canvases), recipe.eval.batch_size, mesh.size)
+    lacking, numbers = size - num, np.zeros(size, np.int32)
     arrays = {
         "images": np.pad(canvases, ((0, lacking), (0, 0), (0, 0), (0, 0))),
         "size": np.pad(sizes, ((0, lacking), (0, 0)), constant_values=1),
         **{name: numbers for name in ("label", "camera", "index")},
-        "mask": np.arange(recipe.eval.batch_size) < num,
+        "mask": np.arange(size) < num,
     }
     with jax.set_mesh(mesh):
         batch = sharding.put_batch(arrays, mesh)
         features = _embed(task, recipe.eval.flip, state.params, state.extra, batch)
     return np.asarray(features)[:num]
+
+
+def rows_for(num: int, batch_size: int, num_devices: int) -> int:
+    """Rows of a batch for few pictures: of the whole one, a quarter, a sixteenth and so on the
+    smallest that holds them and that the devices can share."""
+    rows = batch_size
+    while rows % (4 * num_devices) == 0 and rows // 4 >= num:
+        rows //= 4
+    return rows
 
 
 def embed_table(

@@ -80,7 +80,8 @@ class ReidModel:
 
         Returns:
             [D] float32 of one, [N, D] of several; of unit length. A picture's does not depend on
-            those beside it but for rounding. One program is compiled for any number of pictures.
+            those beside it but for rounding. `batch_size` go through the network at once, and of
+            fewer a quarter, a sixteenth and so on, with a program for each such size.
 
         Raises:
             InputError: a file that cannot be read, or something that is no RGB picture.

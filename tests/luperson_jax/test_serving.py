@@ -56,14 +56,33 @@ def test_features_are_those_of_the_command_for_every_kind_of_picture(model, gall
     assert model.size == SIZE
 
 
-def test_one_program_serves_any_number(model, gallery):
+def test_few_programs_serve_any_number_and_answer_alike(model, gallery):
     from luperson_jax.measure import streaming
 
-    model.embed(list(gallery.media)[:1])
+    paths = list(gallery.media)[:11]
+    whole, _ = model.embed(paths[:8]), model.embed(paths[:2])  # batches of 8 and of 2
     before = streaming._embed._cache_size()
-    for num in (1, 5, 8, 11):
-        assert len(model.embed(list(gallery.media)[:num])) == num
+    for num in (1, 2, 3, 5, 8, 11):
+        found = model.embed(paths[:num])
+        assert len(found) == num
+        np.testing.assert_allclose(found[:8], whole[:num], atol=1e-6)
     assert streaming._embed._cache_size() == before
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "rows"),
+    [
+        (64, 1, {1: 1, 2: 4, 4: 4, 5: 16, 16: 16, 17: 64, 64: 64}),
+        (64, 8, {1: 16, 16: 16, 17: 64}),
+        (8, 2, {1: 2, 2: 2, 3: 8}),
+        (6, 1, {1: 6, 6: 6}),
+        (12, 3, {1: 3, 3: 3, 4: 12}),
+    ],
+)
+def test_a_batch_for_few_is_the_smallest_that_the_devices_share(batch_size, devices, rows):
+    from luperson_jax.measure import streaming
+
+    assert {num: streaming.rows_for(num, batch_size, devices) for num in rows} == rows
 
 
 def test_two_pictures_are_compared(weights, gallery):
