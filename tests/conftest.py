@@ -1,5 +1,6 @@
 """Strict numerics, two simulated devices and one compile cache for the whole suite."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -21,6 +22,9 @@ os.environ["LUPERSON_CACHE"] = "off"
 import jax
 import jaxtyping
 import pytest
+
+# Traced programs are millions of objects that live: to look through all of them is often in vain.
+gc.set_threshold(100_000, 20, 1000)
 
 # Every annotated shape and type below is checked at every call that a test makes.
 for room in ("augment", "clustering", "losses", "models", "optim", "retrieval", "tasks", "vectors"):
