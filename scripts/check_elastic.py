@@ -26,6 +26,7 @@ from killing import Machine
 from data_pipeline import terminal
 from data_pipeline.read import atomic
 from data_pipeline.synthetic import layouts
+from luperson_jax.measure import evaluation
 
 CONFIGS = killing.ROOT / "configs"
 PEACE = Machine(1)
@@ -96,8 +97,7 @@ def largest_difference(one: pathlib.Path, two: pathlib.Path) -> float:
 
 def ranked(workdir: pathlib.Path) -> dict[str, float]:
     """The figures of the last evaluation."""
-    last = json.loads((workdir / "results.json").read_text())["last"]
-    return {name: value for name, value in last.items() if isinstance(value, float)}
+    return json.loads((workdir / evaluation.RESULTS_FILE).read_text())["figures"]
 
 
 def check(method: str, root: pathlib.Path, number: int, seed: int) -> dict[str, object]:
