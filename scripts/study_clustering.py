@@ -26,7 +26,7 @@ from luperson_jax.measure import plots
 from luperson_jax.workdir import metrics_file
 
 WORLD = ["--cameras", "8", "--height", "64", "--width", "32"]
-LABELLED = ["--identities", "250", "--train-identities", "150", "--images-per-camera", "2"]
+LABELLED = ["--identities", "100", "--train-identities", "60", "--images-per-camera", "5"]
 UNLABELLED = ["--identities", "1500", "--tracklets", "2", "--frames", "2"]
 
 NETWORK = """
