@@ -31,7 +31,9 @@ from luperson_jax.measure import evaluation
 CONFIGS = killing.ROOT / "configs"
 PEACE = Machine(1)
 ELSEWHERE = (Machine(2), Machine(8), Machine(1, processes=2), Machine(1))
-TOLERANCE = 1e-5
+# Memories hold features, and the neck of an untrained network spreads what hardly differs: the last
+# bits of its input, too.
+TOLERANCES = {"params": 1e-5, "extra": 1e-4}
 
 SMALL = """model.width=8 model.bn_group_size=8 model.compute_dtype=float32 data.canvas=32,16
     data.size=32,16 data.batch_size=16 data.num_workers=0 eval.batch_size=16
@@ -78,20 +80,17 @@ def arguments_of(method: str, root: pathlib.Path) -> list[str]:
     return [f"--config={CONFIGS / config}", *(f"--config.{setting}" for setting in settings)]
 
 
-def largest_difference(one: pathlib.Path, two: pathlib.Path) -> float:
-    """Of the tensors of the last checkpoints but the optimizer's: the largest norm of a difference,
-    relative to that of the tensor; infinite where steps differ."""
+def differences(one: pathlib.Path, two: pathlib.Path) -> dict[str, float]:
+    """Of the numbers x and y of the last checkpoints the largest |x - y| / (1 + |x|): of the
+    parameters, and of all else that a task keeps. Infinite where steps differ."""
     (step, tree), (other_step, other) = (killing.read(workdir) for workdir in (one, two))
-    if step != other_step:
-        return float("inf")
-    found = 0.0
-    for group in ("params", "extra"):
-        for left, right in zip(
-            jax.tree.leaves(tree[group]), jax.tree.leaves(other[group]), strict=True
-        ):
-            apart = np.linalg.norm(np.asarray(left, np.float64) - np.asarray(right, np.float64))
-            size = float(np.linalg.norm(np.asarray(left, np.float64)))
-            found = max(found, float(apart) / max(size, 1e-3))
+    found = dict.fromkeys(TOLERANCES, float("inf") if step != other_step else 0.0)
+    for group in found:
+        leaves = zip(jax.tree.leaves(tree[group]), jax.tree.leaves(other[group]), strict=True)
+        for pair in leaves:
+            x, y = (np.asarray(leaf, np.float64) for leaf in pair)
+            apart = float(np.max(np.abs(x - y) / (1 + np.abs(x)), initial=0))
+            found[group] = max(found[group], apart)
     return found
 
 
@@ -114,7 +113,8 @@ def check(method: str, root: pathlib.Path, number: int, seed: int) -> dict[str, 
     same, saves = killing.kill_often(arguments, folder / "same", here, [PEACE])
     _, count, unequal = killing.differences(whole, folder / "same")
     moving, more = killing.kill_often(arguments, folder / "moving", elsewhere, ELSEWHERE)
-    apart = largest_difference(whole, folder / "moving")
+    apart = differences(whole, folder / "moving")
+    near = all(apart[group] <= most for group, most in TOLERANCES.items())
     alike = ranked(whole) == ranked(folder / "moving")
     found = {
         "kills": len(here) + len(elsewhere),
@@ -124,7 +124,7 @@ def check(method: str, root: pathlib.Path, number: int, seed: int) -> dict[str, 
         "unequal": unequal,
         "elsewhere": apart,
         "same_figures": alike,
-        "good": same and moving and not unequal and count > 0 and apart <= TOLERANCE and alike,
+        "good": same and moving and not unequal and count > 0 and near and alike,
     }
     terminal.say(f"{method}: {found}")
     return found
