@@ -52,6 +52,19 @@ def roots(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def check_picture(path: str) -> None:
+    """Raises InputError where a path ends as a picture's, its folder is there, and it is not; the
+    message names the nearest picture."""
+    folder, name = os.path.split(path)
+    home = folder or os.curdir
+    if not is_picture(name) or listing.exists(path) or not listing.is_folder(home):
+        return
+    there = list(filter(is_picture, listing.names(home)))
+    near = difflib.get_close_matches(name, there, n=1, cutoff=0.6)
+    hint = f"has {near[0]!r}: is that the one?" if near else f"holds {len(there)} other pictures"
+    raise InputError(f"{path} does not exist; its folder {hint}")
+
+
 def contents(folder: str, wanted: str) -> str:
     """What a folder holds, for an error message: the nearest name first, then a few others."""
     folders = listing.subfolders(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.datasets import image_folder
+from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.table.paths import Paths
@@ -97,6 +97,7 @@ def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
         if listing.is_file(place):
             paths.append(place)
         else:
+            folders.check_picture(place)
             paths += image_folder.paths(place, "a picture, or a folder of pictures")
     unknown = np.full(len(paths), UNLABELLED, np.int64)
     track = unknown

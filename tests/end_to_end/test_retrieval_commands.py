@@ -356,7 +356,7 @@ MISTAKES = {
     ),
     "query missing": (
         [*SEARCH, "{tmp}/absent.jpg"],
-        ["absent.jpg does not exist; expected a picture, or a folder of pictures"],
+        ["absent.jpg does not exist; its folder holds 1 other pictures"],
     ),
     "folder without pictures": ([*EMBED, "{tmp}/empty"], ["no picture in", "empty"]),
     "no picture": ([*EMBED, "{tmp}/words.jpg"], ["words.jpg", "not a picture"]),
