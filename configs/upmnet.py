@@ -9,10 +9,11 @@ Command: luperson train --config upmnet:data=prid2011 --workdir runs/upmnet \\
 Arguments: FILE.py:data=mars,backbone=mobilenet,parts=8,head=fused,relation=frozen. data is prid2011
     (the default), ilids_vid, dukemtmc_videoreid or mars; backbone resnet50 (the default, with the
     strides and weights of torchvision), resnet50_slim or mobilenet (both as the authors have them,
-    from weights of TensorFlow-slim, see docs/converting.md); parts 1, 2, 4 or 8; head local, global
-    or fused (the default: both on one backbone, where the authors train two); relation=frozen
-    leaves the head that knows of the whole person at its random start, as in the authors' program.
-    parts=1,head=local is DAL. Splits: data.split=N eval.split=N, N from 0 to 9, of the first two.
+    with TensorFlow 1's resize, from weights of TensorFlow-slim, see docs/converting.md); parts 1,
+    2, 4 or 8; head local, global or fused (the default: both on one backbone, where the authors
+    train two); relation=frozen leaves the head that knows of the whole person at its random start,
+    as in the authors' program. parts=1,head=local is DAL. Splits: data.split=N eval.split=N, N from
+    0 to 9, of the first two.
 Hardware of the authors: one GPU.
 Expected, Rank-1 of the authors' README: prid2011 92.0 and ilids_vid 63.1, means of ten splits;
     dukemtmc_videoreid 83.6; which of their backbones gave them is not known. DAL: 85.3, 56.9; mars
@@ -43,12 +44,14 @@ BY_BACKBONE = {
     "resnet50_slim": {
         "model.arch": "resnet50",
         "model.strides": "slim",
+        "data.resize": "bilinear_tf1",
         "augment.statistics": "slim_resnet",
         "train.init_from": "weights/resnet_v1_50.npz",
     },
     "mobilenet": {
         "model.arch": "mobilenet_v1",
         "model.bn_momentum": 0.0003,
+        "data.resize": "bilinear_tf1",
         "augment.statistics": "slim_mobilenet",
         "train.init_from": "weights/mobilenet_v1_1.0_224.npz",
     },

@@ -52,7 +52,7 @@ class DataConfig:
     repeat: int = 1  # how often each image stands in an epoch
     camera: int = -1  # only its images; -1 = those of all cameras
     canvas: tuple[int, int] = (256, 128)  # height, width that the host resizes to; (0, 0) = chosen
-    resize: Literal["bicubic", "bilinear"] = "bicubic"
+    resize: Literal["bicubic", "bilinear", "bilinear_tf1"] = "bicubic"
     size: tuple[int, int] = (256, 128)  # height and width that the network sees
     batch_size: int = 64  # images per step, over all devices
     weights: tuple[float, ...] = ()  # of several: ratio of their images; empty = all in turn

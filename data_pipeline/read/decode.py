@@ -1,5 +1,6 @@
 """From the bytes of a picture file to pixels."""
 
+import functools
 import io
 import struct
 import zlib
@@ -43,8 +44,6 @@ PILLOW_ERRORS = (
 
 # Pillow's own limit, which lies higher.
 PILLOW_LIMIT = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class DecodeError(InputError):
@@ -103,13 +102,62 @@ def decode(data: bytes, name: str = "", max_pixels: int | None = None) -> np.nda
         raise DecodeError(f"damaged JPEG ({reason}); restore it from the source", name) from error
 
 
+def _by_pillow(
+    resampling: Image.Resampling, picture: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), resampling))
+
+
+def bilinear_tf1(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture resized as TensorFlow 1 does it: `tf.image.resize_images` without `align_corners`.
+
+    Pixel i of n is read at i * N / n of the N pixels, between that one and the next: the picture is
+    not centered, and nothing is averaged where it shrinks.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        size: height and width that are wanted, in pixels.
+
+    Returns:
+        [height, width, 3] float32, 0..255, not rounded.
+    """
+    found = picture.astype(np.float32)
+    for axis, number in enumerate(size):
+        last = picture.shape[axis] - 1
+        source = np.arange(number, dtype=np.float32) * np.float32(picture.shape[axis] / number)
+        before = np.minimum(source.astype(np.int64), last)
+        share = (source - before.astype(np.float32)).reshape((-1, 1) if axis else (-1, 1, 1))
+        one, other = (found.take(at, axis) for at in (before, np.minimum(before + 1, last)))
+        found = one + (other - one) * share
+    return found
+
+
+def _in_levels(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.rint(bilinear_tf1(picture, size)).astype(np.uint8)
+
+
+FILTERS = {
+    "bicubic": functools.partial(_by_pillow, Image.Resampling.BICUBIC),
+    "bilinear": functools.partial(_by_pillow, Image.Resampling.BILINEAR),
+    "bilinear_tf1": _in_levels,
+}
+"""How a picture [H, W, 3] comes to a size: Pillow's antialiased filters, and the bilinear one of
+TensorFlow 1, rounded to whole gray levels as these are."""
+
+
+def filter_of_evaluation(training: str) -> str:
+    """The filter of pictures that are embedded: that of the published evaluations, whatever trained
+    the network, but for one that was trained on pictures of TensorFlow 1."""
+    return training if training == "bilinear_tf1" else "bicubic"
+
+
 def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic") -> np.ndarray:
-    """The whole picture stretched to `size`, with Pillow's antialiased filters.
+    """The whole picture stretched to `size`.
 
     Args:
         picture: [H, W, 3] uint8.
         size: height and width of the canvas in pixels.
-        filter: "bicubic" or "bilinear".
+        filter: one of `FILTERS`.
 
     Returns:
         [height, width, 3] uint8; the picture itself, not a copy, where it already has that size.
@@ -119,10 +167,7 @@ def to_canvas(picture: np.ndarray, size: tuple[int, int], filter: str = "bicubic
     """
     if filter not in FILTERS:
         raise InputError(f"`filter` is {filter!r}; expected one of {', '.join(FILTERS)}")
-    height, width = size
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), FILTERS[filter]))
+    return picture if picture.shape[:2] == tuple(size) else FILTERS[filter](picture, size)
 
 
 class _TooLarge(Exception):

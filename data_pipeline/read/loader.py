@@ -57,7 +57,7 @@ class LoaderOptions:
 
     Attributes:
         canvas: height and width that every picture is stretched to.
-        resize: filter for it, "bicubic" or "bilinear".
+        resize: filter for it, one of `decode.FILTERS`.
         unreadable: "error" stops at a picture that cannot be read; "skip" puts the next readable
             row in its place, of the same tracklet or else identity where it has one.
         num_workers: decoding threads or processes; 0 decodes in the calling thread.

@@ -71,7 +71,9 @@ def _pictures(folder: str | None, model: ReidModel) -> np.ndarray:
     if folder is None:
         return agreement.drawn_pictures(model.size)
     paths = image_folder.paths(folder)[:NUM_PICTURES]
-    return np.stack([decode.to_canvas(user_pictures.pixels(one), model.size) for one in paths])
+    return np.stack(
+        [decode.to_canvas(user_pictures.pixels(one), model.size, model.resize) for one in paths]
+    )
 
 
 def _hints(name: str, model: ReidModel, path: pathlib.Path) -> list[str]:

@@ -41,7 +41,7 @@ def _write_onnx(path: pathlib.Path, model: ReidModel, convention: Convention) ->
         "network": str(tracing.spec_of(model)),
         "source": model.network.origin,
         "input": str(convention),
-        "size": f"{height}x{width}, by Pillow's bicubic filter",
+        "size": f"{height}x{width}, by the filter {model.resize}",
         "output": "features of unit length, compared by their cosine",
     }
     graph = lowering.lower(*tracing.trace(model, convention))

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float
 
+from data_pipeline.read.decode import filter_of_evaluation
 from data_pipeline.read.loader import Loader, LoaderOptions
 from data_pipeline.table import samplers
 from data_pipeline.table.records import Table
@@ -30,10 +31,10 @@ def stream(
 ) -> Iterator[Float[np.ndarray, "b d"]]:
     """Features of every row of a table, in its order, on every process, batch by batch.
 
-    Pictures are brought straight to the size that the network sees, by the filter that the
-    published evaluations use. With `flip` a feature is the mean of those of the picture and of its
-    mirror image, before the metric normalizes it. A batch is fetched while the device works on the
-    one after it.
+    Pictures are brought straight to the size that the network sees, by the filter that
+    `decode.filter_of_evaluation` gives. With `flip` a feature is the mean of those of the picture
+    and of its mirror image, before the metric normalizes it. A batch is fetched while the device
+    works on the one after it.
 
     Yields:
         [b, D] float32, `eval.batch_size` rows and in the end what is left.
@@ -59,7 +60,7 @@ def stream(
 def _loader(table: Table, recipe: config.Recipe) -> Loader:
     options = LoaderOptions(
         canvas=recipe.data.size,
-        resize="bicubic",
+        resize=filter_of_evaluation(recipe.data.resize),
         num_workers=recipe.data.num_workers,
         worker_kind=recipe.data.worker_kind,
         prefetch=recipe.data.prefetch,

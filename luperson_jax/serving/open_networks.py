@@ -164,7 +164,7 @@ def open_weights(
     settings = {
         "task": {"name": NoMethod.name},
         "data": {"size": typed(size, tuple[int, int], "--size") if size else own_size}
-        | {"batch_size": 1},
+        | {"batch_size": 1, "resize": model.resize},
         "augment": {"statistics": statistics or _statistics(model, path)},
         "eval": dict(changes),
     }

@@ -64,6 +64,11 @@ class ReidModel:
         return self.network.recipe.data.size
 
     @property
+    def resize(self) -> str:
+        """The filter that brings them there, a key of `decode.FILTERS`."""
+        return decode.filter_of_evaluation(self.network.recipe.data.resize)
+
+    @property
     def threshold(self) -> float | None:
         """Largest cosine distance of pictures of one person, before any two cameras."""
         return None if self.rule is None else self.rule.band[0]
@@ -148,7 +153,7 @@ class ReidModel:
             warnings.warn(words, decision.UnlikeCalibration, stacklevel=3)
 
     def _canvas(self, array: np.ndarray) -> np.ndarray:
-        return decode.to_canvas(array, self.size)
+        return decode.to_canvas(array, self.size, self.resize)
 
     def _features(self, canvases: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         network = self.network

@@ -88,6 +88,7 @@ class Model:
         family: where they come from: a name of `FAMILIES`, or "luperson_jax".
         pixels: mean and deviation of the pixels that the weights expect; None = not known.
         size: height and width that the network was trained with.
+        resize: filter that brings pictures to it, a key of `decode.FILTERS`.
         absent: paths that a partial conversion left out.
         facts: numbers and names that the file had beside its tensors, such as the epoch.
         momentum: [path of a parameter] -> SGD's momentum, where a pre-training can go on.
@@ -103,6 +104,7 @@ class Model:
     family: str
     pixels: Statistics | None = None
     size: tuple[int, int] = (256, 128)
+    resize: str = "bicubic"
     absent: tuple[str, ...] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     momentum: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -181,7 +183,7 @@ def save(model: Model, path: pathlib.Path) -> None:
         "format": FORMAT,
         "network": dataclasses.asdict(model.spec),
         "statistics": model.pixels,
-        **{name: getattr(model, name) for name in ("family", "size", "absent")},
+        **{name: getattr(model, name) for name in ("family", "size", "resize", "absent")},
         "facts": dict(model.facts),
         "sgd": dict(model.sgd),
     }
@@ -221,6 +223,7 @@ def read(path: pathlib.Path) -> Model:
             family=about["family"],
             pixels=statistics and Statistics(*(tuple(values) for values in statistics)),
             size=tuple(about["size"]),
+            resize=about.get("resize", Model.resize),  # files of before do not have it
             absent=tuple(about["absent"]),
             facts=dict(about["facts"]),
             momentum=momentum,

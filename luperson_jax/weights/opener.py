@@ -7,6 +7,7 @@ from typing import Any
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
+from data_pipeline.read.decode import filter_of_evaluation
 from luperson_jax import trees
 from luperson_jax.augment import recipes
 from luperson_jax.models import ENCODERS, NetworkSpec
@@ -115,6 +116,7 @@ def _from_workdir(folder: pathlib.Path, best: bool, average: bool | None) -> Mod
         family=OURS,
         pixels=recipes.statistics(recipe["augment"]["statistics"]),
         size=tuple(recipe["data"]["size"]),
+        resize=filter_of_evaluation(recipe["data"].get("resize", "")),
         facts={"step": step, "epoch": epoch, "arch": spec.arch},
         momentum={path: array for path, array in moments.items() if path and is_sgd},
         sgd={name: recipe["optim"][name] for name in ("lr", "momentum", "weight_decay")},

@@ -74,7 +74,7 @@ def write(
         NETWORK: {"format": FORMAT, "network": dataclasses.asdict(model.spec)},
         PREPROCESS: {
             "size": list(model.size),
-            "filter": "bicubic",
+            "filter": model.resize,
             "color": "RGB",
             "range": [0, 1],
             "mean": list(mean),
@@ -108,6 +108,7 @@ def read(folder: pathlib.Path) -> Model:
         height, width = map(int, given["size"])
         red, green, blue = map(float, given["mean"])
         of_red, of_green, of_blue = map(float, given["std"])
+        resize = str(given["filter"])
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{folder} describes no model ({error}); {DAMAGED}") from error
     tensors = files.read(folder / TENSORS).tensors
@@ -120,7 +121,7 @@ def read(folder: pathlib.Path) -> Model:
         )
     pixels = Statistics((red, green, blue), (of_red, of_green, of_blue))
     kept = {path: tensors[path] for path in expected}
-    return Model(kept, spec, "luperson_jax", pixels, (height, width))
+    return Model(kept, spec, "luperson_jax", pixels, (height, width), resize)
 
 
 def read_thresholds(folder: pathlib.Path) -> list[dict[str, Any]]:

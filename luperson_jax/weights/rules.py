@@ -231,6 +231,7 @@ class Family:
         refused: (expression, reason) of tensors whose network this program does not have.
         statistics: name of the pixel statistics that the weights expect; empty = not known.
         size: height and width that the network was trained with.
+        resize: filter that brings pictures to that size, a key of `decode.FILTERS`.
         last_stride, strides: of the network that the file comes from, see `ResNet`.
         wrapper: entry of the top-level dict under which the code base keeps the tensors.
         prefix: before every name that it writes.
@@ -246,6 +247,7 @@ class Family:
     refused: tuple[tuple[str, str], ...] = ()
     statistics: str = ""
     size: tuple[int, int] = (256, 128)
+    resize: str = "bicubic"
     last_stride: int = 2
     strides: Strides = "torchvision"
     wrapper: str = ""

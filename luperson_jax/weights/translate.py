@@ -157,6 +157,7 @@ def from_torch(
         family=chosen.name,
         pixels=_statistics(chosen, tensors),
         size=chosen.size,
+        resize=chosen.resize,
         absent=(*account.missing, *(path for path, *_ in account.reshaped)),
         facts={**(facts or {}), **_counter(tensors)},
         momentum=momentum.read(chosen, tensors, optimizer) if goes_on else {},

@@ -55,7 +55,6 @@ MAY_CHANGE_IN_EVALUATION = (
     "data.repeat",
     "data.camera",
     "data.canvas",
-    "data.resize",
     "data.batch_size",
     "data.sampler",
     "data.num_instances",

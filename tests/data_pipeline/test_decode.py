@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import storage
-from data_pipeline.read.decode import DecodeError, decode, to_canvas
+from data_pipeline.read.decode import DecodeError, bilinear_tf1, decode, to_canvas
 
 
 def picture(height=40, width=24, seed=0):
@@ -168,6 +168,38 @@ def test_canvas_is_pillows_resize(name, filter):
     assert canvas.shape == (16, 8, 3)
     expected = np.asarray(Image.fromarray(picture()).resize((8, 16), filter))
     np.testing.assert_array_equal(canvas, expected)
+
+
+def tf1_by_loops(image, height, width):
+    """Every output pixel by itself, from its four neighbors."""
+    found = np.empty((height, width, 3))
+    for i, j in np.ndindex(height, width):
+        y, x = i * image.shape[0] / height, j * image.shape[1] / width
+        top, left = int(y), int(x)
+        bottom, right = min(top + 1, image.shape[0] - 1), min(left + 1, image.shape[1] - 1)
+        corners = image[[top, top, bottom, bottom], [left, right, left, right]].astype(float)
+        weights = np.outer([1 - (y - top), y - top], [1 - (x - left), x - left]).ravel()
+        found[i, j] = weights @ corners
+    return found
+
+
+@pytest.mark.parametrize("size", [(80, 48), (16, 8), (7, 50), (40, 24), (1, 1)])
+def test_the_filter_of_tensorflow_1_by_loops(size):
+    expected = tf1_by_loops(picture(), *size)
+    np.testing.assert_allclose(bilinear_tf1(picture(), size), expected, rtol=0, atol=1e-3)
+    canvas = to_canvas(picture(), size, "bilinear_tf1")
+    assert canvas.dtype == np.uint8
+    np.testing.assert_allclose(canvas, expected, rtol=0, atol=0.5 + 1e-3)
+    if size == (80, 48):  # half a pixel of the source beside the centered filters
+        assert np.abs(to_canvas(picture(), size, "bilinear") - expected).max() > 2
+
+
+def test_the_filter_of_tensorflow_1_gives_its_stored_values(golden):
+    stored = np.load(golden / "methods" / "tf_legacy_resize.npz")
+    for number in range(4):
+        expected = stored[f"out{number}"]
+        found = bilinear_tf1(stored[f"im{number}"], expected.shape[:2]) / 127.5 - 1
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_canvas_of_the_same_size_changes_nothing():

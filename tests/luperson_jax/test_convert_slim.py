@@ -37,6 +37,7 @@ def test_every_variable_of_the_trunk_is_taken_and_the_head_left_out(tmp_path):
     assert (model.spec.arch, model.spec.width) == ("mobilenet_v1", 8)
     assert len(model.tensors) == len(tensors) - 2
     assert model.pixels == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert model.resize == "bilinear_tf1"
     kernel = model.tensors["params/backbone/dw3/kernel"]
     source = tensors["MobilenetV1/Conv2d_3_depthwise/depthwise_weights"]
     np.testing.assert_array_equal(kernel, source.transpose(0, 1, 3, 2))

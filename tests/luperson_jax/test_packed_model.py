@@ -1,5 +1,6 @@
 """Models packed for others: what comes back, the card, and what is refused."""
 
+import dataclasses
 import json
 import sys
 import types
@@ -10,9 +11,10 @@ import pytest
 import luperson_jax as lp
 from data_pipeline import datasets
 from data_pipeline.errors import InputError
+from data_pipeline.read import decode, storage
 from luperson_jax import cli, weights
 from luperson_jax.serving import hub
-from luperson_jax.weights import packed
+from luperson_jax.weights import model, packed
 from tests import weight_files
 
 
@@ -44,6 +46,22 @@ def test_the_same_tensors_features_and_threshold_come_back(source, folder, label
     assert model.threshold == 0.25
     assert model.compare(paths[0], paths[0]).same
     assert lp.load(folder, threshold=0.5).threshold == 0.5
+
+
+def test_the_filter_of_the_training_goes_with_the_model(source, labelled_world, tmp_path):
+    plain = weights.load(source)
+    model.save(dataclasses.replace(plain, resize="bilinear_tf1"), tmp_path / "tf1.npz")
+    packed.write(tmp_path / "hub", weights.load(tmp_path / "tf1.npz"), "card")
+    opened = lp.load(tmp_path / "hub")
+    table = datasets.load("market1501", str(labelled_world)).gallery.take(np.arange(4))
+    height, width = opened.size
+    half = [decode.decode(storage.read(path))[::2, ::2] for path in table.media]
+    resized = [np.rint(decode.bilinear_tf1(one, (height, width))).astype(np.uint8) for one in half]
+    np.testing.assert_array_equal(opened.embed(half), opened.embed(resized))
+    assert np.abs(opened.embed(half) - lp.load(source).embed(half)).max() > 1e-3
+    found = opened.network.embed(table, "none").features
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, opened.embed(list(table.media)), rtol=0, atol=1e-5)
 
 
 def test_the_card_says_what_was_given(folder):

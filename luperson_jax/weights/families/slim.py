@@ -55,6 +55,7 @@ def _resnet(depth: int) -> Family:
         left_out=_LEFT_OUT,
         statistics="slim_resnet",
         size=(224, 224),
+        resize="bilinear_tf1",
         strides="slim",
     )
 
@@ -76,5 +77,6 @@ MOBILENET_SLIM = Family(
     left_out=_LEFT_OUT,
     statistics="slim_mobilenet",
     size=(224, 224),
+    resize="bilinear_tf1",
 )
 RESNETS_SLIM = tuple(_resnet(depth) for depth in (50, 101, 152))
