@@ -8,6 +8,9 @@ A tracklet is a row of two banks [p, t, d]: its anchor in its camera, and the an
 in another camera has moved. Rows of all cameras stand in one bank; which camera a row belongs to is
 in `row_camera`. Nobody compares the numbers of tracklets of two cameras. A row is zero until a
 frame of its tracklet was seen.
+
+Anchors are rows of unit length. The banks are large beside a batch, so no bank of unit rows is ever
+made: distances are scaled by the lengths, and single rows are normalized when they are taken out.
 """
 
 from typing import Literal
@@ -62,21 +65,24 @@ def association_loss(
         [b, p] distances.
     """
     frames = jnp.swapaxes(features, 0, 1)
-    intra, cross = (normalized(jax.lax.stop_gradient(bank)) for bank in (intra, cross))
+    intra, cross = (jax.lax.stop_gradient(bank) for bank in (intra, cross))
     place = jnp.clip(row, 0)
-    distance = squared_distances(frames, intra)
-    d_intra = _of_rows(distance, place)
-    d_cross = jnp.sum((frames - cross[:, place]) ** 2, axis=2)
+    squares = _squared_lengths(intra)
+    distance = _distances(jax.lax.stop_gradient(frames), intra, squares)
+    d_intra, d_cross = (
+        _squared_lengths(frames - normalized(bank[:, place])) for bank in (intra, cross)
+    )
     camera = row_camera[place]
     counts = jnp.broadcast_to(counted(row, mask), d_intra.shape)
     near = jnp.broadcast_to(camera[:, None] == row_camera[None, :], distance.shape)
     if empty_rows == "masked":
-        seen = jnp.any(intra != 0, axis=2)
+        seen = squares > 0
         near &= seen[:, None, :]
         counts &= seen[:, place]
     first = jnp.argmin(jnp.where(near, distance, jnp.inf), axis=2)
     own_first = first == place[None, :]
-    least = jnp.where(counts, _of_rows(distance, first), 0.0)
+    nearest = normalized(jnp.take_along_axis(intra, first[..., None], axis=1))
+    least = jnp.where(counts, _squared_lengths(frames - nearest), 0.0)
     negative = jnp.where(own_first, _means_of_cameras(least, camera, counts), least)
     losses = {
         name: masked_mean(jnp.maximum(own - negative + margin, 0).reshape(-1), counts.reshape(-1))
@@ -120,57 +126,71 @@ def move_banks(
         intra and cross.
     """
     frames = jax.lax.stop_gradient(jnp.swapaxes(features, 0, 1))
-    num_rows, counts = len(row_camera), counted(row, mask)
-    place = jnp.where(counts, row, num_rows)  # past the end: dropped
-    before = normalized(intra)
+    place = jnp.where(counted(row, mask), row, len(row_camera))  # past the end: dropped
+    old = intra[:, jnp.clip(row, 0)]
+    same = (place[:, None] == place[None, :]).astype(jnp.float32)
+    total = jnp.einsum("bc,pcd->pbd", same, frames, precision=jax.lax.Precision.HIGHEST)
+    number, before = jnp.sum(same, axis=1)[None, :, None], normalized(old)
     if update == "reference":
-        moved = rate * (frames - before.at[:, place].get(mode="clip"))
-        intra = intra.at[:, place].add(moved, mode="drop")
+        moved = old + rate * (total - number * before)
     else:
-        sums = jnp.zeros_like(intra).at[:, place].add(frames, mode="drop")
-        number = jnp.zeros(num_rows, jnp.float32).at[place].add(1.0, mode="drop")[None, :, None]
-        mean = sums / jnp.maximum(number, 1)
-        first = ~jnp.any(intra != 0, axis=2, keepdims=True)
+        first = ~jnp.any(old != 0, axis=2, keepdims=True)
+        mean = total / number
         moved = normalized(jnp.where(first, mean, (1 - rate) * before + rate * mean))
-        intra = jnp.where(number > 0, moved, intra)
-    anchors = normalized(intra)
-    own = anchors.at[:, place].get(mode="clip")
-    match, consistent = _matches(anchors, own, place, row_camera, empty_rows)
+    squares = _squared_lengths(intra).at[:, place].set(_squared_lengths(moved), mode="drop")
+    intra, own = _replaced(intra, moved, place), normalized(moved)
+    match, consistent = _matches(intra, squares, own, place, row_camera, empty_rows)
     across = jnp.where((consistent & started)[..., None], (own + match) / 2, own)
-    return intra, cross.at[:, place].set(across, mode="drop")
+    return intra, _replaced(cross, across, place)
+
+
+def _replaced(bank: Array, vectors: Array, place: Array) -> Array:
+    """The bank [p, t, d] with vectors [p, b, d] in the rows `place` [b]: those of a row are alike,
+    and what lies outside is dropped. In one pass; a scatter would copy the bank before it."""
+    last = jnp.full(bank.shape[1], -1).at[place].max(jnp.arange(len(place)), mode="drop")
+    return jnp.where((last >= 0)[None, :, None], vectors[:, last], bank)
 
 
 def _matches(
-    anchors: Array, own: Array, place: Array, row_camera: Array, empty_rows: EmptyRows
+    intra: Array,
+    squares: Array,
+    own: Array,
+    place: Array,
+    row_camera: Array,
+    empty_rows: EmptyRows,
 ) -> tuple[Array, Array]:
     """The nearest row of another camera [p, b, d], and whether the way back is the way there."""
     camera = row_camera.at[place].get(mode="clip")
     mine = jnp.broadcast_to(
-        camera[:, None] == row_camera[None, :], (len(anchors), len(camera), len(row_camera))
+        camera[:, None] == row_camera[None, :], (len(intra), len(camera), len(row_camera))
     )
     seen = jnp.ones_like(mine)
     if empty_rows == "masked":
-        seen = jnp.broadcast_to(jnp.any(anchors != 0, axis=2)[:, None, :], mine.shape)
-    there = jnp.where(~mine & seen, squared_distances(own, anchors), jnp.inf)
+        seen = jnp.broadcast_to((squares > 0)[:, None, :], mine.shape)
+    there = jnp.where(~mine & seen, _distances(own, intra, squares), jnp.inf)
     nearest = jnp.argmin(there, axis=2)
-    match = jnp.take_along_axis(anchors, nearest[..., None], axis=1)
-    back = jnp.where(mine & seen, squared_distances(match, anchors), jnp.inf)
+    match = normalized(jnp.take_along_axis(intra, nearest[..., None], axis=1))
+    back = jnp.where(mine & seen, _distances(match, intra, squares), jnp.inf)
     returned = jnp.argmin(back, axis=2) == place[None, :]
     return match, returned & jnp.isfinite(jnp.min(there, axis=2))
 
 
 def normalized(x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
     """x / sqrt(max(|x|^2, 1e-10)): a zero row stays zero."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), EPSILON))
+    return x * jax.lax.rsqrt(jnp.maximum(_squared_lengths(x)[..., None], EPSILON))
 
 
-def squared_distances(
-    one: Float[Array, "p b d"], two: Float[Array, "p t d"]
-) -> Float[Array, "p b t"]:
-    """Squared Euclidean distances of the rows of each part."""
-    product = jnp.einsum("pbd,ptd->pbt", one, two, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.sum(one**2, axis=2)[:, :, None] + jnp.sum(two**2, axis=2)[:, None, :]
-    return squares - 2 * product
+def _squared_lengths(x: Array) -> Array:
+    return jnp.sum(x**2, axis=-1)
+
+
+def _distances(vectors: Array, bank: Array, squares: Array) -> Array:
+    """[p, b, t] squared Euclidean distances of vectors [p, b, d] to the rows of a bank [p, t, d] as
+    they are at unit length, by the squared lengths that they have."""
+    scale = jax.lax.rsqrt(jnp.maximum(squares, EPSILON))
+    product = jnp.einsum("pbd,ptd->pbt", vectors, bank, precision=jax.lax.Precision.HIGHEST)
+    lengths = _squared_lengths(vectors)[:, :, None] + (squares * scale**2)[:, None, :]
+    return lengths - 2 * product * scale[:, None, :]
 
 
 def _means_of_cameras(values: Array, camera: Array, counts: Array) -> Array:
@@ -178,9 +198,3 @@ def _means_of_cameras(values: Array, camera: Array, counts: Array) -> Array:
     same = (camera[:, None] == camera[None, :])[None] & counts[:, None, :]
     number = jnp.maximum(jnp.sum(same, axis=2, dtype=jnp.float32), 1)
     return jnp.einsum("pbc,pc->pb", same.astype(jnp.float32), values) / number
-
-
-def _of_rows(distance: Array, rows: Array) -> Array:
-    """[p, b] entries of distances [p, b, t] at rows [b] or [p, b]."""
-    rows = jnp.broadcast_to(rows, distance.shape[:2]).astype(jnp.int32)
-    return jnp.take_along_axis(distance, rows[..., None], axis=2)[..., 0]

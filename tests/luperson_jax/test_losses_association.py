@@ -114,6 +114,30 @@ def test_banks_are_those_of_loops(seed, started, update):
         np.testing.assert_array_equal(ours[:, unseen], np.float32(before[:, unseen]))
 
 
+@pytest.mark.parametrize("row_camera", [[0, 0, 0, 1, 2, 2], [0, 0, 0, 0, 0, 0]])
+def test_lone_tracklets_and_absent_cameras_by_loops(row_camera):
+    """A camera of one tracklet, one without a frame in the batch; or nothing but one camera."""
+    rng = np.random.default_rng(8)
+    intra, cross = rng.standard_normal((2, 1, 6, 5))
+    features = unit(rng.standard_normal((4, 1, 5)))
+    drawn = (features, intra, cross, np.array([0, 3, 1, 3]), np.array(row_camera))
+    arrays = on_device(*drawn)
+
+    def loss_of(features):
+        return association.association_loss(features, *arrays[1:])[0]
+
+    value, gradient = jax.value_and_grad(loss_of)(arrays[0])
+    assert np.isfinite(gradient).all()
+    one = (features[:, 0], intra[0], cross[0], *drawn[3:])
+    np.testing.assert_allclose(value, sum(loss_by_loops(*one, "masked").values()), atol=2e-6)
+    for update in ("reference", "ema"):
+        found = association.move_banks(
+            *(arrays[1], arrays[2], arrays[0], *arrays[3:], jnp.asarray(True)), update=update
+        )
+        for ours, theirs in zip(found, banks_by_loops(*one, True, update, "masked"), strict=True):
+            np.testing.assert_allclose(ours[0], theirs, atol=2e-6)
+
+
 def test_other_numbers_of_the_tracklets_of_a_camera_change_nothing():
     features, intra, cross, row, row_camera = draw(5)
     order = np.arange(len(row_camera))
