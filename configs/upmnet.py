@@ -6,14 +6,18 @@ Paper: X. Zang, G. Li, W. Gao, X. Shu, "Exploiting Robust Unsupervised Video Per
     1808.07301. Values as the authors' program has them.
 Command: luperson train --config upmnet:data=prid2011 --workdir runs/upmnet \\
     data.root=/data/PRID2011 eval.root=/data/PRID2011 train.init_from=imagenet_r50.npz
+Ten splits, mean and spread, as the published figures of prid2011 and ilids_vid are made (the
+    second in both directions, which --protocol ilids_vid measures of either set):
+    luperson study --root runs/ilids --seeds 10 --protocol ilids_vid \\
+    --row "uPMnet: upmnet:data=ilids_vid published.rank1=63.1" data.split={seed} \\
+    eval.split={seed} data.root=/data/iLIDS eval.root=/data/iLIDS train.init_from=imagenet_r50.npz
 Arguments: FILE.py:data=mars,backbone=mobilenet,parts=8,head=fused,relation=frozen. data is prid2011
     (the default), ilids_vid, dukemtmc_videoreid or mars; backbone resnet50 (the default, with the
     strides and weights of torchvision), resnet50_slim or mobilenet (both as the authors have them,
     with TensorFlow 1's resize, from weights of TensorFlow-slim, see docs/converting.md); parts 1,
     2, 4 or 8; head local, global or fused (the default: both on one backbone, where the authors
     train two); relation=frozen leaves the head that knows of the whole person at its random start,
-    as in the authors' program. parts=1,head=local is DAL. Splits: data.split=N eval.split=N, N from
-    0 to 9, of the first two.
+    as in the authors' program. parts=1,head=local is DAL.
 Hardware of the authors: one GPU.
 Expected, Rank-1 of the authors' README: prid2011 92.0 and ilids_vid 63.1, means of ten splits;
     dukemtmc_videoreid 83.6; which of their backbones gave them is not known. DAL: 85.3, 56.9; mars

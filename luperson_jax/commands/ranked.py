@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PLAIN, RERANKED = "distance", "re-ranked"
 """Rows of the table."""
 
+DIRECTIONS = ("query_to_gallery", "gallery_to_query")
+"""Results of a protocol that exchanges both sides, in the JSON."""
+
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises InputError where the options do not go together or `publish` could not write."""
@@ -110,14 +113,22 @@ def _by_protocol(
     )
     values: dict[str, Any] = {**ranking_values(result)}
     averaged = f", mean of {result.num_averaged}" if result.num_averaged > 1 else ""
-    shares = "  ".join(f"{name} {100 * value:.2f} %" for name, value in values.items())
-    output.say(f"{title}, protocol {options.protocol}{averaged}", shares)
+    averaged = ", mean of both directions" if result.directions else averaged
+    output.say(f"{title}, protocol {options.protocol}{averaged}", _shares(values))
+    ways = map(ranking_values, result.directions)
+    directions = dict(zip(DIRECTIONS[: len(result.directions)], ways, strict=True))
+    output.say(*(f"{name.replace('_', ' ')}: {_shares(one)}" for name, one in directions.items()))
     if options.json:
         values |= {"cmc": result.cmc.tolist(), "cmc_std": result.cmc_std.tolist()}
         values |= {"mAP_std": result.mAP_std, "mINP_std": result.mINP_std}
         values |= {"num_averaged": result.num_averaged, **facts, "settings": _settings(options)}
+        values |= {"directions": directions} if directions else {}
         output.write_json(options.json, values)
         output.say(f"written: {options.json}")
+
+
+def _shares(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {100 * value:.2f} %" for name, value in values.items())
 
 
 def rank(

@@ -6,6 +6,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
@@ -18,8 +19,10 @@ from luperson_jax.commands.options import parser as parsers
 from luperson_jax.measure import plots, study_plots
 from luperson_jax.measure.figures import ranking_values
 from luperson_jax.run import loop, studies
+from luperson_jax.run.studies import MARKET
 
-CURVE_FILE, ROWS_FILE, RERANKED_FILE = "curve.png", "rows.png", "reranked.json"
+CURVE_FILE, ROWS_FILE = "curve.png", "rows.png"
+RERANKED_FILE, PROTOCOL_FILE = "reranked.json", "protocol.json"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,9 +39,14 @@ def run(options: argparse.Namespace) -> int:
         _numbers(values[options.curve], options.curve)
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}; expected 1 or more")
+    if options.rerank and options.protocol != MARKET:
+        raise InputError(
+            f"--rerank goes with the protocol of Market-1501 alone, and --protocol is "
+            f"{options.protocol}; leave one of them out"
+        )
     rows = studies.vary(_rows(options), values)
-    runs = studies.plan(rows, options.root, options.seeds, tasks.OPTIONS)
-    work = functools.partial(_work, rerank=options.rerank)
+    runs = studies.plan(rows, options.root, options.seeds, tasks.OPTIONS, options.protocol)
+    work = functools.partial(_work, rerank=options.rerank, protocol=options.protocol)
     lines, failed = studies.perform(runs, options.root, work, terminal.say)
     terminal.say("", *studies.as_markdown(lines).splitlines(), "")
     terminal.say(f"in percent; {options.root / studies.TABLE_FILE} has all digits")
@@ -87,19 +95,33 @@ def _numbers(texts: Sequence[str], name: str) -> list[float]:
         raise InputError(f"--curve {name}: {error}; its values must be numbers") from error
 
 
-def _work(recipe: config.Recipe, workdir: pathlib.Path, *, rerank: bool) -> dict[str, float]:
+def _work(
+    recipe: config.Recipe, workdir: pathlib.Path, *, rerank: bool, protocol: str
+) -> dict[str, float]:
     """Trains, and gives the figures of the last step."""
     report = loop.run(recipe, str(workdir), tasks.TASKS[recipe.task.name])
     if report is None:
         return {}
+    if protocol != MARKET:
+        values = _evaluated(recipe, workdir, PROTOCOL_FILE, "--protocol", protocol)
+        ways = values.get("directions", {}).items()
+        found = {f"{way}_{name}": value for way, one in ways for name, value in one.items()}
+        return {name: values[name] for name in ranking_values(report)} | found
     if not rerank:
         return ranking_values(report)
-    path = workdir / RERANKED_FILE
+    values = _evaluated(recipe, workdir, RERANKED_FILE, "--rerank")
+    plain = {name: values["without_rerank"][name] for name in ("mAP", "rank1", "mINP")}
+    return plain | {f"reranked_{name}": values[name] for name in plain}
+
+
+def _evaluated(
+    recipe: config.Recipe, workdir: pathlib.Path, name: str, *more: str
+) -> dict[str, Any]:
+    """What `luperson evaluate` writes of a run, also to the file `name` of its folder."""
+    path = workdir / name
     parser = parsers.Parser(prog="luperson evaluate")
     evaluate_options.add_options(parser)
     given = ["--workdir", str(workdir), "--dataset", recipe.eval.dataset]
     given += ["--root", recipe.eval.root, "--split", str(recipe.eval.split)]
-    evaluate.run(parser.parse_args([*given, "--rerank", "--json", str(path)]))
-    values = json.loads(path.read_text())
-    plain = {name: values["without_rerank"][name] for name in ("mAP", "rank1", "mINP")}
-    return plain | {f"reranked_{name}": values[name] for name in plain}
+    evaluate.run(parser.parse_args([*given, *more, "--json", str(path)]))
+    return json.loads(path.read_text())

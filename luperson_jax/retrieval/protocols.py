@@ -83,6 +83,8 @@ class Result:
         mINP_std: of `mINP`.
         cmc_std: [K].
         num_averaged: draws or splits.
+        directions: the two results whose mean this is, query to gallery first, where a protocol
+            has both.
     """
 
     mAP: float
@@ -92,6 +94,7 @@ class Result:
     mINP_std: float
     cmc_std: np.ndarray
     num_averaged: int
+    directions: tuple["Result", ...] = ()
 
 
 def evaluate(
@@ -130,7 +133,8 @@ def evaluate(
     mean = average([result, back])
     # The directions are parts of one result and no sample of results.
     nothing = np.zeros_like(mean.cmc_std)
-    return dataclasses.replace(mean, mAP_std=0.0, mINP_std=0.0, cmc_std=nothing, num_averaged=1)
+    mean = dataclasses.replace(mean, mAP_std=0.0, mINP_std=0.0, cmc_std=nothing, num_averaged=1)
+    return dataclasses.replace(mean, directions=(result, back))
 
 
 def average(results: Sequence[Result]) -> Result:

@@ -28,8 +28,13 @@ MEASURES = {
     "reranked_mAP": "re-ranked mAP",
     "reranked_rank1": "re-ranked Rank-1",
     "reranked_mINP": "re-ranked mINP",
+    "query_to_gallery_rank1": "Rank-1, query to gallery",
+    "gallery_to_query_rank1": "Rank-1, gallery to query",
 }
 """Figures 0..1 that a table shows in percent, where its runs have them."""
+
+MARKET = "market1501"
+"""The protocol of a study that names no other."""
 
 PUBLISHED = "published."
 
@@ -72,12 +77,13 @@ class StudyRun:
     seed: int
     workdir: pathlib.Path
     recipe: config.Recipe
+    protocol: str = MARKET
 
     def done(self) -> dict[str, float] | None:
         """The figures of an earlier call; None where the run is not done.
 
         Raises:
-            InputError: it was done with other settings.
+            InputError: it was done with other settings, or measured by another protocol.
         """
         path = self.workdir / DONE_FILE
         if not listing.exists(path):
@@ -86,11 +92,14 @@ class StudyRun:
         try:
             former = json.loads(path.read_text())
             recipe, figures = former["recipe"], former["figures"]
+            protocol = former.get("protocol", MARKET)  # files of before do not have it
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(
                 f"{path} cannot be read ({error!r}); delete it, and the run is measured again"
             ) from error
         lines = recipe_file.differences(recipe, config.to_dict(self.recipe), HARMLESS)
+        if protocol != self.protocol:
+            lines = [*lines, f"--protocol: {protocol!r} there, {self.protocol!r} here"]
         if lines:
             raise InputError(
                 f"{self.workdir} was done with other settings:\n  " + "\n  ".join(lines) + "\n"
@@ -148,7 +157,11 @@ def vary(rows: Sequence[Row], values: Mapping[str, Sequence[str]]) -> list[Row]:
 
 
 def plan(
-    rows: Sequence[Row], root: pathlib.Path, seeds: int, options: Mapping[str, type]
+    rows: Sequence[Row],
+    root: pathlib.Path,
+    seeds: int,
+    options: Mapping[str, type],
+    protocol: str = MARKET,
 ) -> list[StudyRun]:
     """Every run of a study, with its settings resolved: mistakes show before the first run.
 
@@ -157,6 +170,7 @@ def plan(
         root: folder of the study.
         seeds: how many runs each row has; their `train.seed` is 0, 1, ...
         options: as for `config.resolve`.
+        protocol: what measures them, a key of `protocols.PROTOCOLS`.
 
     Raises:
         InputError: a wrong configuration or change, two rows in one folder, or a run that was done
@@ -169,7 +183,7 @@ def plan(
         settings = config.read(_filled(row.config, words), changes, options=options)
         folder = re.sub(r"[^\w+.=-]+", "-", row.name)
         recipe = config.resolve(settings, options)
-        runs.append(StudyRun(row, seed, root / folder / f"seed{seed}", recipe))
+        runs.append(StudyRun(row, seed, root / folder / f"seed{seed}", recipe, protocol))
     folders = [run.workdir for run in runs]
     for run in runs:
         if folders.count(run.workdir) > 1:
@@ -207,6 +221,7 @@ def perform(
                 failed.append(f"{run.workdir}: {error}")
                 continue
             done = {"recipe": config.to_dict(run.recipe), "figures": dict(found)}
+            done["protocol"] = run.protocol
             atomic.write_text(run.workdir / DONE_FILE, json.dumps(done, indent=2) + "\n")
         figures[number] = found
         lines = summarize([(runs[i], values) for i, values in figures.items()])

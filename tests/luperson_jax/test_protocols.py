@@ -66,6 +66,8 @@ def test_ilids_is_the_mean_of_both_directions_and_prid_is_one():
     both = evaluate("ilids_vid", query, gallery)
     assert both.cmc[0] == 0.75
     assert both.mAP == (forth.mAP + back.mAP) / 2
+    assert [one.cmc[0] for one in both.directions] == [1, 0.5]
+    assert forth.directions == ()
     assert (both.mAP_std, both.cmc_std[0], both.num_averaged) == (0, 0, 1)
 
 

@@ -22,7 +22,7 @@ def ran(monkeypatch):
     """Recipes of the runs that were begun; a run measures a number made of its recipe."""
     recipes = []
 
-    def work(recipe, workdir, *, rerank):
+    def work(recipe, workdir, *, rerank, protocol):
         workdir.mkdir(parents=True)
         recipes.append(recipe)
         if recipe.optim.lr == 9:
@@ -81,6 +81,14 @@ def test_what_is_done_is_not_run_again(ran, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "a/seed0 was done with other settings" in message
     assert "optim.lr: 0.003 there, 1.0 here" in message
+
+
+def test_figures_of_another_protocol_are_not_taken(ran, tmp_path, capsys):
+    row = ("--row", "bot: small:bot")
+    assert run(tmp_path, *row) == 0
+    assert run(tmp_path, *row, "--protocol", "prid2011") == 2
+    assert "--protocol: 'market1501' there, 'prid2011' here" in capsys.readouterr().err
+    assert len(ran) == 1
 
 
 def test_a_row_that_diverges_does_not_end_the_others(ran, tmp_path, capsys):
@@ -172,6 +180,7 @@ def test_rows_come_from_a_file_and_make_a_curve(ran, tmp_path):
         (("--row", "bot: small:bot", "--curve", "x"), "the name of a --vary"),
         (("--row", "bot: small:bot", "--seeds", "0"), "--seeds is 0"),
         (("--file", "none"), "cannot read --file none"),
+        (("--row", "bot: small:bot", "--rerank", "--protocol", "mars"), "leave one of them out"),
     ],
 )
 def test_a_mistake_stops_before_the_first_run(ran, tmp_path, capsys, more, words):
@@ -197,4 +206,4 @@ def test_figures_are_those_of_the_last_ranking(tmp_path, monkeypatch):
     recipe = study.config.resolve(
         study.config.read("small", options=study.tasks.OPTIONS), study.tasks.OPTIONS
     )
-    assert study._work(recipe, tmp_path, rerank=False)["mAP"] == report.mAP
+    assert study._work(recipe, tmp_path, rerank=False, protocol="market1501")["mAP"] == report.mAP

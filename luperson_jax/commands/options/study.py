@@ -5,7 +5,8 @@ after --row. Each row and seed is a run below --root, and a row may start from a
 that are done are passed over: the same command goes on, also with more rows or seeds. In rows,
 {seed}, {root} and the names of --vary stand for their values. Changes at the end hold for all rows;
 those of a row go before. Words such as published.mAP=31.4 in a row are figures to stand beside its
-own, in percent: mAP, rank1, mINP. ROOT/table.md and ROOT/table.json hold the table, ROOT/rows.png
+own, in percent: mAP, rank1, mINP. data.split={seed} eval.split={seed} and as many --seeds average
+over the divisions of a data set. ROOT/table.md and ROOT/table.json hold the table, ROOT/rows.png
 shows it.
 
 Example:
@@ -17,12 +18,15 @@ Example:
         --row "mgn: finetune_mgn:data=duke,split=id,ratio={ratio}" data.root=duke eval.root=duke
     luperson study --root runs/folds --seeds 5 --row "bot: finetune_bot:init=scratch" \\
         data.root=folds/fold{seed} eval.root=folds/fold{seed}
+    luperson study --root runs/ilids --seeds 10 --protocol ilids_vid \\
+        --row "uPMnet: upmnet:data=ilids_vid published.rank1=63.1" \\
+        data.split={seed} eval.split={seed} data.root=/data/iLIDS eval.root=/data/iLIDS
 """
 
 import argparse
 import pathlib
 
-from luperson_jax.commands.options import settings
+from luperson_jax.commands.options import settings, shared
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank", action="store_true", help="measure with k-reciprocal re-ranking too"
     )
+    shared.add_protocol_option(parser)
     parser.add_argument(
         "--curve",
         metavar="NAME",
