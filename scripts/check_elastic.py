@@ -32,9 +32,9 @@ from luperson_jax.measure import evaluation
 CONFIGS = killing.ROOT / "configs"
 PEACE = Machine(1)
 ELSEWHERE = (Machine(2), Machine(8), Machine(1, processes=2), Machine(1))
-# Memories hold features, and the neck of an untrained network spreads what hardly differs: the last
-# bits of its input, too.
-TOLERANCES = {"params": 1e-5, "extra": 1e-4}
+# Memories hold features of a network that is hardly trained, and its necks spread what hardly
+# differs: weights that differ by 8e-6 have been seen to show a hundredfold in them.
+TOLERANCES = {"params": 1e-5, "extra": 2e-3}
 
 SMALL = """model.width=8 model.bn_group_size=8 model.compute_dtype=float32 data.canvas=32,16
     data.size=32,16 data.batch_size=16 data.num_workers=0 eval.batch_size=16
