@@ -101,6 +101,7 @@ class _Joined(io.RawIOBase):
 
     def __init__(self, paths: list[str]) -> None:
         super().__init__()
+        self._file: IO[bytes] | None = None  # before anything fails: `close` is called at the end
         self._paths = paths
         sizes = []
         for path in paths:
@@ -108,7 +109,6 @@ class _Joined(io.RawIOBase):
                 sizes.append(os.fstat(piece.fileno()).st_size)
         self._starts = [0, *itertools.accumulate(sizes)]
         self._at, self._number = 0, -1
-        self._file: IO[bytes] | None = None
 
     def readable(self) -> bool:
         return True

@@ -54,7 +54,7 @@ def read(path: str) -> dict[str, Any]:
     listing.check_opens(path)
     try:
         _check(path)
-        return scipy.io.loadmat(path)
+        return scipy.io.loadmat(path, spmatrix=False)
     except DAMAGED as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} is no readable Matlab file ({reason}); {ADVICE}") from error

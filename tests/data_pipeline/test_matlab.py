@@ -69,7 +69,7 @@ def test_a_shape_that_the_file_does_not_hold(path, content, shape, packed, monke
         head = struct.pack("<II", matlab.COMPRESSED, len(small))
         data = data[: matlab.HEADER] + head + small + unpacked[size:]
     path.write_bytes(data)
-    monkeypatch.setattr(scipy.io, "loadmat", lambda _: pytest.fail("memory was taken"))
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("memory was taken"))
     with pytest.raises(InputError, match=r"no readable Matlab file .* declares the shape"):
         matlab.read(str(path))
 
