@@ -36,9 +36,8 @@ def rows(embedded: EmbeddingSet, labels: np.ndarray) -> list[dict[str, int | flo
     Returns:
         values by the names of `COLUMNS`; None where cameras or identities are unknown.
     """
-    numbers, sizes = np.unique(labels[labels != NOISE], return_counts=True)
     result = []
-    for number in numbers[np.argsort(-sizes, kind="stable")]:
+    for number in _by_size(labels):
         inside = labels == number
         cameras, pid = embedded.camera[inside], embedded.pid[inside]
         cameras, pid = (one[one != UNLABELLED] for one in (cameras, pid))
@@ -144,13 +143,12 @@ def ranked(features: np.ndarray, labels: np.ndarray, most: int) -> list[Ranked]:
         labels: [N] cluster, -1 for none.
         most: clusters.
     """
-    numbers, sizes = np.unique(labels[labels != NOISE], return_counts=True)
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    centers = grouping.centers(unit, labels, int(labels.max(initial=0)) + 1)
     result = []
-    for number in numbers[np.argsort(-sizes, kind="stable")][:most]:
+    for number in _by_size(labels)[:most]:
         inside = np.flatnonzero(labels == number)
-        nearness = unit[inside] @ centers[number]
+        some = features[inside]
+        unit = some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-12)
+        nearness = unit @ grouping.centers(unit, np.zeros(len(unit), np.int64), 1)[0]
         order = _spread(np.argsort(-nearness, kind="stable"))
         result.append(Ranked(int(number), inside[order], nearness[order]))
     outliers = _spread(np.flatnonzero(labels == NOISE))
@@ -188,6 +186,12 @@ def _sheets(embedded: EmbeddingSet, labels: np.ndarray) -> list[str]:
     except InputError as error:  # embeddings outlive their pictures
         parts.append(f"<p>{page_parts.text(error)}</p>")
     return parts
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """The numbers of the clusters, the largest first."""
+    numbers, sizes = np.unique(labels[labels != NOISE], return_counts=True)
+    return numbers[np.argsort(-sizes, kind="stable")]
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
