@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     times = _times(paths, options.time, options.time_format) if options.time else None
     model = ReidModel(network.open_chosen(options))
     if former is not None:
-        index = Index.open(options.out, model).add(paths, camera=cameras, time=times)
+        index = former.with_model(model, options.out).add(paths, camera=cameras, time=times)
     else:
         index = Index.build(model, paths, camera=cameras, time=times)
     index.save(options.out)

@@ -110,7 +110,7 @@ def _of_index(
     opened = functools.cache(lambda: network.open_chosen(options))
     query = _read("QUERY", options.query, options, opened)
     if not all(map(embeddings.is_saved, options.query)):
-        Index.open(options.index, ReidModel(opened()))  # refuses features of another network
+        index = index.with_model(ReidModel(opened()), options.index)
     near = index.nearest(index.checked(query.features), places, options.top)
     found, rows = np.unique(near.rows, return_inverse=True)
     columns, unknown = index.columns.take(found), np.full(len(found), UNLABELLED)

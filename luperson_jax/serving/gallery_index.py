@@ -252,14 +252,23 @@ class Index:
             InputError: no index, a damaged one, or one of another model.
         """
         stored = index_files.read(folder)
-        if model is not None and digest(model) != stored.made_by:
+        rows = np.arange(len(stored.features))
+        made = stored.made_by, stored.made_with
+        found = cls((stored.features,), rows, stored.columns, None, *made, stored.cameras)
+        return found if model is None else found.with_model(model, folder)
+
+    def with_model(self, model: ReidModel, folder: str | os.PathLike) -> "Index":
+        """The index with the model that embeds its queries; `folder` is its place, for messages.
+
+        Raises:
+            InputError: it was built with another one.
+        """
+        if digest(model) != self.made_by:
             raise InputError(
                 f"the index {os.fspath(folder)} was built with other weights than those of "
                 f"{model.network.origin}: distances between features of two networks mean nothing"
             )
-        rows = np.arange(len(stored.features))
-        made = stored.made_by, stored.made_with
-        return cls((stored.features,), rows, stored.columns, model, *made, stored.cameras)
+        return dataclasses.replace(self, model=model)
 
     def features(self, places: np.ndarray | None = None) -> np.ndarray:
         """A copy of the features [n, D] float32 at some places in rising order, or of all."""

@@ -21,7 +21,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import atomic, listing
 from luperson_jax import libraries
 from luperson_jax.serving.camera_names import CameraNames
-from luperson_jax.serving.gallery_index import Index, digest
+from luperson_jax.serving.gallery_index import Index
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
 
@@ -175,15 +175,14 @@ def take_over(folder: str | os.PathLike, library: str, model: ReidModel | None =
             f"{home} cannot be read as an index of {library} ({error}); expected {chosen.file} and "
             f"{COLUMNS}"
         ) from error
-    if model is not None and digest(model) != made_by:
-        raise InputError(f"{home} was made with other weights than {model.network.origin}")
     order, wanted = np.argsort(ids), np.argsort(columns.id)
     if not np.array_equal(ids[order], columns.id[wanted]):
         raise InputError(f"{home / chosen.file} and {COLUMNS} are of other pictures")
     rows = np.empty(len(ids), np.int64)
     rows[wanted] = order
     parts = (np.ascontiguousarray(features[rows]),)
-    return Index(parts, np.arange(len(rows)), columns, model, made_by, made_with, cameras)
+    found = Index(parts, np.arange(len(rows)), columns, None, made_by, made_with, cameras)
+    return found if model is None else found.with_model(model, home)
 
 
 def _library(name: str) -> Library:
