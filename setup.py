@@ -16,6 +16,7 @@ setup(
     package_dir={"luperson_jax.configs": "configs"},
     package_data={
         "luperson_jax": ["py.typed", "*.pyi"],
+        "luperson_jax.measure": ["*.json"],
         "luperson_jax.page": ["templates/*.html", "static/*"],
     },
 )

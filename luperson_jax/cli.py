@@ -91,6 +91,9 @@ COMMANDS = {
     "calibrate": Command(
         "the threshold for a wanted share of false accepts", "calibrate", "options.calibrate"
     ),
+    "estimate": Command(
+        "mAP and Rank-1 of one's own cameras without labels", "estimate", "options.estimate"
+    ),
     "doctor": Command(
         "what is installed, what it runs on, and whether it works", "doctor", "options.doctor"
     ),

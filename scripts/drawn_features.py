@@ -33,18 +33,24 @@ def colors(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([*parts, small - small.mean()]).astype(np.float32)
 
 
-def draw(seed: int, passes: Iterable[tuple[int, int, int]], frames: int = 1) -> EmbeddingSet:
-    """Colors of people in a world of 64x32 pixels.
+def draw(
+    seed: int,
+    passes: Iterable[tuple[int, int, int]],
+    frames: int = 1,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+) -> EmbeddingSet:
+    """Colors of people in a drawn world.
 
     Args:
         seed: of the world.
         passes: (person, camera, which time) of each tracklet.
         frames: pictures of each.
+        size: their height and width.
 
     Returns:
         A row for each picture, frame after frame; the key is the tracklet's number and the frame's.
     """
-    world, rows = World(seed, HEIGHT, WIDTH), []
+    world, rows = World(seed, *size), []
     keys = []
     for number, (person, camera, time) in enumerate(passes):
         for frame in range(frames):

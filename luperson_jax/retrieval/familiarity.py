@@ -21,7 +21,7 @@ from jaxtyping import Float
 from data_pipeline.errors import InputError
 from luperson_jax.structs import EmbeddingSet
 
-DIRECTIONS = 8
+DIRECTIONS = 32
 """At most; an eighth of the people at hand."""
 LEVELS = (0.05, 0.001)
 """Shares of known pictures that are stranger than a limit."""

@@ -10,7 +10,7 @@ from luperson_jax.retrieval import familiarity
 from luperson_jax.retrieval.familiarity import Familiarity
 from luperson_jax.structs import EmbeddingSet
 
-DIMENSION = 24
+DIMENSION = 48
 SPREAD = np.linspace(2, 0.2, DIMENSION)
 
 
@@ -36,7 +36,7 @@ def known():
 def test_strangeness_is_the_distance_by_variances(known):
     new = features(1, 5)
     directions, rest = known.directions.astype(np.float64), np.eye(DIMENSION)
-    np.testing.assert_allclose(directions @ directions.T, np.eye(8), atol=1e-5)
+    np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-5)
     rest -= directions.T @ directions
     inverse = directions.T @ np.diag(1 / known.variance) @ directions + rest / known.rest
     apart = (new - known.mean).astype(np.float64)
@@ -61,7 +61,7 @@ def test_other_pictures_are_told(known):
     noise = np.random.default_rng(0).standard_normal((20, DIMENSION))
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     assert known.warning(noise) is not None
-    with pytest.raises(InputError, match="features have 3 numbers, and those of the thresholds 24"):
+    with pytest.raises(InputError, match="features have 3 numbers, and those of the thresholds 48"):
         known.warning(np.ones((1, 3)))
 
 

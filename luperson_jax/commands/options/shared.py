@@ -74,11 +74,18 @@ def add_tracklet_options(parser: argparse.ArgumentParser) -> None:
         help="the pictures of one identity and camera, or of one folder where no identity is "
         "known, are a tracklet, and nothing else is known of who they show",
     )
-    for name, words in (("tracklet", ""), ("camera", " or --by-cameras")):
+    add_tracklet_patterns(parser, "with --tracklets: ", "with --tracklets or --by-cameras: ")
+
+
+def add_tracklet_patterns(
+    parser: argparse.ArgumentParser, tracklet: str = "", camera: str = ""
+) -> None:
+    """How the key of a picture tells its tracklet and its camera; words before the help of each."""
+    for name, words in (("tracklet", tracklet), ("camera", camera)):
         parser.add_argument(
             f"--{name}",
             metavar="REGEX",
-            help=f"with --tracklets{words}: finds the {name} in the key of a picture",
+            help=f"{words}finds the {name} in the key of a picture, by its groups or as a whole",
         )
 
 
