@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import network, output, path_patterns
+from luperson_jax.serving import index_files
 from luperson_jax.serving.gallery_index import NEVER, Index
 from luperson_jax.serving.reid_model import ReidModel
 
@@ -22,26 +22,17 @@ def run(options: argparse.Namespace) -> None:
             or a folder that holds something.
     """
     network.check_options(options)
-    is_there = listing.is_folder(options.out) and bool(listing.names(options.out))
+    is_there = not index_files.is_free(options.out)
     if is_there and not options.add:
         raise InputError(f"{options.out} is not empty; give another folder, or --add to add to it")
     output.check_folder(options.out, "--out")
     paths = [str(one) for one in network.table_of_pictures(options.images).media]
-    former = Index.open(options.out) if is_there else None
-    if former is not None:
-        paths = _new_ones(paths, former)
-        if not paths:
+    with Index.locked(options.out) as note:
+        output.say(*filter(None, [note]))
+        index = _grown(paths, options)
+        if index is None:
             return
-    cameras = None
-    if options.camera:
-        cameras = path_patterns.found(paths, options.camera, "--camera")
-    times = _times(paths, options.time, options.time_format) if options.time else None
-    model = ReidModel(network.open_chosen(options))
-    if former is not None:
-        index = former.with_model(model, options.out).add(paths, camera=cameras, time=times)
-    else:
-        index = Index.build(model, paths, camera=cameras, time=times)
-    index.save(options.out)
+        index.save(options.out, locked=True)
     named = index.cameras.named or {}
     output.say(
         *(
@@ -53,8 +44,25 @@ def run(options: argparse.Namespace) -> None:
     known = f", {len(named)} cameras" if named else ""
     output.say(
         f"{options.out}: {len(index)} pictures{known}, {index.dimensions} numbers each, by "
-        f"{model.network.origin}"
+        f"{index.model.network.origin if index.model else index.made_with}"
     )
+
+
+def _grown(paths: Sequence[str], options: argparse.Namespace) -> Index | None:
+    """The index with the pictures; None where it holds them all already."""
+    former = None if index_files.is_free(options.out) else Index.open(options.out)
+    if former is not None:
+        paths = _new_ones(paths, former)
+        if not paths:
+            return None
+    cameras = None
+    if options.camera:
+        cameras = path_patterns.found(paths, options.camera, "--camera")
+    times = _times(paths, options.time, options.time_format) if options.time else None
+    model = ReidModel(network.open_chosen(options))
+    if former is None:
+        return Index.build(model, paths, camera=cameras, time=times)
+    return former.with_model(model, options.out).add(paths, camera=cameras, time=times)
 
 
 def _new_ones(paths: Sequence[str], former: Index) -> list[str]:

@@ -3,9 +3,9 @@
 import argparse
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import listing
 from luperson_jax.commands import output
-from luperson_jax.serving import index_exchange
+from luperson_jax.serving import index_exchange, index_files
+from luperson_jax.serving.gallery_index import Index
 
 
 def run(options: argparse.Namespace) -> None:
@@ -14,8 +14,15 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: see `index_exchange.take_over`; something stands at the target.
     """
-    if listing.exists(options.index):
-        raise InputError(f"{options.index} exists; delete it, or write to another name")
+    _check_free(options.index)
     index = index_exchange.take_over(options.source, options.library)
-    index.save(options.index)
+    with Index.locked(options.index) as note:
+        output.say(*filter(None, [note]))
+        _check_free(options.index)  # now that nobody else can make one there
+        index.save(options.index, locked=True)
     output.say(f"{options.index}: {len(index)} pictures, {index.dimensions} numbers each")
+
+
+def _check_free(folder: str) -> None:
+    if not index_files.is_free(folder):
+        raise InputError(f"{folder} exists; delete it, or write to another name")

@@ -23,6 +23,15 @@ def run(options: argparse.Namespace) -> None:
             "nothing says which pictures are to go; give one or more of "
             f"{', '.join(f'--{name}' for name in chosen)}"
         )
+    if options.dry_run:
+        _remove(options)
+        return
+    with Index.locked(options.index, existing=True) as note:
+        output.say(*filter(None, [note]))
+        _remove(options)
+
+
+def _remove(options: argparse.Namespace) -> None:
     index = Index.open(options.index)
     columns = index.columns
     gone = np.zeros(len(index), bool)
@@ -41,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         output.say(f"{options.index}: {num} of {len(index)} pictures would go")
     else:
         if num:
-            index.remove(columns.id[gone].tolist()).save(options.index)
+            index.remove(columns.id[gone].tolist()).save(options.index, locked=True)
         output.say(f"{options.index}: {num} pictures removed, {len(index) - num} stay")
     undated = int(np.isnat(columns.time[~gone]).sum())
     if options.before is not None and undated:

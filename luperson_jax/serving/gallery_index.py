@@ -1,5 +1,6 @@
 """An index: features of pictures with what is known of them, searched exactly."""
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -226,12 +227,29 @@ class Index:
         if rule is not None and np.any(self.columns.camera != UNKNOWN):
             rule.check_cameras(named=self.cameras.named is not None)
 
-    def save(self, folder: str | os.PathLike) -> None:
+    @staticmethod
+    def locked(
+        folder: str | os.PathLike, *, existing: bool = False
+    ) -> contextlib.AbstractContextManager[str | None]:
+        """Within, no other process can change the index; see `index_files.locked`."""
+        return index_files.locked(folder, existing=existing)
+
+    def save(self, folder: str | os.PathLike, *, locked: bool = False) -> None:
         """Writes the index, or puts it in the place of one that is there.
 
+        Args:
+            folder: made where it is missing.
+            locked: whether the caller holds `Index.locked(folder)`, as one does that has opened
+                the index, changed it and saves it: else what another has added meanwhile is lost.
+
         Raises:
-            InputError: it cannot be written, or the folder holds something else.
+            InputError: it cannot be written, another process is changing it, or the folder holds
+                something else.
         """
+        with contextlib.nullcontext() if locked else index_files.locked(folder):
+            self._write(folder)
+
+    def _write(self, folder: str | os.PathLike) -> None:
         about = {
             "dimensions": self.dimensions,
             "made_by": self.made_by,

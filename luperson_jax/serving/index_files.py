@@ -2,13 +2,15 @@
 `features-N.npy` [rows, D] float32 and `columns-N.parquet`.
 
 A save writes new files before it changes the manifest, so that a process that ends meanwhile leaves
-the former index or the new one.
+the former index or the new one. One process writes at a time (`locked`); readers are never kept
+out, and read again where a writer has changed the index under them.
 """
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +21,12 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic, json_files, listing
 from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
 from luperson_jax.serving.index_columns import IndexColumns
+from luperson_jax.workdir import lock
 
 FORMAT = "luperson_jax index 1"
 MANIFEST = "manifest.json"
 DAMAGED = "it is no index, or damaged; build it again"
+WORDS = lock.Words("the index", "another process is changing", "wait for it or stop it")
 
 
 class Stored(NamedTuple):
@@ -36,16 +40,51 @@ class Stored(NamedTuple):
     cameras: CameraNames
 
 
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, *, existing: bool = False) -> Iterator[str | None]:
+    """Within, no other process can write this index: from the reading of what is there to the
+    writing of what comes in its place.
+
+    Args:
+        folder: made where it is missing.
+        existing: whether it must hold an index already.
+
+    Yields:
+        None, or why the file system cannot lock.
+
+    Raises:
+        InputError: another process is changing it, or it cannot be written; or the folder holds
+            something else.
+    """
+    home = pathlib.Path(folder)
+    if existing or not is_free(home):
+        _manifest(home)  # no lock file among what is no index
+    with lock.held(home, WORDS) as note:
+        yield note
+
+
+def is_free(folder: str | os.PathLike) -> bool:
+    """Whether an index may be made there: nothing is, or an empty folder, perhaps with the lock of
+    a process that ended before it wrote.
+
+    Raises:
+        InputError: the system does not let one look.
+    """
+    if not listing.is_folder(folder):
+        return not listing.exists(folder)
+    return not set(listing.names(folder)) - {lock.LOCK_FILE}
+
+
 def write(
     folder: str | os.PathLike,
     pieces: Iterable[np.ndarray],
     columns: IndexColumns,
     about: dict[str, Any],
 ) -> None:
-    """Writes an index, or puts it in the place of one that is there.
+    """Writes an index, or puts it in the place of one that is there; within `locked`.
 
     Args:
-        folder: made where it is missing.
+        folder: of `locked`.
         pieces: of the features, [., D] each.
         columns: of all rows.
         about: more for the manifest; `dimensions` at least.
@@ -54,8 +93,7 @@ def write(
         InputError: it cannot be written, or the folder holds something else.
     """
     home = pathlib.Path(folder)
-    former = _manifest(home) if listing.is_folder(home) and listing.names(home) else None
-    home.mkdir(parents=True, exist_ok=True)
+    former = None if is_free(home) else _manifest(home)
     number, rows = 1 if former is None else former["number"] + 1, len(columns.id)
     files = {"features": f"features-{number}.npy", "columns": f"columns-{number}.parquet"}
     with atomic.replacing(home / files["features"]) as part, part.open("wb") as stream:
@@ -81,6 +119,17 @@ def read(folder: str | os.PathLike) -> Stored:
     """
     home = pathlib.Path(folder)
     about = _manifest(home)
+    while True:
+        try:
+            return _stored(home, about)
+        except InputError:
+            # A writer takes the former files away once the manifest names others.
+            former, about = about, _manifest(home)
+            if former["number"] == about["number"]:
+                raise
+
+
+def _stored(home: pathlib.Path, about: dict[str, Any]) -> Stored:
     path = home / about["columns"]
     listing.check_opens(path)
     try:

@@ -149,7 +149,7 @@ def test_of_the_removed_nothing_stays_on_disk_and_a_cut_removal_changes_nothing(
     assert ids(people) == list(range(24))
     assert cli.main(removal) == 0
     names = [path.name for path in files(people)]
-    assert names == ["columns-2.parquet", "features-2.npy", "manifest.json"]
+    assert names == ["columns-2.parquet", "features-2.npy", "lock", "manifest.json"]
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_what_is_saved_is_opened_memory_mapped(index, model, gallery, tmp_path):
     assert sorted(path.name for path in home.iterdir()) == [
         "columns-2.parquet",
         "features-2.npy",
+        "lock",
         "manifest.json",
     ]
     assert again.search(model.embed(paths[0]), k=1)[0].id in (0, len(index))
