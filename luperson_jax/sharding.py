@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -152,3 +152,32 @@ def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
     if jax.sharding.get_abstract_mesh().empty:
         return array
     return jax.lax.with_sharding_constraint(array, PartitionSpec(*[None] * axis, DATA_AXIS))
+
+
+def on_own_images(
+    function: Callable[..., jax.Array], images: jax.Array, *parameters: jax.Array | None
+) -> jax.Array:
+    """Inside a jitted step: `function(images, *parameters)`, by every device of its own images.
+
+    Gradients of the parameters are then summed over the devices in the parameters' type. Left to
+    itself the compiler sums where a gradient is made, before `function`'s casts are undone, in
+    bfloat16 where that is what it computes with. Outside of a mesh, and where devices do not divide
+    the images, `function` is called as it is.
+
+    Args:
+        function: of each image by itself.
+        images: [B, ...].
+        parameters: whole on every device; None stays None.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or len(images) % mesh.size:
+        return function(images, *parameters)
+
+    def local(images: jax.Array, *parameters: jax.Array | None) -> jax.Array:
+        own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, DATA_AXIS, to="varying"), parameters)
+        return function(images, *own)
+
+    cut, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+    return jax.shard_map(local, in_specs=(cut, *[whole] * len(parameters)), out_specs=cut)(
+        images, *parameters
+    )

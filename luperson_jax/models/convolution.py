@@ -11,7 +11,7 @@ from flax.typing import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from luperson_jax import platforms
+from luperson_jax import platforms, sharding
 
 Form = Literal["auto", "matmul", "convolution"]
 Padding = Literal["torch", "same"]
@@ -60,12 +60,17 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 features"]:
         """Convolves `x`; the result is of `compute_dtype`."""
-        size, stride = self.kernel_size, self.stride
+        size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features)
         start = torch_uniform(math.prod(shape[:-1])) if self.use_bias else kaiming_normal
         kernel = self.param("kernel", start, shape, jnp.float32)
-        dtype = compute_type(self.compute_dtype)
-        kernel, x = kernel.astype(dtype), x.astype(dtype)
+        x = x.astype(compute_type(self.compute_dtype))
+        bias = self.param("bias", start, (self.features,), jnp.float32) if self.use_bias else None
+        return sharding.on_own_images(self._convolve, x, kernel, bias)
+
+    def _convolve(self, x: Array, kernel: Array, bias: Array | None) -> Array:
+        size, stride = self.kernel_size, self.stride
+        kernel = kernel.astype(x.dtype)
         small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
         if small and _as_matmul(self.form):
             shifted = _shifted(x, size, stride, self.padding)
@@ -81,10 +86,9 @@ class Conv(nn.Module):
                 padding=around(x.shape[1:3], size, stride, self.padding),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
-        if not self.use_bias:
+        if bias is None:
             return y
-        bias = self.param("bias", start, (self.features,), jnp.float32)
-        return y + bias.astype(dtype).reshape(1, 1, 1, self.features)
+        return y + bias.astype(x.dtype).reshape(1, 1, 1, self.features)
 
 
 class DepthwiseConv(nn.Module):
@@ -111,18 +115,22 @@ class DepthwiseConv(nn.Module):
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         start = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
         kernel = self.param("kernel", start, shape, jnp.float32)
-        dtype = compute_type(self.compute_dtype)
+        x = x.astype(compute_type(self.compute_dtype))
+        return sharding.on_own_images(self._convolve, x, kernel)
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        kernel = kernel.astype(x.dtype)
         if self.form == "convolution":
             return jax.lax.conv_general_dilated(
-                x.astype(dtype),
-                kernel.astype(dtype),
+                x,
+                kernel,
                 window_strides=(self.stride, self.stride),
                 padding=around(x.shape[1:3], self.kernel_size, self.stride, self.padding),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 feature_group_count=x.shape[-1],
             )
-        places = kernel.astype(dtype).reshape(-1, 1, 1, 1, x.shape[-1])
-        shifted = _shifted(x.astype(dtype), self.kernel_size, self.stride, self.padding)
+        places = kernel.reshape(-1, 1, 1, 1, x.shape[-1])
+        shifted = _shifted(x, self.kernel_size, self.stride, self.padding)
         y = shifted[0] * places[0]
         for place, value in zip(places[1:], shifted[1:], strict=True):
             y = y + value * place

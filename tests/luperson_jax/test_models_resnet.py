@@ -1,12 +1,14 @@
 """ResNet: torchvision's sizes and names, and the two forms of a 1x1 convolution."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax import models
-from luperson_jax.models.convolution import SMALL_MAP, Conv
+from luperson_jax import models, sharding
+from luperson_jax.models.convolution import SMALL_MAP, Conv, DepthwiseConv
 from luperson_jax.models.resnet import RESNETS
 
 # torchvision's published counts with a classifier of 1000 classes, and its input width.
@@ -124,6 +126,28 @@ def test_both_forms_of_a_convolution_agree(kernel_size, stride, size):
 
     close = lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5)  # noqa: E731
     jax.tree.map(close, evaluate("matmul"), evaluate("convolution"))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Conv(3, 3, compute_dtype=jnp.bfloat16, use_bias=True),
+        Conv(3, 1, compute_dtype=jnp.bfloat16),
+        DepthwiseConv(3, compute_dtype=jnp.bfloat16),
+    ],
+)
+def test_gradients_of_devices_are_summed_in_float32(module):
+    """And not in bfloat16, in which each device computes."""
+    x = jax.random.normal(jax.random.key(0), (8, 16, 8, 5))
+    variables = module.init(jax.random.key(1), x)
+
+    def gradient(variables, x):
+        return jax.grad(lambda v: jnp.sum(module.apply(v, x).astype(jnp.float32) ** 2))(variables)
+
+    with jax.set_mesh(sharding.make_mesh(jax.devices()[:4])):
+        program = str(jax.make_jaxpr(gradient)(variables, x))
+    sums = re.findall(r":(\w+)\[[\d,]*\] = psum", program)
+    assert sums == ["f32"] * len(jax.tree.leaves(variables)), program
 
 
 def test_the_matmul_form_is_the_one_of_pointwise_kernels_and_small_maps_on_cpu():
