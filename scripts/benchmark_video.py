@@ -2,11 +2,12 @@
 
     python scripts/benchmark_video.py --tracklets 2196 --frames 20000 100000
 
-The first part compiles the step of `configs/upmnet.py` with a ResNet-50, local features and the
-tracklets of DukeMTMC-VideoReID, and beside it losses and anchors alone, with their gradient; XLA
-counts operations and bytes of both. The second embeds tracklets of so many frames with a small
-network and pools them by the maximum, each number in a process of its own: what its memory grows by
-beyond the features of the tracklets is what the stream keeps.
+The first part compiles the network of `configs/upmnet.py`, a ResNet-50 with local features, forward
+and backward, and, with the tracklets of DukeMTMC-VideoReID, the new anchors, alone and with the
+losses and their gradient. XLA counts operations and bytes; a share is that of part and network. The
+second embeds tracklets of so many frames with a small network and pools them by the maximum, each
+number in a process of its own: what its memory grows by beyond the features of the tracklets is
+what the stream keeps.
 """
 
 import argparse
@@ -37,26 +38,32 @@ FRAMES_OF_A_TRACKLET = 20
 MEBI = 2**20
 
 
-def cost_of(function: Any, *arguments: Any) -> dict[str, float]:
+def cost_of(function: Any, *arguments: Any, donated: tuple[int, ...] = ()) -> dict[str, float]:
     """Operations and bytes of a compiled function, by XLA's count."""
-    analysis = jax.jit(function).lower(*arguments).compile().cost_analysis() or {}
+    program = jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
+    analysis = program.cost_analysis() or {}
     return {"flops": analysis["flops"], "bytes": analysis["bytes accessed"]}
 
 
-def anchors(parts: int, tracklets: int, width: int) -> dict[str, float]:
-    """Of losses, gradient by feature, and new anchors of a batch."""
+def learner(parts: int, tracklets: int, width: int) -> dict[str, dict[str, float]]:
+    """Of a batch: new anchors in place of the old, and these with losses and gradient by feature,
+    where XLA copies the banks once more."""
     bank = jax.ShapeDtypeStruct((parts, tracklets, width), jnp.float32)
     features = jax.ShapeDtypeStruct((BATCH, parts, width), jnp.float32)
     row, camera = (jax.ShapeDtypeStruct((num,), jnp.int32) for num in (BATCH, tracklets))
+
+    def move(features: Any, intra: Any, cross: Any, row: Any, camera: Any) -> Any:
+        return association.move_banks(intra, cross, features, row, camera, jnp.array(True))
 
     def both(features: Any, intra: Any, cross: Any, row: Any, camera: Any) -> Any:
         def loss(features: Any) -> Any:
             return association.association_loss(features, intra, cross, row, camera)[0]
 
-        moved = association.move_banks(intra, cross, features, row, camera, jnp.array(True))
-        return jax.value_and_grad(loss)(features), moved
+        return jax.value_and_grad(loss)(features), move(features, intra, cross, row, camera)
 
-    return cost_of(both, features, bank, bank, row, camera)
+    given = (features, bank, bank, row, camera)
+    functions = {"new anchors": move, "losses and new anchors": both}
+    return {name: cost_of(one, *given, donated=(1, 2)) for name, one in functions.items()}
 
 
 def network(parts: int) -> dict[str, float]:
@@ -125,17 +132,14 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as home:
             sys.stdout.write(json.dumps(embed(options.embed, home)))
         return 0
-    costs = {
-        "network": network(options.parts),
-        "losses and anchors": anchors(options.parts, options.tracklets, 2048),
-    }
+    step = network(options.parts)
     table = rich.table.Table(title=f"a step of {BATCH} frames, {options.tracklets} tracklets")
     for column in ("", "GFLOP", "GB", "share of operations", "share of bytes"):
         table.add_column(column, justify="right" if column else "left")
-    whole = {key: sum(one[key] for one in costs.values()) for key in ("flops", "bytes")}
-    for name, one in costs.items():
-        shares = (f"{100 * one[key] / whole[key]:.1f} %" for key in ("flops", "bytes"))
+    for name, one in learner(options.parts, options.tracklets, 2048).items():
+        shares = (f"{100 * one[key] / (one[key] + step[key]):.1f} %" for key in ("flops", "bytes"))
         table.add_row(name, f"{one['flops'] / 1e9:.1f}", f"{one['bytes'] / 1e9:.2f}", *shares)
+    table.add_row("network", f"{step['flops'] / 1e9:.1f}", f"{step['bytes'] / 1e9:.2f}", "", "")
     terminal.say(table)
     for frames in options.frames:
         command = [sys.executable, __file__, "--embed", str(frames)]
