@@ -3,6 +3,7 @@
 import argparse
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +28,9 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{options.out} is not empty; give another folder, or --add to add to it")
     output.check_folder(options.out, "--out")
     paths = [str(one) for one in network.table_of_pictures(options.images).media]
-    with Index.locked(options.out) as note:
-        output.say(*filter(None, [note]))
-        index = _grown(paths, options)
-        if index is None:
-            return
-        index.save(options.out, locked=True)
+    index = (_grown if is_there else _made)(paths, options)
+    if index is None:
+        return
     named = index.cameras.named or {}
     output.say(
         *(
@@ -48,21 +46,38 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
+def _made(paths: Sequence[str], options: argparse.Namespace) -> Index:
+    model = ReidModel(network.open_chosen(options))
+    known = _known(paths, options)  # what is wrong is told before there is a folder
+    with Index.locked(options.out) as note:
+        output.say(*filter(None, [note]))
+        if not index_files.is_free(options.out):
+            raise InputError(f"{options.out} was made by another process meanwhile; --add adds")
+        index = Index.build(model, paths, **known)
+        index.save(options.out, locked=True)
+    return index
+
+
 def _grown(paths: Sequence[str], options: argparse.Namespace) -> Index | None:
-    """The index with the pictures; None where it holds them all already."""
-    former = None if index_files.is_free(options.out) else Index.open(options.out)
-    if former is not None:
+    """The index with more pictures; None where it holds them all already."""
+    with Index.locked(options.out, existing=True) as note:
+        output.say(*filter(None, [note]))
+        former = Index.open(options.out)
         paths = _new_ones(paths, former)
         if not paths:
             return None
-    cameras = None
-    if options.camera:
-        cameras = path_patterns.found(paths, options.camera, "--camera")
+        known = _known(paths, options)
+        model = ReidModel(network.open_chosen(options))
+        index = former.with_model(model, options.out).add(paths, **known)
+        index.save(options.out, locked=True)
+    return index
+
+
+def _known(paths: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Cameras and moments of pictures."""
+    cameras = path_patterns.found(paths, options.camera, "--camera") if options.camera else None
     times = _times(paths, options.time, options.time_format) if options.time else None
-    model = ReidModel(network.open_chosen(options))
-    if former is None:
-        return Index.build(model, paths, camera=cameras, time=times)
-    return former.with_model(model, options.out).add(paths, camera=cameras, time=times)
+    return {"camera": cameras, "time": times}
 
 
 def _new_ones(paths: Sequence[str], former: Index) -> list[str]:

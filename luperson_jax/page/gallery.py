@@ -22,7 +22,8 @@ class Item(NamedTuple):
     Attributes:
         number: of the picture in the index, of a tracklet that of its first frame.
         name: of its file without the ending, of a tracklet that of its folder.
-        camera: None where it is not known.
+        camera: its number; None where it is not known.
+        camera_name: what it is called; empty where it is not known.
         time: None where it is not known; of a tracklet that of its first frame.
         num_frames: 1 of a picture.
     """
@@ -30,12 +31,13 @@ class Item(NamedTuple):
     number: int
     name: str
     camera: int | None
+    camera_name: str
     time: datetime.datetime | None
     num_frames: int
 
     def __str__(self) -> str:
         known = [self.name]
-        known += [] if self.camera is None else [f"camera {self.camera}"]
+        known += [] if self.camera is None else [f"camera {self.camera_name}"]
         known += [] if self.time is None else [f"{self.time:%Y-%m-%d %H:%M:%S}"]
         return ", ".join([*known, *([f"{self.num_frames} frames"] if self.num_frames > 1 else [])])
 
@@ -93,10 +95,14 @@ class Gallery:
         return len(self.index) < len(self.pictures.id)
 
     @functools.cached_property
-    def cameras(self) -> list[int]:
-        """Numbers of the known cameras."""
-        found = np.unique(self.index.columns.camera)
-        return [int(one) for one in found if one != UNKNOWN]
+    def cameras(self) -> dict[int, str]:
+        """What the known cameras are called, by their numbers."""
+        found = np.unique(self.index.columns.camera).tolist()
+        return {one: self.camera_name(one) for one in found if one != UNKNOWN}
+
+    def camera_name(self, number: int) -> str:
+        """What a camera is called; empty of the unknown one."""
+        return "" if number == UNKNOWN else self.index.cameras.name(number)
 
     @functools.cached_property
     def times(self) -> tuple[datetime.datetime, datetime.datetime] | None:
@@ -129,6 +135,7 @@ class Gallery:
             int(columns.id[place]),
             name or f"picture {columns.id[place]}",
             None if camera == UNKNOWN else camera,
+            self.camera_name(camera),
             None if np.isnat(moment) else moment.item(),
             num,
         )

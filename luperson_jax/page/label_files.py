@@ -16,7 +16,6 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import json_files, storage
 from luperson_jax.page.gallery import Gallery
 from luperson_jax.page.labelling import NOBODY, Labelling
-from luperson_jax.serving.camera_names import UNKNOWN
 
 COLUMNS = ("id", "key", "camera", "time", "identity", "name")
 EXPECTED = (
@@ -38,7 +37,7 @@ def as_csv(gallery: Gallery, labelling: Labelling) -> str:
             [
                 int(columns.id[row]),
                 str(columns.key[row]),
-                "" if columns.camera[row] == UNKNOWN else int(columns.camera[row]),
+                gallery.camera_name(int(columns.camera[row])),
                 "" if np.isnat(moment) else str(moment.astype("datetime64[us]").item()),
                 "" if identity == NOBODY else identity,
                 labelling.names.get(identity, ""),

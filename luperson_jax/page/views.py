@@ -204,7 +204,7 @@ class Group(NamedTuple):
         title: what it is called.
         covers: some of its items, the most typical first.
         size: number of items.
-        cameras: of its items, as far as they are known.
+        cameras: names of those of its items, as far as they are known.
         since, until: the first and the last moment; None where none is known.
         distance: of its mean from another's; None where there is none.
         verdict: of the two means, as of a `Card`.
@@ -214,7 +214,7 @@ class Group(NamedTuple):
     title: str
     covers: list[Card]
     size: int
-    cameras: list[int]
+    cameras: list[str]
     since: datetime.datetime | None
     until: datetime.datetime | None
     distance: float | None = None
@@ -237,7 +237,7 @@ def group(
         labelling.title(number),
         [card(gallery, int(place), labelling) for place in order[:num_covers]],
         len(members),
-        [int(one) for one in cameras if one != UNKNOWN],
+        [gallery.camera_name(one) for one in cameras.tolist() if one != UNKNOWN],
         times.min().item() if len(times) else None,
         times.max().item() if len(times) else None,
     )

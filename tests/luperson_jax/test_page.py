@@ -1,5 +1,6 @@
 """The page through its server library: what it shows, what it refuses, and to whom."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from data_pipeline.errors import InputError
 from luperson_jax.page import app, guard, later, pictures, uploads, views
 from luperson_jax.page.gallery import Gallery
 from luperson_jax.page.labelling import Labelling
+from luperson_jax.serving.camera_names import CameraNames
 from luperson_jax.serving.decision import DecisionRule
 from tests import page_worlds
 
@@ -91,6 +93,28 @@ def test_the_nearest_come_first_and_the_threshold_judges(client, index):
     assert "No threshold" not in loose
     none = client.get("/search?id=0&threshold=").text
     assert "✓ same" not in none
+
+
+def test_cameras_with_names_are_called_by_them(index):
+    """In filters, lists, sheets, the map and the labels; markup in a name stays text."""
+    names = {1: "<i>Hall", 2: "platform 4"}
+    named = dataclasses.replace(index, cameras=CameraNames(names))
+    client = TestClient(page_of(named).app(), HOST)
+    fields = client.get("/search?id=0&elsewhere=1").text
+    label = r'type="checkbox" name="camera" value="(\d)"( checked)?> ([^<]+)</label>'
+    assert [(number, name) for number, _, name in re.findall(label, fields)] == [
+        ("1", "&lt;i&gt;Hall"),
+        ("2", "platform 4"),
+    ]
+    assert fields.count('<span class="soft">camera platform 4') == 12
+    assert fields.count("camera &lt;i&gt;Hall") >= 1  # of the query
+    assert "cameras &lt;i&gt;Hall, platform 4" in client.get("/identities").text
+    sheet = client.get("/identities/0").text
+    assert re.findall("<h2>(.*)</h2>", sheet)[:2] == ["Camera &lt;i&gt;Hall", "Camera platform 4"]
+    assert "camera platform 4, 2026-11-29" in client.get("/map?by=camera").text
+    assert "<td>&lt;i&gt;Hall, platform 4</td>" in client.get("/labels").text
+    lines = client.get("/labels.csv").text.splitlines()
+    assert [lines[row].split(",")[-4] for row in (1, 24)] == ["<i>Hall", "platform 4"]
 
 
 def test_a_rule_may_be_unsure_and_know_cameras_and_strangers(index):
