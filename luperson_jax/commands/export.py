@@ -35,13 +35,15 @@ def run(options: argparse.Namespace) -> None:
     pictures = _pictures(options.pictures, model)
     found = targets.write(target, model, convention, path, pictures)
     if options.json:
-        about = {"target": options.to, "input": str(convention), **dataclasses.asdict(found)}
+        about = {"target": options.to, "input": str(convention), "filter": model.resize}
+        about |= dataclasses.asdict(found)
         output.write_json(options.json, about)
     height, width = model.size
     output.say(
         f"{model.network.origin} -> {path}, for {options.to}",
         f"network  {tracing.spec_of(model)}",
         f"input    {convention}; H {height}, W {width}",
+        f"resize   {targets.about_resizing(target, model)}",
         "output   features of unit length",
         f"agrees   {found}",
         *_hints(options.to, model, path),

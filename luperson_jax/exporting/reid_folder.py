@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
+from data_pipeline.errors import InputError
 from luperson_jax import models, trees
 from luperson_jax.exporting import lowering, torch_file, tracing
 from luperson_jax.exporting.conventions import Convention
@@ -23,6 +24,8 @@ from luperson_jax.serving.reid_model import ReidModel
 from luperson_jax.weights import translate
 from luperson_jax.weights.model import Model
 
+INTERPOLATIONS = ("bicubic",)
+"""Of the package, which are ours under the same names; it resizes crops by itself."""
 WEIGHTS, CONFIG, PROGRAM = "weights.safetensors", "reid_config.json", "network.torchscript"
 OWN = "luperson_jax"
 """What the configuration calls a network that the package has no name for."""
@@ -50,8 +53,15 @@ def write(
         Runs what was written.
 
     Raises:
-        InputError: a network without a name, and PyTorch is not installed.
+        InputError: a network without a name, and PyTorch is not installed; or one that expects
+            pictures resized as the package cannot.
     """
+    if model.resize not in INTERPOLATIONS:
+        raise InputError(
+            f"this network expects pictures resized by {model.resize}, TensorFlow 1's filter, and "
+            "the package resizes crops by itself and does not have it; export --to torch or onnx, "
+            "and resize with data_pipeline.read.decode.bilinear_tf1"
+        )
     name = name_of(tracing.spec_of(model))
     mean, std = convention.statistics
     about = {
@@ -60,7 +70,7 @@ def write(
             "input_size": list(model.size),
             "mean": list(mean),
             "std": list(std),
-            "interpolation": "bicubic",
+            "interpolation": model.resize,
             "to_rgb": True,
             "resize_mode": "stretch",
         },

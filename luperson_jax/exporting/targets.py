@@ -64,14 +64,18 @@ class Target(NamedTuple):
             for.
         free: whether something else can be asked for.
         write: makes the file, or fills the folder, and gives what runs it.
+        filter: by which the program brings crops to the size of the network; empty where it does
+            not, and is given pictures of that size.
     """
 
     suffixes: tuple[str, ...]
     convention: Callable[[ReidModel], Convention]
     free: bool
     write: Writer
+    filter: str = ""
 
 
+PILLOW = {"bicubic": "Pillow's bicubic filter"}
 IMAGENET = recipes.statistics("imagenet")
 TARGETS: Mapping[str, Target] = {
     "stablehlo": Target(
@@ -82,21 +86,40 @@ TARGETS: Mapping[str, Target] = {
         (".torchscript", ".pt"), lambda model: Convention("uint8", "nchw"), True, _write_torch
     ),
     "boxmot": Target(
-        (".onnx",), lambda model: Convention("float32", "nchw", IMAGENET), False, _write_onnx
+        (".onnx",),
+        lambda model: Convention("float32", "nchw", IMAGENET),
+        False,
+        _write_onnx,
+        "OpenCV's bilinear filter",
     ),
     "ultralytics": Target(
         (".onnx",),
         lambda model: Convention("float32", "nchw", FROM_ZERO_TO_ONE),
         False,
         _write_onnx,
+        "PyTorch's bilinear filter",
     ),
     "reid": Target(
         (),
         lambda model: Convention("float32", "nchw", tracing.statistics_of(model)),
         False,
         reid_folder.write,
+        PILLOW["bicubic"],
     ),
 }
+
+
+def about_resizing(target: Target, model: ReidModel) -> str:
+    """By which filter pictures come to the size of the network, and what if by another."""
+    wanted = PILLOW.get(model.resize, "TensorFlow 1's bilinear filter (decode.bilinear_tf1)")
+    if not target.filter:
+        return f"pictures of this size, by {wanted}"
+    if target.filter == wanted:
+        return f"crops are resized by {wanted}, as by this program"
+    return (
+        f"crops are resized by {target.filter}, and the network expects {wanted}: features differ; "
+        "resize crops before to have the same"
+    )
 
 
 def write(

@@ -1,5 +1,6 @@
 """Exported networks, in ONNX Runtime and as StableHLO: features, any batch, refusals."""
 
+import dataclasses
 import json
 import sys
 
@@ -153,6 +154,36 @@ def test_refusals(given, words, load, folder, tmp_path, monkeypatch, capsys):
     assert cli.main(["export", str(folder / "bot.npz"), *given]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("stablehlo", "resize   pictures of this size, by TensorFlow 1's bilinear filter"),
+        ("onnx", "resize   pictures of this size, by TensorFlow 1's bilinear filter"),
+        ("boxmot", "by OpenCV's bilinear filter, and the network expects TensorFlow 1's"),
+        ("reid", "expects pictures resized by bilinear_tf1, TensorFlow 1's filter"),
+    ],
+)
+def test_the_filter_of_tensorflow_is_carried_or_refused(kind, words, tmp_path, capsys):
+    if targets.TARGETS[kind].suffixes == (".onnx",):
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    source = tmp_path / "tf1.npz"
+    drawn = exported.drawn(NetworkSpec("backbone", "resnet18", 4))
+    model_file.save(dataclasses.replace(drawn, resize="bilinear_tf1"), source)
+    out, about = tmp_path / f"x{(*targets.TARGETS[kind].suffixes, '')[0]}", tmp_path / "about.json"
+    given = ["export", str(source), "--to", kind, "--out", str(out), "--statistics", "imagenet"]
+    assert cli.main([*given, "--json", str(about)]) == (2 if kind == "reid" else 0)
+    said = capsys.readouterr()
+    assert words in said.out + said.err
+    assert out.exists() == about.exists() == (kind != "reid")
+    if kind == "onnx":
+        runtime = pytest.importorskip("onnxruntime")
+        session = runtime.InferenceSession(out, providers=["CPUExecutionProvider"])
+        facts = session.get_modelmeta().custom_metadata_map
+        assert facts["luperson_jax.size"] == "96x32, by the filter bilinear_tf1"
+    if kind != "reid":
+        assert json.loads(about.read_text())["filter"] == "bilinear_tf1"
 
 
 def test_features_that_prove_nothing_are_refused():
