@@ -4,6 +4,7 @@ import os
 import re
 
 import numpy as np
+from jaxtyping import Int
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
@@ -25,11 +26,7 @@ def of_tracklets(
     Raises:
         InputError: no expression, or a path without a match.
     """
-    cameras = embedded.camera
-    if camera is not None:
-        names = _found(embedded.key, camera, "camera")
-        is_number = all(name.isdecimal() and len(name) < 10 for name in names.tolist())
-        cameras = names.astype(int) if is_number else np.unique(names, return_inverse=True)[1]
+    cameras = of_cameras(embedded, camera)
     if tracklet is not None:
         names = _found(embedded.key, tracklet, "tracklet")
     elif np.any(embedded.pid != UNLABELLED):
@@ -53,6 +50,20 @@ def of_tracklets(
     return EmbeddingSet(
         embedded.features, number.ravel(), pairs[:, 1], embedded.key, embedded.frames
     )
+
+
+def of_cameras(embedded: EmbeddingSet, camera: str | None = None) -> Int[np.ndarray, "n"]:
+    """The camera of each picture: that of the set, or what `camera` finds in its path, as
+    `of_tracklets` takes it.
+
+    Raises:
+        InputError: no expression, or a path without a match.
+    """
+    if camera is None:
+        return embedded.camera
+    names = _found(embedded.key, camera, "camera")
+    is_number = all(name.isdecimal() and len(name) < 10 for name in names.tolist())
+    return names.astype(int) if is_number else np.unique(names, return_inverse=True)[1]
 
 
 def _found(keys: tuple[str, ...], pattern: str, name: str) -> np.ndarray:

@@ -7,12 +7,11 @@ others would be. Inside a camera, where the same is known of frames, it is easie
 measures such traces; none of them is an estimate by itself.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from data_pipeline.errors import InputError
 
@@ -83,11 +82,11 @@ def gather(
     Raises:
         InputError: fewer than two cameras with enough tracklets, or no tracklet of two frames.
     """
-    unit = _unit(np.asarray(features, np.float32))
+    unit = unit_rows(np.asarray(features, np.float32))
     _, first, owner = np.unique(tracklet, return_index=True, return_inverse=True)
     centers = np.zeros((len(first), unit.shape[1]), np.float32)
     np.add.at(centers, owner, unit)
-    found = Tracklets(_unit(centers), np.asarray(camera)[first], unit, owner)
+    found = Tracklets(unit_rows(centers), np.asarray(camera)[first], unit, owner)
     cameras, counts = np.unique(found.camera, return_counts=True)
     if np.sum(counts >= FEWEST_TRACKLETS) < 2:
         raise InputError(
@@ -95,7 +94,10 @@ def gather(
             f"two cameras with {FEWEST_TRACKLETS} tracklets each, or more"
         )
     if not np.any(np.bincount(owner) > 1):
-        raise InputError("every tracklet has one frame; an estimate needs some with two or more")
+        raise InputError(
+            "every tracklet has one frame; an estimate needs some with two or more, or single "
+            "pictures with --pseudo-labels"
+        )
     return found
 
 
@@ -122,7 +124,7 @@ def statistics(tracklets: Tracklets) -> dict[str, float]:
     for one in cameras.tolist():
         rows = tracklets.of_camera(one)
         _inside(tracklets, rows, counts)
-        same = _off_diagonal(tracklets.centers[rows] @ tracklets.centers[rows].T)
+        same = off_diagonal(tracklets.centers[rows] @ tracklets.centers[rows].T)
         mean_inside.append(np.nanmean(same))
         deviation.append(np.nanstd(same))
         for other in cameras[cameras != one].tolist():
@@ -131,8 +133,7 @@ def statistics(tracklets: Tracklets) -> dict[str, float]:
     found = {name: np.concatenate(parts) for name, parts in counts.items() if parts}
     values = {name: float(np.mean(each)) for name, each in found.items()}
     for name in ("mutual", "agree", "own_first"):
-        num = len(found[name])
-        values[name] = float(scipy.special.logit((values[name] * num + 0.5) / (num + 1)))
+        values[name] = logit_of(found[name])
     values["shift"] = float((np.mean(mean_inside) - np.mean(mean_across)) / np.mean(deviation))
     values["cameras"] = float(np.log(len(cameras)))
     values["tracklets"] = float(np.log(np.mean(sizes[sizes >= FEWEST_TRACKLETS])))
@@ -140,20 +141,15 @@ def statistics(tracklets: Tracklets) -> dict[str, float]:
     return {name: values[name] for name in NAMES}
 
 
-def vector(values: Mapping[str, float]) -> Float[np.ndarray, "s"]:
-    """Statistics in the order of `NAMES`."""
-    return np.array([values[name] for name in NAMES])
-
-
 def _across(
     tracklets: Tracklets, rows: np.ndarray, others: np.ndarray, counts: dict[str, list[np.ndarray]]
 ) -> float:
     similarity = tracklets.centers[rows] @ tracklets.centers[others].T
-    free = _free_of_means(similarity)
+    free = free_of_means(similarity)
     nearest = similarity.argmax(axis=1)
     back = similarity.argmax(axis=0)
     counts["mutual"].append(back[nearest] == np.arange(len(rows)))
-    counts["excess"].append(free.max(axis=1) - _largest_of(len(others)))
+    counts["excess"].append(free.max(axis=1) - largest_of(len(others)))
     second, first = np.partition(free, -2, axis=1)[:, -2:].T
     counts["gap"].append(first - second)
     counts["skew"].append(np.mean(free**3, axis=1))
@@ -167,10 +163,10 @@ def _across(
 
 
 def _inside(tracklets: Tracklets, rows: np.ndarray, counts: dict[str, list[np.ndarray]]) -> None:
-    similarity = _off_diagonal(tracklets.centers[rows] @ tracklets.centers[rows].T)
-    free = _free_of_means(similarity)
+    similarity = off_diagonal(tracklets.centers[rows] @ tracklets.centers[rows].T)
+    free = free_of_means(similarity)
     ordered = np.sort(np.nan_to_num(free, nan=-np.inf), axis=1)
-    counts["own_excess"].append(ordered[:, -1] - _largest_of(len(rows) - 1))
+    counts["own_excess"].append(ordered[:, -1] - largest_of(len(rows) - 1))
     counts["own_gap"].append(ordered[:, -1] - ordered[:, -2])
     lengths = np.bincount(tracklets.owner)
     place = np.full(len(tracklets.camera), -1)
@@ -181,7 +177,7 @@ def _inside(tracklets: Tracklets, rows: np.ndarray, counts: dict[str, list[np.nd
     owner, frames = tracklets.owner[mine], tracklets.frames[mine]
     sums = np.zeros_like(tracklets.centers)
     np.add.at(sums, tracklets.owner, tracklets.frames)
-    own = np.sum(_unit(sums[owner] - frames) * frames, axis=1)
+    own = np.sum(unit_rows(sums[owner] - frames) * frames, axis=1)
     others = frames @ tracklets.centers[rows].T
     others[np.arange(len(mine)), place[owner]] = np.nan
     counts["own_first"].append(own > np.nanmax(others, axis=1))
@@ -189,23 +185,30 @@ def _inside(tracklets: Tracklets, rows: np.ndarray, counts: dict[str, list[np.nd
     counts["own_distance"].append((own - np.nanmean(others, axis=1)) / spread)
 
 
-def _free_of_means(similarity: np.ndarray) -> np.ndarray:
+def logit_of(happened: Bool[np.ndarray, "n"]) -> float:
+    """The logit of a share, finite where it is 0 or 1."""
+    return float(scipy.special.logit((np.sum(happened) + 0.5) / (len(happened) + 1)))
+
+
+def free_of_means(similarity: np.ndarray) -> np.ndarray:
     """Without the means of rows and columns, of variance 1; nan stays."""
     rows, columns = (np.nanmean(similarity, axis=axis, keepdims=True) for axis in (1, 0))
     free = similarity - rows - columns + np.nanmean(similarity)
     return free / max(float(np.nanstd(free)), 1e-6)
 
 
-def _off_diagonal(square: np.ndarray) -> np.ndarray:
+def off_diagonal(square: np.ndarray) -> np.ndarray:
+    """A copy with nan on the diagonal."""
     found = square.copy()
     np.fill_diagonal(found, np.nan)
     return found
 
 
-def _largest_of(num: int) -> float:
+def largest_of(num: int) -> float:
     """The expected largest of so many normal numbers, nearly (Blom, 1958)."""
     return float(scipy.special.ndtri((num - 0.375) / (num + 0.25)))
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows of unit length; one of zeros stays."""
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -6,8 +6,12 @@ tracker gives them. Nobody has to know who they are. The estimate was learned fr
 its interval holds for cameras that are to these as these are to each other; it says where traces
 lie outside of them. --truth shows the true figures beside, where identities are known.
 
+Without tracklets --pseudo-labels groups similar pictures in place of people, and corrects by drawn
+worlds for what such groups see too well; cameras have to be known.
+
 Example:
     luperson estimate --embeddings mine --camera 'cam(\\d+)' --tracklet '(cam\\d+)/(\\d+)/'
+    luperson estimate --embeddings mine --camera 'cam(\\d+)' --pseudo-labels
     luperson estimate --embeddings embedded/gallery --truth
 """
 
@@ -26,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "are one set",
     )
     shared.add_tracklet_patterns(parser)
+    parser.add_argument(
+        "--pseudo-labels",
+        action="store_true",
+        help="pictures are of no tracklets: take groups of similar ones, of all cameras, instead",
+    )
     parser.add_argument(
         "--truth", action="store_true", help="measure with the identities too, to compare"
     )
