@@ -30,12 +30,14 @@ from importlib import metadata
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import Loader
 from luperson_jax import config, sharding, tasks
 from luperson_jax.augment import recipes
+from luperson_jax.models.convolution import compute_type
 from luperson_jax.run import setup
 from luperson_jax.run.reporter import Reporter
 from luperson_jax.run.step import train_step
@@ -304,7 +306,7 @@ def measure(
     speeds = {name: speed(each, steps, batch_size) for name, each in seconds.items()}
     rate, step_ms = speeds["memory"]["images_per_second"], speeds["memory"]["ms_per_step"]
     figures["flops_per_second"] = figures["flops_per_image"]["as_written"] * rate
-    attainable = product_rate(current.task.network.backbone.compute_dtype) * current.mesh.size
+    attainable = product_rate(type_of(current)) * current.mesh.size
     figures["share_of_a_product"] = figures["flops_per_second"] / attainable
     decoding = decoding_time(current)
     return {
@@ -339,8 +341,13 @@ def find_torch(recipe: config.Recipe, current: setup.Run) -> Callable[[Any], Tur
     torch_moco = importlib.import_module("torch_moco")
     torch_moco.settings_of(recipe)
     device = torch_moco.device_like(jax.default_backend())
-    mixed = current.task.network.backbone.compute_dtype == "bfloat16"
+    mixed = type_of(current) == "bfloat16"
     return functools.partial(torch_moco.make_turn, recipe, device, mixed)
+
+
+def type_of(current: setup.Run) -> str:
+    """What the network of a run computes with on this device."""
+    return jnp.dtype(compute_type(current.task.network.backbone.compute_dtype)).name
 
 
 def surroundings(current: setup.Run) -> dict[str, Any]:
@@ -352,7 +359,7 @@ def surroundings(current: setup.Run) -> dict[str, Any]:
         "device": {"kind": device.device_kind, "platform": device.platform},
         "num_devices": current.mesh.size,
         "cores": os.cpu_count(),
-        "compute_dtype": current.task.network.backbone.compute_dtype,
+        "compute_dtype": type_of(current),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in names if name in known},

@@ -54,6 +54,13 @@ def test_operations_per_image_do_not_depend_on_batch_or_devices(labelled_world, 
         np.testing.assert_allclose(counts[1][kind], counts[0][kind], rtol=0.1)
 
 
+def test_the_type_is_the_one_that_is_computed_with(labelled_world, tmp_path):
+    """Of a matrix product beside the step, and of PyTorch, whatever the settings leave open."""
+    current = build("identify", labelled_world, tmp_path, model__compute_dtype="auto")
+    assert training_speed.type_of(current) == "float32"
+    assert training_speed.product_rate(training_speed.type_of(current), num=1) > 0
+
+
 def test_turns_take_the_steps_they_time(unlabelled_world, tmp_path):
     current = build("moco", unlabelled_world, tmp_path)
     trainer = training_speed.Trainer(current)
