@@ -1,10 +1,10 @@
-"""The types that flow between the rooms: data only."""
+"""The types that flow between the rooms: data only. Importing them does not import JAX."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from data_pipeline.table.records import UNLABELLED, Table
@@ -25,9 +25,23 @@ _OF_A_ROW: Mapping[str, tuple[tuple[int | None, ...], type]] = {
 """Shape (None: any length) and type of a row of each field of a `Batch`."""
 
 
-@jax.tree_util.register_dataclass
+@functools.cache
+def _register(kind: type) -> None:
+    import jax  # late: what ranks saved features on a CPU does without
+
+    jax.tree_util.register_dataclass(kind)
+
+
+class _JaxTree:
+    """A tree for JAX, which is told when the first one is made."""
+
+    def __new__(cls, *_: Any, **__: Any):
+        _register(cls)
+        return super().__new__(cls)
+
+
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class Batch(_JaxTree):
     """One global batch.
 
     Attributes:
@@ -63,9 +77,8 @@ class Batch:
             )
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class TrainState:
+class TrainState(_JaxTree):
     """Everything a run knows.
 
     Attributes:

@@ -2,6 +2,7 @@
 
     python scripts/benchmark_retrieval.py --case market1501 msmt17 million --json out.json
     python scripts/benchmark_retrieval.py --case 500x4000x256 1000x4000x256 500x8000x256
+    python scripts/benchmark_retrieval.py --whole
 
 Distances, removal of a query's own camera, mAP, CMC and mINP of drawn features. Every measurement
 is a process of its own, so that its peak memory is its own. NumPy does what evaluators in Python
@@ -19,10 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy_evaluator import rank_in_numpy
 
 from data_pipeline import terminal
 from data_pipeline.read import atomic
@@ -86,21 +89,40 @@ def draw(size: Size, folder: pathlib.Path) -> list[EmbeddingSet]:
     return sets
 
 
-def rank_in_numpy(query: EmbeddingSet, gallery: EmbeddingSet) -> np.ndarray:
-    """Average precision of each query, with the whole matrix and a sort of every row."""
-    left, right = (
-        one.features / np.linalg.norm(one.features, axis=1, keepdims=True)
-        for one in (query, gallery)
-    )
-    order = np.argsort(1 - left @ right.T, axis=1)
-    ap = np.full(len(order), np.nan)
-    for row in range(len(order)):
-        own = gallery.pid[order[row]] == query.pid[row]
-        hits = own[~(own & (gallery.camera[order[row]] == query.camera[row]))]
-        if hits.any():
-            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-            ap[row] = precision[hits].mean()
-    return ap
+def whole_processes(size: Size, rounds: int) -> dict[str, Any]:
+    """`luperson metrics` and the evaluator in NumPy from saved features, started in turn: seconds
+    by the clock and of the CPU from start to end."""
+    spent: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(pathlib.Path(folder, f"{name}.npz")) for name in ("query", "gallery")]
+        for path, one in zip(paths, draw(size, pathlib.Path(folder)), strict=True):
+            np.savez(path, features=one.features, pid=one.pid, camera=one.camera)
+        evaluator = pathlib.Path(__file__).with_name("numpy_evaluator.py")
+        programs = {
+            "luperson metrics": [
+                *("-m", "luperson_jax.cli", "metrics", "--query", paths[0], "--gallery", paths[1])
+            ],
+            "numpy": [str(evaluator), *paths],
+        }
+        for _ in range(rounds):
+            for name, arguments in programs.items():
+                began = _clocks()
+                command = [sys.executable, *arguments]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                spent.setdefault(name, []).append((_clocks() - began).tolist())
+    return {
+        "size": size._asdict(),
+        "rounds": rounds,
+        "seconds": {name: statistics.median(one[0] for one in all) for name, all in spent.items()},
+        "cpu_seconds": {
+            name: statistics.median(one[1] for one in all) for name, all in spent.items()
+        },
+    }
+
+
+def _clocks() -> np.ndarray:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.perf_counter(), children.ru_utime + children.ru_stime])
 
 
 def measure(size: Size, method: str, rounds: int, num_queries: int) -> dict[str, Any]:
@@ -140,6 +162,9 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--baseline-queries", type=int, default=500, help="of NumPy; 0 for none")
+    parser.add_argument(
+        "--whole", action="store_true", help="whole processes from saved features, in turn"
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -148,17 +173,25 @@ def main() -> int:
         sys.stdout.write(json.dumps(measure(Size(*size), *rest)))
         return 0
     figures = []
+    for one in _measured(options):
+        figures.append(one)
+        terminal.say(json.dumps(one))
+        if options.json:
+            atomic.write_text(options.json, json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for size in options.case:
+        if options.whole:
+            yield whole_processes(size, options.rounds)
+            continue
         num_queries = min(options.baseline_queries, size.queries)
-        for method in ("jax", "numpy") if num_queries else ("jax",):
+        for method in ("ours", "numpy") if num_queries else ("ours",):
             wanted = json.dumps([size, method, options.rounds, num_queries or size.queries])
             command = [sys.executable, __file__, "--measure", wanted]
             child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            figures.append(json.loads(child.stdout))
-            terminal.say(json.dumps(figures[-1]))
-            if options.json:
-                atomic.write_text(options.json, json.dumps(figures, indent=2) + "\n")
-    return 0
+            yield json.loads(child.stdout)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def written_out(
     removal: str = "same_identity_and_camera",
     junk: np.ndarray | None = None,
 ) -> RankingReport:
-    """One query after the other, from the whole matrix. Without `junk` the identity -1 is
+    """One query after the other, from the whole matrix; a wrong image that is as near as a match
+    stands before it. Without `junk` the identity -1 is
     nobody's: not to be seen in the gallery, and no match of a query."""
     nobody = -1 if junk is None else None
     junk = gallery_pid == -1 if junk is None else junk
@@ -40,7 +41,7 @@ def written_out(
             "nothing": np.zeros(len(row), bool),
         }[removal]
         removed = removed | junk
-        order = np.argsort(row, kind="stable")
+        order = np.lexsort((gallery_pid == pid, row))
         kept = order[~removed[order]]
         hits = (gallery_pid[kept] == pid) & (pid != nobody)
         ranks = np.flatnonzero(hits) + 1
@@ -65,6 +66,29 @@ def written_out(
         np.array(first),
         np.array(trapezoid),
     )
+
+
+def exactly_scored(query: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:
+    """[Q, N] what orders the gallery for a query, in Python's integers, which are never rounded:
+    the cosine turned around, or the squared distance without the length of the query."""
+    left, right = (_on_grid(np.asarray(one, np.float32), metric) for one in (query, gallery))
+    products = left @ right.T
+    if metric == "cosine":
+        return -products.astype(float)  # below 2^53 each
+    return ((right * right).sum(1)[None] - 2 * products).astype(float)
+
+
+def _on_grid(rows: np.ndarray, metric: str) -> np.ndarray:
+    """Each row rounded to 26 bits of its length, or of the power of two above it, and to float32;
+    all of them in steps of 2^-126."""
+    found = np.zeros(rows.shape, object)
+    for place, row in zip(found, rows.astype(np.float64), strict=True):
+        length = np.sqrt(np.einsum("d,d->", row, row))
+        exponent = int(np.frexp(length)[1])
+        steps = 2.0**26 / (length or 1) if metric == "cosine" else 2.0 ** (26 - exponent)
+        larger = 1 if metric == "cosine" else 2 ** (exponent + 100)
+        place[:] = [int(np.float32(round(x))) * larger for x in row * steps]
+    return found
 
 
 def assert_same_report(

@@ -12,7 +12,7 @@ from data_pipeline.table.records import UNLABELLED
 from luperson_jax.commands import output
 from luperson_jax.measure import embeddings
 from luperson_jax.measure.figures import all_ranking_values, ranking_table, ranking_values
-from luperson_jax.retrieval import expansion, inputs, protocols, ranking
+from luperson_jax.retrieval import inputs, protocols, ranking
 from luperson_jax.retrieval.labels import Columns, make_labels
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -151,6 +151,8 @@ def rank(
 def _expanded(
     query: EmbeddingSet, gallery: EmbeddingSet, num: int
 ) -> tuple[EmbeddingSet, list[EmbeddingSet]]:
+    from luperson_jax.retrieval import expansion  # late: it imports JAX
+
     features = expansion.average_both(query.features, gallery.features, k=num)
     sides = zip((query, gallery), features, strict=True)
     one, other = (dataclasses.replace(side, features=means) for side, means in sides)

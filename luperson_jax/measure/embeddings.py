@@ -13,16 +13,18 @@ their frames, a zero character between two.
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 
 from data_pipeline import whole_numbers
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic, listing
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.structs import EmbeddingSet
+
+if TYPE_CHECKING:
+    import pyarrow
 
 SUFFIX = ".npz"
 FEATURES_FILE = "features.npy"
@@ -156,11 +158,13 @@ def _read_folder(folder: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray
         if not listing.is_file(folder / name):
             raise InputError(f"the folder {folder} has no {name}; {EXPECTED}")
     features = array_files.map_npy(folder / FEATURES_FILE, DAMAGED)
+    import pyarrow.parquet  # late: reading one file takes less time than importing it
+
     path = folder / INDEX_FILE
     listing.check_opens(path)
     try:
         table = pyarrow.parquet.read_table(path)
-    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); {DAMAGED}") from error
     columns = {}
@@ -217,15 +221,19 @@ def _texts(
 def _write_folder(
     folder: pathlib.Path, features: np.ndarray, columns: Mapping[str, np.ndarray | Sequence[str]]
 ) -> None:
-    rows = pa.table({name: _column(column) for name, column in columns.items()})
+    import pyarrow.parquet
+
+    rows = pyarrow.table({name: _column(column) for name, column in columns.items()})
     with atomic.making(folder) as part:
         np.save(part / FEATURES_FILE, features)
         pyarrow.parquet.write_table(rows, part / INDEX_FILE)
 
 
-def _column(values: np.ndarray | Sequence[str]) -> pa.Array:
+def _column(values: np.ndarray | Sequence[str]) -> "pyarrow.Array":
     """Numbers, or text; bytes where a file name is not UTF-8, which text of Arrow has to be."""
+    import pyarrow
+
     try:
-        return pa.array(values)
+        return pyarrow.array(values)
     except UnicodeEncodeError:
-        return pa.array([os.fsencode(one) for one in values])
+        return pyarrow.array([os.fsencode(one) for one in values])

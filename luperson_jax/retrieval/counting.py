@@ -1,97 +1,69 @@
-"""Ranks of the matches of every query, counted and not sorted.
+"""Ranks of the matches of every query, counted and not sorted out of a list of the gallery.
 
-The rank of a match is one more than the number of gallery rows before it: those that are nearer,
-and the equally near ones with a smaller row. So the distances of the few matches come first; then
-one pass over the gallery counts, tile by tile, what is ahead of each. Neither a [Q, N] matrix nor a
-whole row of it exists, and a gallery block is loaded once for all queries.
+A wrong image that is as near as a match stands before it. So the rank of the i-th match of a query
+is i plus the number of wrong images that are at most as far, and no rank depends on the order of
+the gallery. The exact scores of the few matches come first; then one pass over the gallery counts,
+block by block, what is ahead of each. Neither a [Q, N] matrix nor a whole row of it exists, and a
+gallery block is loaded once for all queries.
+
+Scores of a block are computed in float32. Those that come so close to the score of a match that
+rounding might decide are computed again, exactly (`grid_rows`): the ranks are those of exact
+scores, whatever the blocks, the threads and the devices.
 """
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from luperson_jax import sharding
-from luperson_jax.retrieval import tiles
-from luperson_jax.retrieval.labels import Labels
+from luperson_jax.retrieval.grid_rows import GridRows, exact_scores, on_grid
+from luperson_jax.retrieval.labels import NOBODYS, Labels
 from luperson_jax.retrieval.rows import HostRows, cut
-from luperson_jax.retrieval.seen import GalleryGroups, SeenByDevices, removed
-from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS, Execution, OnDevices, Tile
 
-MATCHES_AT_ONCE = 32
-"""Matches of a query that are counted in one call."""
-NEAREST, FARTHEST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+RESIDENT_BYTES = 2**28
+"""Queries kept in memory while the gallery passes by; more queries cost another pass."""
+MATCH_ROWS = 1024
+"""Gallery rows whose exact scores as matches are computed at once."""
+EXACT_SHARE = 1 / 128
+"""A block of which more entries are too close is computed exactly as a whole."""
+Exactly = Callable[[int, np.ndarray | slice], Float[np.ndarray, "n"]]
+"""Position of a query in its block, columns -> their exact scores."""
 
 
-class Thresholds(NamedTuple):
-    """Some matches of a query block.
+class Band(NamedTuple):
+    """Scores that are too close to those of matches to be told apart by float32.
 
     Attributes:
-        distance: [t, w] float32.
-        rows: [t, w] int32 gallery rows; -1 where there is no match.
-        most: [1] int32 columns that hold a match.
+        low: [P] float32; what is below is nearer than the match.
+        high: [P] float32; what is above is farther.
+        error: largest error of a score.
     """
 
-    distance: OnDevices
-    rows: OnDevices
-    most: OnDevices
+    low: np.ndarray
+    high: np.ndarray
+    error: float
+
+    @classmethod
+    def around(cls, own: Float[np.ndarray, "p"], error: float) -> "Band":
+        """The band of exact scores."""
+        low, high = ((own + side).astype(np.float32) for side in (-error, error))
+        infinity = np.float32(np.inf)
+        return cls(np.nextafter(low, -infinity), np.nextafter(high, infinity), error)
 
 
-def ranks_of_features(
-    query: HostRows, gallery: HostRows, labels: Labels, metric: str, execution: Execution
-) -> np.ndarray:
-    """Ranks, from 1, of all matches of `labels`, [M] int64 in their order."""
-    counter = RankCounter(labels, execution)
-    counter.own = _distances_of_matches(query, gallery, counter, metric)
-    for number in range(len(counter.blocks)):
-        counter.begin(number)
-    for tile in tiles.walk(query, gallery, counter.blocks, metric, counter.grid):
-        counter.add(tile)
-    return counter.finish()
-
-
-def ranks_of_rows(
-    distances: tiles.KnownDistances, labels: Labels, execution: Execution
-) -> np.ndarray:
-    """The same where a function gives the distances.
-
-    Raises:
-        InputError: a distance is not finite.
-    """
-    counter = RankCounter(labels, execution)
-    for number, block in enumerate(counter.blocks):
-        matrix = tiles.read_rows(distances, block, len(labels.gallery_group))
-        places, query_of = counter.places(block)
-        counter.own[places] = matrix[query_of, labels.matches[places]]
-        counter.begin(number)
-        for tile in tiles.tiles_of_matrix(matrix, number, block, counter.grid):
-            counter.add(tile)
-    return counter.finish()
-
-
-class RankCounter:
-    """Counts, tile by tile, what stands before each match.
+class Counter:
+    """Counts, block by block, the wrong images that are at most as far as each match.
 
     Attributes:
         labels: of all queries and gallery rows.
-        grid: of the tiles.
-        blocks: rows of the queries that have a match.
-        own: [M] float32 distances of the matches, to be known before a block begins.
+        own: [M] float64 exact scores of the matches.
     """
 
-    def __init__(self, labels: Labels, execution: Execution) -> None:
-        self.labels, self.grid = labels, execution.grid()
-        self.shape, self.mesh = self.grid
-        self.blocks = _blocks(labels, self.shape.queries)
-        self.own = np.zeros(len(labels.matches), np.float32)
-        self._seen = SeenByDevices(labels, self.grid)
-        self._thresholds: dict[int, list[Thresholds]] = {}
-        self._counts: dict[int, list[Array]] = {}
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.own = np.zeros(len(labels.matches))
+        self._ahead = np.zeros(len(labels.matches), np.int64)
 
     def places(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of every match of a block: its place among all matches, and its query's in the block."""
@@ -101,56 +73,107 @@ class RankCounter:
         within = np.arange(len(query_of)) - first[query_of]
         return offsets[block][query_of] + within, query_of
 
-    def begin(self, number: int) -> None:
-        """Puts the matches of a block on the devices, as many columns at a time as are counted in
-        one call."""
-        block = self.blocks[number]
-        places, is_match = self._columns(block)
-        rows = np.where(is_match, self.labels.matches[places], np.int32(-1))
-        most = int(is_match.sum(1).max())
-        chunks = []
-        for start in range(0, most, MATCHES_AT_ONCE):
-            part = slice(start, start + MATCHES_AT_ONCE)
-            left = np.array([min(most - start, MATCHES_AT_ONCE)], np.int32)
-            chunks.append(Thresholds(self.own[places[:, part]], rows[:, part], left))
-        self._thresholds[number] = jax.device_put(chunks, sharding.replicated(self.mesh))
-        zeros = np.zeros((self.mesh.size * self.shape.queries, MATCHES_AT_ONCE), np.int32)
-        placed = sharding.over_batch(self.mesh)
-        self._counts[number] = [jax.device_put(zeros, placed) for _ in chunks]
+    def uncounted(self, block: np.ndarray, first: int, num: int) -> Bool[np.ndarray, "t n"]:
+        """Which of the gallery rows from `first` on a query does not see, or are its own person."""
+        labels, part = self.labels, slice(first, first + num)
+        group, identity = labels.gallery_group[part], labels.gallery_identity[part]
+        hidden = labels.identity[block][:, None] == identity
+        hidden |= labels.query_group[block][:, None] == group
+        hidden[:, group == NOBODYS] = True
+        return hidden
 
-    def add(self, tile: Tile) -> None:
-        """Adds what is ahead of the matches of a block in one tile."""
-        group, seen = self._seen.query(tile), self._seen.gallery(tile)
-        counts, how = self._counts[tile.block], {"mesh": self.mesh, "at_once": _at_once(self.mesh)}
-        for place, chunk in enumerate(self._thresholds[tile.block]):
-            counts[place] = _count(tile.distance, group, chunk, seen, counts[place], **how)
+    def add_known(self, block: np.ndarray, first: int, scores: Float[np.ndarray, "t n"]) -> None:
+        """Counts in scores that are exact, or taken for that; they are changed."""
+        np.putmask(scores, self.uncounted(block, first, scores.shape[1]), np.inf)
+        scores.sort(axis=1)
+        for row, query in zip(scores, block, strict=True):
+            part = slice(*self.labels.offsets[query : query + 2])
+            own = self.own[part].astype(scores.dtype)
+            self._ahead[part] += row.searchsorted(own, side="right")
 
-    def finish(self) -> np.ndarray:
-        """Ranks of all matches, from what all devices have counted."""
-        ranks = np.zeros(len(self.labels.matches), np.int64)
-        for number, counts in self._counts.items():
-            places, is_match = self._columns(self.blocks[number])
-            summed = [
-                np.asarray(one).reshape(self.mesh.size, -1, MATCHES_AT_ONCE).sum(0)
-                for one in counts
-            ]
-            ranks[places[is_match]] = 1 + np.concatenate(summed, axis=1)[is_match]
-        return ranks
+    def add(
+        self,
+        block: np.ndarray,
+        first: int,
+        scores: Float[np.ndarray, "t n"],
+        error: float,
+        exactly: Exactly,
+    ) -> bool:
+        """Counts in scores of float32; they are changed.
 
-    def _columns(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the matches of a block as a matrix, [t, multiple of `MATCHES_AT_ONCE`], and
-        which of its entries are matches."""
-        num_matches = np.zeros(self.shape.queries, np.int64)
-        first = np.zeros(self.shape.queries, np.int64)
-        num_matches[: len(block)] = self.labels.num_matches[block]
-        first[: len(block)] = self.labels.offsets[block]
-        width = -(-int(num_matches.max()) // MATCHES_AT_ONCE) * MATCHES_AT_ONCE
-        column = np.arange(width)[None, :]
-        is_match = column < num_matches[:, None]
-        return np.where(is_match, first[:, None] + column, 0), is_match
+        Returns:
+            whether that was possible. It is not, and nothing was counted, where too many are close,
+            or an error is so large that the bound is in doubt.
+        """
+        places, query_of = self.places(block)
+        np.putmask(scores, self.uncounted(block, first, scores.shape[1]), np.inf)
+        band = Band.around(self.own[places], error)
+        edges = np.stack([band.low, np.nextafter(band.high, np.float32(np.inf))])
+        ends = np.searchsorted(query_of, np.arange(len(block) + 1))
+        below = np.empty(edges.shape, np.int64)
+        for position, row in enumerate(np.sort(scores, axis=1)):
+            part = slice(ends[position], ends[position + 1])
+            below[:, part] = row.searchsorted(edges[:, part])
+        return self.settle(block, scores, band, below, exactly)
+
+    def settle(
+        self,
+        block: np.ndarray,
+        scores: Float[np.ndarray, "t n"],
+        band: Band,
+        below: Int[np.ndarray, "2 p"],
+        exactly: Exactly,
+    ) -> bool:
+        """Adds to the counts of a block: what is nearer for certain, and of what is close that
+        which is exactly at most as far.
+
+        Args:
+            block: [t] queries.
+            scores: [t, n] float32; inf for what does not count.
+            band: of the P matches of the block.
+            below: how many scores are below the bands, and below or within.
+            exactly: gives exact scores.
+
+        Returns:
+            as `add`.
+        """
+        places, query_of = self.places(block)
+        ahead, close = below[0].copy(), below[1] - below[0]
+        if close.sum() > EXACT_SHARE * scores.size:
+            return False
+        matches = np.flatnonzero(close)
+        for some in np.split(matches, np.flatnonzero(np.diff(query_of[matches])) + 1):
+            if not len(some):
+                break
+            position = int(query_of[some[0]])
+            row = scores[position]
+            within = (row >= band.low[some][:, None]) & (row <= band.high[some][:, None])
+            of_match, columns = np.nonzero(within)
+            exact = exactly(position, columns)
+            if np.abs(exact - row[columns]).max() > band.error / 2:
+                return False
+            not_farther = exact <= self.own[places[some]][of_match]
+            ahead[some] += np.bincount(of_match[not_farther], minlength=len(some))
+        self._ahead[places] += ahead
+        return True
+
+    def ranks(self) -> Int[np.ndarray, "m"]:
+        """Ranks, from 1, of the matches of every query, the first before the second."""
+        offsets = self.labels.offsets
+        query_of = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        ahead = self._ahead[np.lexsort((self._ahead, query_of))]
+        return ahead + 1 + np.arange(len(ahead)) - offsets[query_of]
 
 
-def _blocks(labels: Labels, size: int) -> list[np.ndarray]:
+def passes(labels: Labels, size: int, dimensions: int) -> Iterator[list[np.ndarray]]:
+    """Blocks of queries, as many at a time as are kept while the gallery passes by."""
+    blocks = query_blocks(labels, size)
+    fitting = max(1, RESIDENT_BYTES // (4 * size * dimensions))
+    for start in range(0, len(blocks), fitting):
+        yield blocks[start : start + fitting]
+
+
+def query_blocks(labels: Labels, size: int) -> list[np.ndarray]:
     """The queries that have a match, in blocks.
 
     Queries of one identity follow each other, so that a block has few distinct matches; and
@@ -164,94 +187,23 @@ def _blocks(labels: Labels, size: int) -> list[np.ndarray]:
     return cut(valid[np.lexsort((identity, most[identity]))], size)
 
 
-def _distances_of_matches(
-    query: HostRows, gallery: HostRows, counter: RankCounter, metric: str
-) -> Float[np.ndarray, "m"]:
-    """Distance of every match, to the bit what the tiles will hold: those of equal rows must tie.
-
-    The gallery rows of the matches of a block are gathered into tiles of the same shape.
-    """
-    own, matches, grid = counter.own.copy(), counter.labels.matches, counter.grid
-
-    def gathered() -> Iterator[Tile]:
-        for block in counter.blocks:
-            rows = np.unique(matches[counter.places(block)[0]])
-            for number, part in enumerate(cut(rows, grid.width)):
-                some = HostRows(gallery.take(part, len(part)))
-                (tile,) = tiles.walk(query, some, [block], metric, grid)
-                yield tile._replace(first=number * grid.width)
-
-    for tile in tiles.one_ahead(gathered()):
-        places, query_of = counter.places(tile.rows)
-        wanted = matches[places]
-        column = np.searchsorted(np.unique(wanted), wanted) - tile.first
-        here = (column >= 0) & (column < tile.num)
-        own[places[here]] = tile.on_host()[query_of[here], column[here]]
-    return own
+def score_matches(
+    counter: Counter, block: np.ndarray, left: GridRows, gallery: HostRows, metric: str
+) -> None:
+    """Exact scores of the matches of a block, one identity after the other."""
+    labels = counter.labels
+    for positions in _runs(labels.identity[block]):
+        places, query_of = counter.places(block[positions])
+        wanted = labels.matches[places]
+        query = left.rows[positions].astype(np.float64)
+        for rows in cut(np.unique(wanted), MATCH_ROWS):
+            right = on_grid(gallery.take(rows, len(rows)), metric)
+            here = (wanted >= rows[0]) & (wanted <= rows[-1])
+            scores = exact_scores(query, right, slice(None))
+            column = np.searchsorted(rows, wanted[here])
+            counter.own[places[here]] = scores[query_of[here], column]
 
 
-def _at_once(mesh: Mesh) -> bool:
-    """Whether all columns of matches are counted together. A loop over them, and only as many as
-    there are, suits the cache of a CPU; on a GPU each turn of a loop would cost a call."""
-    return mesh.devices.flat[0].platform != "cpu"
-
-
-@functools.partial(jax.jit, static_argnames=("mesh", "at_once"), donate_argnames="counts")
-def _count(
-    tile: Float[Array, "t g"],
-    group: Int[Array, "t"],
-    thresholds: Thresholds,
-    seen: GalleryGroups,
-    counts: Int[Array, "n w"],
-    *,
-    mesh: Mesh,
-    at_once: bool,
-) -> Int[Array, "n w"]:
-    def local(
-        tile: Array, group: Array, thresholds: Thresholds, seen: GalleryGroups, counts: Array
-    ) -> Int[Array, "t w"]:
-        keys = jnp.where(removed(group, seen), jnp.int32(FARTHEST), _ordered(tile))
-        is_match = thresholds.rows >= 0
-        own = jnp.where(is_match, _ordered(thresholds.distance), jnp.int32(NEAREST))
-        if at_once:
-            return counts + _num_ahead(
-                keys[:, None, :], own[:, :, None], thresholds.rows[:, :, None], seen.rows
-            )
-
-        def count(column: Array, counts: Array) -> Array:
-            parts = (
-                jax.lax.dynamic_slice_in_dim(array, column, 1, axis=1)
-                for array in (own, thresholds.rows, counts)
-            )
-            one_own, one_row, before = parts
-            ahead = before + _num_ahead(keys, one_own, one_row, seen.rows)[:, None]
-            return jax.lax.dynamic_update_slice_in_dim(counts, ahead, column, axis=1)
-
-        return jax.lax.fori_loop(0, thresholds.most[0], count, counts)
-
-    return jax.shard_map(
-        local,
-        mesh=mesh,
-        in_specs=(COLUMNS, EVERYWHERE, EVERYWHERE, ROWS, ROWS),
-        out_specs=ROWS,
-    )(tile, group, thresholds, seen, counts)
-
-
-def _ordered(distance: Float[Array, "*s"]) -> Int[Array, "*s"]:
-    """Integers that order like the distances. Devices that flush small floats to zero would take
-    different ones for equal."""
-    bits = jax.lax.bitcast_convert_type(distance, jnp.int32)
-    return jnp.where(bits < 0, jnp.int32(NEAREST) - bits, bits)
-
-
-def _num_ahead(
-    keys: Int[Array, "*s g"],
-    own: Int[Array, "*t 1"],
-    own_row: Int[Array, "*t 1"],
-    gallery_rows: Int[Array, "g"],
-) -> Int[Array, "*u"]:
-    """How many gallery rows stand before a match: an equally near one does if its row is smaller,
-    and it is smaller than the next integer."""
-    gallery_rows = gallery_rows.reshape((1,) * (keys.ndim - 1) + (-1,))
-    ahead = keys < own + (gallery_rows < own_row).astype(jnp.int32)
-    return jnp.sum(ahead, axis=-1, dtype=jnp.int32)
+def _runs(values: np.ndarray) -> list[np.ndarray]:
+    """Positions of equal values that follow each other."""
+    return np.split(np.arange(len(values)), np.flatnonzero(np.diff(values)) + 1)

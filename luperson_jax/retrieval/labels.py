@@ -69,6 +69,7 @@ class Labels(NamedTuple):
 
     Attributes:
         identity: [Q] int64 number of the identity of every query.
+        gallery_identity: [N] int64 those of the gallery, numbered with them.
         query_group: [Q] int32. A gallery row of the same group is removed for the query.
         gallery_group: [N] int32; `NOBODYS` is removed for all.
         offsets: [Q + 1] int64; the matches of query i are `matches[offsets[i] : offsets[i + 1]]`.
@@ -76,6 +77,7 @@ class Labels(NamedTuple):
     """
 
     identity: np.ndarray
+    gallery_identity: np.ndarray
     query_group: np.ndarray
     gallery_group: np.ndarray
     offsets: np.ndarray
@@ -131,7 +133,8 @@ def make_labels(query: Identified, gallery: Identified, rule: RemovalRule = MARK
     seen = (group != query_group[query_of]) & (group != NOBODYS) & ~nobody[query_of]
     counts = np.bincount(query_of[seen], minlength=num_queries)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Labels(identity, query_group, gallery_group, offsets, rows[seen].astype(np.int32))
+    matches = rows[seen].astype(np.int32)
+    return Labels(identity, gallery_identity, query_group, gallery_group, offsets, matches)
 
 
 def _number(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:

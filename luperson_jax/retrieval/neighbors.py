@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, Int
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
 from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.retrieval.execution import Execution, TileShape
 from luperson_jax.retrieval.nearest_lists import DeviceLists, HostLists, Neighbors, lists_of_matrix
 from luperson_jax.retrieval.rows import HostRows, cut
-from luperson_jax.retrieval.tiles import Execution, Grid, TileShape
+from luperson_jax.retrieval.tiles import Grid
 from luperson_jax.vectors import METRICS, pairwise_distances
 
 TILE_ROWS = 1024
@@ -141,7 +142,7 @@ def _search(
         found = HostLists(len(query), k, self_first=self_first, symmetric=symmetric)
     else:
         height, width = _tile_rows(len(query), TILE_ROWS), _tile_rows(num_gallery, DEVICE_TILE_ROWS)
-        grid = Execution(TileShape(height, width), mesh).grid()
+        grid = tiles.grid_of(Execution(TileShape(height, width), mesh))
         symmetric = False
         found = DeviceLists(len(query), k, grid, self_first=self_first)
     blocks = cut(np.arange(len(query)), grid.shape.queries)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import average_precision, counting, inputs
+from luperson_jax.retrieval import average_precision, inputs, match_ranks
+from luperson_jax.retrieval.execution import ANYHOW
 from luperson_jax.retrieval.labels import NOBODYS, Labels, RemovalRule, make_labels
 from luperson_jax.retrieval.rows import HostRows
-from luperson_jax.retrieval.tiles import ANYHOW
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 RanksOf = Callable[[Labels], np.ndarray]
@@ -221,7 +221,9 @@ def _draw_gallery(
     query_group = np.full(len(num_matches), NOBODYS, np.int32)
     query_group[valid] = groups[matches]
     offsets = np.concatenate([[0], np.cumsum(valid)])
-    return Labels(labels.identity, query_group, gallery_group, offsets, matches)
+    return labels._replace(
+        query_group=query_group, gallery_group=gallery_group, offsets=offsets, matches=matches
+    )
 
 
 def _one_of_each(pid: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -244,7 +246,7 @@ def _one_direction(
 
     def ranks_of(labels: Labels) -> np.ndarray:
         sides = HostRows(query.features), HostRows(gallery.features)
-        return counting.ranks_of_features(*sides, labels, metric, ANYHOW)
+        return match_ranks.ranks_of_features(*sides, labels, metric, ANYHOW)
 
     report = average_precision.make_report(
         labels.offsets, ranks_of(labels), max_rank=max_rank, every_match=protocol.every_match

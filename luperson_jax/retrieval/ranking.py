@@ -4,9 +4,10 @@ Zheng et al., "Scalable Person Re-identification: A Benchmark", 2015 (mAP, CMC, 
 Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", 2021 (mINP).
 
 A query is compared with every gallery image except those of its own identity from its own camera.
-Nearer is better, and equal distances rank by gallery row. Features are read from the host in
-blocks, so that memory-mapped ones may be larger than memory, and several devices share the gallery;
-neither changes a result.
+Nearer is better, and a wrong image that is as near as a match ranks before it. Distances are
+compared exactly (`grid_rows`): a report depends on the features alone, neither on tiles, threads
+and devices nor on the order of the gallery. Features are read from the host in blocks, so that
+memory-mapped ones may be larger than memory, and several devices share the gallery.
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
-from luperson_jax.retrieval import average_precision, counting, inputs, nearest_lists, tiles
+from luperson_jax.retrieval import average_precision, inputs, match_ranks
+from luperson_jax.retrieval.execution import ANYHOW, Execution
 from luperson_jax.retrieval.labels import MARKET_RULE, Columns, Labels, RemovalRule, make_labels
-from luperson_jax.retrieval.rows import HostRows, cut
-from luperson_jax.retrieval.tiles import ANYHOW, Execution, KnownDistances
+from luperson_jax.retrieval.rows import HostRows, KnownDistances, cut, read_rows
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
 
@@ -72,7 +73,7 @@ def rank(
     labels = make_labels(query, Columns.of(galleries), rule)
     _check(labels, max_rank)
     sides = HostRows(query.features), HostRows([one.features for one in galleries])
-    ranks = counting.ranks_of_features(*sides, labels, metric, execution)
+    ranks = match_ranks.ranks_of_features(*sides, labels, metric, execution)
     return average_precision.make_report(labels.offsets, ranks, max_rank=max_rank)
 
 
@@ -81,16 +82,15 @@ def rank_rows(
     labels: Labels,
     *,
     max_rank: int = 50,
-    execution: Execution = ANYHOW,
 ) -> RankingReport:
     """`rank` for distances that a function knows, such as re-ranked ones.
 
     Args:
         distances: rows of the query set, [t] -> their distances to the whole gallery, [t, N],
-            compared as float32. Called once for every query that has a match, in any order.
+            compared as float32: a wrong image at the same distance ranks before a match. Called
+            once for every query that has a match, in any order.
         labels: of both sides, see `labels.make_labels`.
         max_rank: length of the CMC.
-        execution: as `rank`.
 
     Returns:
         The report.
@@ -99,7 +99,7 @@ def rank_rows(
         InputError: as `rank`.
     """
     _check(labels, max_rank)
-    ranks = counting.ranks_of_rows(distances, labels, execution)
+    ranks = match_ranks.ranks_of_rows(distances, labels)
     return average_precision.make_report(labels.offsets, ranks, max_rank=max_rank)
 
 
@@ -154,7 +154,8 @@ def top_matches(
         execution: as `rank`.
 
     Returns:
-        See `TopMatches`; the order is that of `rank`.
+        See `TopMatches`; the order is that of `rank`, but that equal distances of float32 go by
+        gallery row.
 
     Raises:
         InputError: as `rank`, but queries without a match are welcome.
@@ -162,7 +163,9 @@ def top_matches(
     if k < 1:
         raise InputError(f"a ranked list of length {k} was asked for; expected at least 1")
     inputs.check_embeddings(query, [gallery], metric)
-    labels, grid = make_labels(query, gallery, rule), execution.grid()
+    from luperson_jax.retrieval import nearest_lists, tiles  # late: they import JAX
+
+    labels, grid = make_labels(query, gallery, rule), tiles.grid_of(execution)
     blocks = cut(np.arange(len(query.pid)), grid.shape.queries)
     if execution.on_host:
         nearest = nearest_lists.HostLists(len(query.pid), k, labels)
@@ -177,7 +180,7 @@ def top_matches(
             tile
             for number, rows in enumerate(blocks)
             for tile in tiles.tiles_of_matrix(
-                tiles.read_rows(known, rows, num_gallery), number, rows, grid
+                read_rows(known, rows, num_gallery), number, rows, grid
             )
         )
     for tile in tiles.one_ahead(walk) if execution.on_host else walk:

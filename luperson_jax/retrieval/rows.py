@@ -1,9 +1,16 @@
 """Rows of features on the host, in memory or in memory-mapped files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from data_pipeline.errors import InputError
+from luperson_jax.retrieval import inputs
+
+KnownDistances = Callable[[np.ndarray], Any]
+"""Rows of the query set -> their distances to the whole gallery, an array [t, N]."""
 
 
 class HostRows:
@@ -71,3 +78,21 @@ def row_blocks(
             first, held = first + step, [joined.span(step, num - step)] if num > step else []
     if held:
         yield first, sum(map(len, held)), HostRows(held).span(0, step)
+
+
+def read_rows(
+    distances: KnownDistances, rows: np.ndarray, num_gallery: int
+) -> Float[np.ndarray, "t n"]:
+    """Distances of some queries from a function that knows them, in an array of their own.
+
+    Raises:
+        InputError: they are not finite or of another shape.
+    """
+    matrix = np.array(distances(rows), np.float32)
+    if matrix.shape != (len(rows), num_gallery):
+        raise InputError(
+            f"the distances of {len(rows)} queries have shape {matrix.shape}; expected "
+            f"{(len(rows), num_gallery)}"
+        )
+    inputs.check_finite("distances", matrix, rows)
+    return matrix

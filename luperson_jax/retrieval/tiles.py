@@ -3,18 +3,17 @@
 Features stay on the host, in memory or in a memory-mapped file, and come to the devices in blocks
 of a fixed number of rows, zeros behind the last. A gallery block has as many rows as all devices
 together take, and each device computes a [queries, gallery] tile of distances to its share. What is
-wanted of the distances is for reducers: `counting` counts ranks, `lists` keeps the nearest,
-`verification` counts pairs.
+wanted of the distances is for reducers: `nearest_lists` keeps the nearest, `verification` counts
+pairs. (`counting` ranks by scores of its own, which no shape of tile can change.)
 
 Equal rows have equal distances to the last bit wherever they stand in a tile, but another shape of
 tile may round differently. Where bits decide (ties), both sides must come from `distance_tile` with
 the same shape; the number of devices is no part of that shape.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +21,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from data_pipeline.errors import InputError
 from luperson_jax import platforms, sharding
-from luperson_jax.retrieval import inputs
+from luperson_jax.retrieval.execution import Execution, TileShape
 from luperson_jax.retrieval.rows import HostRows, cut, row_blocks
 from luperson_jax.vectors import l2_normalize
 
@@ -33,20 +31,9 @@ COLUMNS = PartitionSpec(None, sharding.DATA_AXIS)
 
 RESIDENT_BYTES = 2**28
 """Queries kept on a device while the gallery passes by; more queries cost another pass."""
-MAX_ROW_ELEMENTS = 2**24
-"""Distances asked at once of a function that gives whole rows: 64 MB."""
-
-KnownDistances = Callable[[np.ndarray], Float[np.ndarray, "t n"] | Float[Array, "t n"]]
-"""Rows of the query set -> their distances to the whole gallery."""
+Begun = TypeVar("Begun")
 OnDevices = Any
 """An array that is made on the host and then placed on the devices."""
-
-
-class TileShape(NamedTuple):
-    """Rows of queries and of the gallery that one device compares at once."""
-
-    queries: int
-    gallery: int
 
 
 CPU_TILE = TileShape(128, 1024)
@@ -69,31 +56,6 @@ class Grid(NamedTuple):
     def width(self) -> int:
         """Gallery rows of a block."""
         return self.shape.gallery * self.mesh.size
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How a comparison is carried out. The mesh changes no result, the tile at most a last bit.
-
-    Attributes:
-        tile: queries and gallery rows that a device compares at once; None for what suits it.
-        mesh: devices that share the gallery; None for all of this process.
-    """
-
-    tile: TileShape | None = None
-    mesh: Mesh | None = None
-
-    @property
-    def on_host(self) -> bool:
-        """Whether tiles are best reduced by the host: on a CPU, unless a mesh was asked for."""
-        return self.mesh is None and platforms.current() == "cpu"
-
-    def grid(self) -> Grid:
-        """The tile and the mesh, chosen where they were not given."""
-        return Grid(self.tile or tile_shape(), self.mesh or local_mesh())
-
-
-ANYHOW = Execution()
 
 
 class Prepared(NamedTuple):
@@ -129,6 +91,11 @@ class Tile(NamedTuple):
     def on_host(self) -> Float[np.ndarray, "t n"]:
         """The distances without padding, perhaps read-only."""
         return np.asarray(self.distance)[: len(self.rows), : self.num]
+
+
+def grid_of(execution: Execution) -> Grid:
+    """The tile and the mesh of an execution, chosen where they were not given."""
+    return Grid(execution.tile or tile_shape(), execution.mesh or local_mesh())
 
 
 def tile_shape() -> TileShape:
@@ -193,7 +160,7 @@ def _query_block(rows: np.ndarray, metric: str, mesh: Mesh) -> Prepared:
     return prepare(block, metric=metric, mesh=mesh, over=EVERYWHERE)
 
 
-def one_ahead(tiles: Iterator[Tile]) -> Iterator[Tile]:
+def one_ahead(tiles: Iterator[Begun]) -> Iterator[Begun]:
     """The same tiles, each after the next was begun: what the host does with one overlaps with
     computing the other."""
     previous = next(tiles)
@@ -201,27 +168,6 @@ def one_ahead(tiles: Iterator[Tile]) -> Iterator[Tile]:
         yield previous
         previous = tile
     yield previous
-
-
-def read_rows(
-    distances: KnownDistances, rows: np.ndarray, num_gallery: int
-) -> Float[np.ndarray, "t n"]:
-    """Distances of some queries from a function that knows them, a few rows at a time.
-
-    Raises:
-        InputError: they are not finite or of another shape.
-    """
-    pieces = cut(rows, max(1, MAX_ROW_ELEMENTS // num_gallery))
-    parts = [np.asarray(distances(piece), np.float32) for piece in pieces]
-    for piece, part in zip(pieces, parts, strict=True):
-        if part.shape != (len(piece), num_gallery):
-            raise InputError(
-                f"the distances of {len(piece)} queries have shape {part.shape}; expected "
-                f"{(len(piece), num_gallery)}"
-            )
-    matrix = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    inputs.check_finite("distances", matrix, rows)
-    return matrix
 
 
 def tiles_of_matrix(

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.retrieval.execution import Execution, TileShape
 from luperson_jax.retrieval.labels import Columns
 from luperson_jax.retrieval.rows import HostRows, cut
 from luperson_jax.structs import EmbeddingSet
@@ -35,7 +36,7 @@ EXACT_PAIRS = 2**22
 NUM_BINS = 2**20
 """Over all distances that there can be: 2e-6 wide for "cosine", where float32 products of 2048
 numbers are uncertain by some 1e-7."""
-TILE = tiles.TileShape(256, 4096)
+TILE = TileShape(256, 4096)
 CHECKED_ROWS = 4096
 
 Gallery = EmbeddingSet | Sequence[EmbeddingSet]
@@ -276,7 +277,7 @@ def distances(
     """
     rows, others = HostRows(query.features), HostRows(gallery)
     blocks = cut(np.arange(len(rows)), TILE.queries)
-    grid = tiles.Execution(TILE).grid()
+    grid = tiles.grid_of(Execution(TILE))
     walk = tiles.walk(rows, others, blocks, metric, grid, triangle=within)
     for tile in tiles.one_ahead(walk):
         yield tile.rows, tile.first, tile.on_host()

@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import calibration, identity_rates, pair_lists, tiles, verification
+from luperson_jax.retrieval import calibration, identity_rates, pair_lists, verification
 from luperson_jax.retrieval.calibration import Goal
+from luperson_jax.retrieval.execution import TileShape
 from luperson_jax.structs import EmbeddingSet
 from tests.listed_pairs import embedded, listed
 
@@ -19,7 +20,7 @@ TWO_OR_ONE = pytest.mark.parametrize("gallery", [GALLERY, None], ids=["two sets"
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Several tiles on both sides, none of which divides its side."""
-    monkeypatch.setattr(verification, "TILE", tiles.TileShape(16, 16))
+    monkeypatch.setattr(verification, "TILE", TileShape(16, 16))
 
 
 def people(seed, num, pictures=2, scale=1.0, dimension=6) -> EmbeddingSet:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import average_precision, counting, labels, protocols, ranking
-from luperson_jax.retrieval.tiles import ANYHOW
+from luperson_jax.retrieval import average_precision, labels, match_ranks, protocols, ranking
 from luperson_jax.structs import EmbeddingSet
 from tests.ranking_twin import labels_of
 
@@ -142,7 +141,7 @@ def _single_shot(stored, case, **options):
     whole = labels_of(*columns, junk=nothing)
 
     def ranks_of(some):
-        return counting.ranks_of_rows(lambda rows: distance[rows], some, ANYHOW)
+        return match_ranks.ranks_of_rows(lambda rows: distance[rows], some)
 
     cmc = protocols.single_gallery_shot(ranks_of, whole, columns[2], max_rank=20, **options)
     report = average_precision.make_report(whole.offsets, ranks_of(whole), max_rank=20)

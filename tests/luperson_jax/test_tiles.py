@@ -6,12 +6,13 @@ import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax import sharding
-from luperson_jax.retrieval import inputs, tiles
+from luperson_jax.retrieval import inputs
+from luperson_jax.retrieval.execution import TileShape
 from luperson_jax.retrieval.rows import HostRows, row_blocks
 from luperson_jax.vectors import pairwise_distances
 from tests.tile_distances import tile_distances
 
-SHAPE = tiles.TileShape(16, 64)
+SHAPE = TileShape(16, 64)
 MESH = sharding.make_mesh(jax.devices()[:2])
 
 

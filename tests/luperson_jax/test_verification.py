@@ -7,7 +7,8 @@ import pytest
 import sklearn.metrics
 
 from data_pipeline.errors import InputError
-from luperson_jax.retrieval import tiles, verification
+from luperson_jax.retrieval import verification
+from luperson_jax.retrieval.execution import TileShape
 from tests.listed_pairs import embedded, listed
 
 QUERY, GALLERY = embedded(1, 40), embedded(2, 75)
@@ -16,7 +17,7 @@ QUERY, GALLERY = embedded(1, 40), embedded(2, 75)
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Several tiles on both sides, none of which divides its side."""
-    monkeypatch.setattr(verification, "TILE", tiles.TileShape(16, 16))
+    monkeypatch.setattr(verification, "TILE", TileShape(16, 16))
 
 
 @pytest.mark.parametrize("rule", verification.RULES)

@@ -1,0 +1,108 @@
+"""The ranks of all matches, on the host or on devices.
+
+On a CPU NumPy computes the scores, with the threads of its BLAS, and other threads count: no JAX is
+imported.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent import futures
+
+import numpy as np
+
+from luperson_jax.retrieval.counting import Counter, passes, query_blocks, score_matches
+from luperson_jax.retrieval.execution import Execution, TileShape
+from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_scores, on_grid
+from luperson_jax.retrieval.labels import Labels
+from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows, row_blocks
+
+QUERIES = 512
+"""Queries of a block."""
+BLOCK_ELEMENTS, MOST_ROWS = 2**22, 8192
+"""Numbers in a gallery block, 16 MB, and its rows at most."""
+MOST_THREADS = 4
+MAX_ROW_ELEMENTS = 2**24
+"""Distances asked at once of a function that gives whole rows: 64 MB."""
+
+
+def ranks_of_features(
+    query: HostRows, gallery: HostRows, labels: Labels, metric: str, execution: Execution
+) -> np.ndarray:
+    """Ranks, from 1, of all matches of `labels`, [M] int64, ascending for each query."""
+    if not execution.on_host:
+        from luperson_jax.retrieval import device_counting  # late: it imports JAX
+
+        return device_counting.ranks_of_features(query, gallery, labels, metric, execution)
+    dimensions = query.shape[1]
+    rows = int(np.clip(BLOCK_ELEMENTS // dimensions, 1, MOST_ROWS))
+    shape = execution.tile or TileShape(QUERIES, rows)
+    counter = Counter(labels)
+
+    def prepared(block: np.ndarray) -> GridRows:
+        left = on_grid(query.take(block, len(block)), metric)
+        score_matches(counter, block, left, gallery, metric)
+        return left
+
+    with futures.ThreadPoolExecutor(_num_threads()) as pool:
+        for blocks in passes(labels, shape.queries, dimensions):
+            lefts = list(pool.map(prepared, blocks))
+            for first, right in _on_grid_ahead(pool, gallery, shape.gallery, metric):
+                jobs = [
+                    pool.submit(_count, counter, block, first, left, right)
+                    for block, left in zip(blocks, lefts, strict=True)
+                ]
+                for job in jobs:
+                    job.result()
+    return counter.ranks()
+
+
+def _on_grid_ahead(
+    pool: futures.Executor, gallery: HostRows, size: int, metric: str
+) -> Iterator[tuple[int, GridRows]]:
+    """First row and rows of every gallery block, each after the next was begun."""
+    pieces = row_blocks(gallery, 0, size)
+
+    def read() -> tuple[int, GridRows] | None:
+        for first, num, features in pieces:
+            return first, on_grid(features[:num], metric)
+        return None
+
+    begun = pool.submit(read)
+    while (found := begun.result()) is not None:
+        begun = pool.submit(read)
+        yield found
+
+
+def _num_threads() -> int:
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
+def _count(
+    counter: Counter, block: np.ndarray, first: int, left: GridRows, right: GridRows
+) -> None:
+    """A block of queries with a block of the gallery."""
+
+    def exactly(position: int, columns: np.ndarray | slice) -> np.ndarray:
+        return exact_scores(left.rows[position].astype(np.float64)[None], right, columns)[0]
+
+    scores = left.rows @ right.rows.T
+    scores *= np.float32(-right.weight)
+    if right.weight != 1:
+        scores += right.offset.astype(np.float32)
+    if not counter.add(block, first, scores, error_bound(left, right), exactly):
+        counter.add_known(block, first, exact_scores(left.wide(), right, slice(None)))
+
+
+def ranks_of_rows(distances: KnownDistances, labels: Labels) -> np.ndarray:
+    """The same where a function gives the distances, which are compared as float32.
+
+    Raises:
+        InputError: a distance is not finite.
+    """
+    counter, num_gallery = Counter(labels), len(labels.gallery_group)
+    for block in query_blocks(labels, max(1, MAX_ROW_ELEMENTS // num_gallery)):
+        matrix = read_rows(distances, block, num_gallery)
+        places, query_of = counter.places(block)
+        counter.own[places] = matrix[query_of, labels.matches[places]]
+        counter.add_known(block, 0, matrix)
+    return counter.ranks()
