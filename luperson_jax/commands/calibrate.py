@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import output, path_patterns
 from luperson_jax.measure import embeddings, judged_pairs, tracklet_labels
-from luperson_jax.retrieval import calibration, familiarity
+from luperson_jax.retrieval import calibration, familiarity, looks
 from luperson_jax.retrieval.calibration import Calibration, Goal, Rate
+from luperson_jax.retrieval.looks import Looks
+from luperson_jax.serving import user_pictures
 from luperson_jax.serving.decision import Camera, camera_name
 from luperson_jax.structs import EmbeddingSet
 
+BY_FEATURES = "whether new pictures are unlike these will be told by features, which hardly see it"
+TOGETHER = 0.95
+"""Share of pairs of one person, of which groups of pictures are made."""
 OfCameras = Mapping[tuple[Camera, Camera], Calibration]
 
 
@@ -49,10 +55,30 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         known = None if options.judged else familiarity.describe(embeddings.join([first, *rest]))
         values = _values(found, options) | {"pictures": known.values() if known else None}
+        looked = None if options.judged else _looks([first, *rest], found)
+        values["looks"] = looked.values() if looked else None
         values["cameras"] = [
             {"cameras": pair, **_distances(one, options.metric)} for pair, one in of_cameras.items()
         ]
         output.write_json(options.json, values)
+
+
+def _looks(sets: list[EmbeddingSet], found: Calibration) -> Looks | None:
+    """The pictures themselves, where they are at hand; None where they are not, or too few."""
+    everyone = embeddings.join(sets)
+    rows = np.arange(0, len(everyone.pid), -(-len(everyone.pid) // looks.MOST_PICTURES))
+    keys = [everyone.key[row] for row in rows]
+    missing = next((key for key in keys if not listing.is_file(key)), None)
+    if missing is not None:
+        output.say(f"There is no picture {visible_name(missing) or 'of a row'}; {BY_FEATURES}")
+        return None
+    numbers = np.array([looks.of_picture(user_pictures.pixels(key)) for key in keys])
+    place = min(int(np.searchsorted(found.roc.tpr, TOGETHER)), len(found.roc.distance) - 1)
+    together = float(found.roc.distance[place])
+    described = looks.describe(numbers, everyone.pid[rows], everyone.camera[rows], together)
+    if described is None:
+        output.say(f"A camera has fewer than {looks.FEWEST_PEOPLE} people; {BY_FEATURES}")
+    return described
 
 
 def _check(options: argparse.Namespace) -> None:

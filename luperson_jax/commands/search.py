@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import network, output, ranked
@@ -51,10 +52,10 @@ def run(options: argparse.Namespace) -> None:
     answers = [_answers(query, gallery, top, number, rule) for number in range(len(query.pid))]
     marks = MARKS if rule else dict.fromkeys(MARKS, "")
     output.say(*_lines(query, gallery, top, [[marks[one] for one in each] for each in answers]))
-    if rule is not None and rule.familiarity is not None:
+    if rule is not None:
         lengths = np.linalg.norm(query.features, axis=1, keepdims=True)
-        strange = rule.familiarity.warning(query.features / np.maximum(lengths, 1e-12))
-        output.say(*[] if strange is None else [strange])
+        paths = query.key if all(map(listing.is_file, query.key)) else ()
+        output.say(*rule.warnings(query.features / np.maximum(lengths, 1e-12), paths))
     if options.json:
         values = _values(query, gallery, top, known)
         if columns is not None:

@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import listing
 from data_pipeline.terminal import visible_name
 from luperson_jax.page import edits, label_files, pictures, uploads, views
 from luperson_jax.page.gallery import Gallery
@@ -34,6 +35,7 @@ from luperson_jax.page.uploads import Uploads
 from luperson_jax.page.views import Filters
 from luperson_jax.serving.decision import DecisionRule
 from luperson_jax.serving.reid_model import ReidModel
+from luperson_jax.serving.user_pictures import Picture
 
 HERE = pathlib.Path(__file__).parent
 MAX_BODY = uploads.MAX_BYTES + (1 << 20)
@@ -131,12 +133,14 @@ class Page:
         labelling, sent, query = self._ready(), None, None
         if token := params.get("sent"):
             sent = self._uploads.get(token)
-            feature, own = sent.feature, ("sent", token)
+            feature, own, shown = sent.feature, ("sent", token), [sent.canvas]
         else:
             number = views.whole(params.get("id", ""), "id")
             place = self._gallery.place(number)
             query = views.card(self._gallery, place, labelling)
             feature, own = self._gallery.feature(place), ("id", str(number))
+            keys = self._gallery.keys(place)
+            shown = keys if len(keys) == 1 and listing.is_file(keys[0]) else []
         elsewhere = params.get("elsewhere") == "1"
         item = query.item if query else None
         found = views.nearest(self._gallery, feature, filters, top, item=item, elsewhere=elsewhere)
@@ -149,7 +153,7 @@ class Page:
         values = {"cards": cards, "filters": filters, "query": query, "sent": sent, "own": own}
         values |= {"scale": 1.05 * scale, "rule": rule, "is_calibrated": rule is self._rule}
         values |= {"top": top, "tops": views.TOPS, "elsewhere": elsewhere}
-        values |= {"strange": _strange(rule, feature)}
+        values |= {"strange": _strange(rule, feature, shown)}
         return self._page("search.html", "search", **values)
 
     def identities(self, request: Request) -> Response:
@@ -365,10 +369,9 @@ def _rule(given: str | None, known: DecisionRule | None) -> DecisionRule | None:
     return DecisionRule.at(value)
 
 
-def _strange(rule: DecisionRule | None, feature: np.ndarray) -> str:
+def _strange(rule: DecisionRule | None, feature: np.ndarray, shown: Sequence[Picture]) -> str:
     """What to tell of a picture unlike those of the calibration; empty where there is nothing."""
-    known = None if rule is None else rule.familiarity
-    return (known.warning(feature[None]) or "") if known is not None else ""
+    return "" if rule is None else "; ".join(rule.warnings(feature[None], shown))
 
 
 def _pages(

@@ -11,6 +11,7 @@ from PIL import Image
 from data_pipeline.errors import InputError
 from data_pipeline.read import decode
 from luperson_jax.page import pictures
+from luperson_jax.retrieval import looks
 from luperson_jax.serving.reid_model import ReidModel
 
 MAX_BYTES = 16 << 20
@@ -27,12 +28,14 @@ class Upload(NamedTuple):
         feature: [D] float32 of unit length.
         jpeg: a small copy.
         is_wide: wider than high, as no crop of a standing person is.
+        canvas: the picture as `retrieval.looks` sees it.
     """
 
     name: str
     feature: np.ndarray
     jpeg: bytes
     is_wide: bool
+    canvas: np.ndarray
 
 
 class Uploads:
@@ -79,7 +82,8 @@ class Uploads:
             feature = self._model.embed(pixels)
             token = secrets.token_urlsafe(16)
             is_wide = pixels.shape[1] > pixels.shape[0]
-            self._kept[token] = Upload(name, feature, pictures.as_jpeg(small), is_wide)
+            canvas = decode.to_canvas(pixels, looks.SIZE)
+            self._kept[token] = Upload(name, feature, pictures.as_jpeg(small), is_wide, canvas)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         return token

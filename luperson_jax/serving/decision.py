@@ -11,6 +11,8 @@ import numpy as np
 from data_pipeline.errors import InputError
 from data_pipeline.read import json_files
 from luperson_jax.retrieval.familiarity import Familiarity
+from luperson_jax.retrieval.looks import Looks
+from luperson_jax.serving import user_pictures
 from luperson_jax.weights import packed
 
 Camera = int | str
@@ -18,6 +20,7 @@ Camera = int | str
 The two are never compared: camera 1 of a path may be camera 0 of the data set."""
 Band = tuple[float, float]
 """Pairs at most the first distance apart show one person, those beyond the second two."""
+MOST_LOOKED_AT = 256
 EXPECTED = "expected the JSON of `luperson calibrate`"
 
 
@@ -34,13 +37,15 @@ class DecisionRule:
         of_cameras: of some two, the smaller first; all numbers or all names.
         wanted: share of false accepts that the thresholds were made for; None where it is not
             known.
-        familiarity: of the pictures that they were made with; None where it is not known.
+        familiarity: of the features that they were made with; None where it is not known.
+        looks: of the pictures themselves; None where they were not at hand.
     """
 
     band: Band
     of_cameras: Mapping[tuple[Camera, Camera], Band] = dataclasses.field(default_factory=dict)
     wanted: float | None = None
     familiarity: Familiarity | None = None
+    looks: Looks | None = None
 
     @classmethod
     def at(cls, distance: float) -> "DecisionRule":
@@ -77,13 +82,14 @@ class DecisionRule:
             }
             if len({type(camera) for pair in cameras for camera in pair}) > 1:
                 raise TypeError("cameras are numbers and names")
-            known = values.get("pictures")
+            known, looks = values.get("pictures"), values.get("looks")
             wanted = values.get("wanted_false_accepts")
             return cls(
                 _band(values),
                 cameras,
                 None if wanted is None else float(wanted),
                 None if known is None else Familiarity.of_values(known),
+                None if looks is None else Looks.of_values(looks),
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"{origin} has no threshold ({error!r}); {EXPECTED}") from error
@@ -118,6 +124,28 @@ class DecisionRule:
         accept, reject = np.moveaxis(bands, -1, 0)
         same = distance <= np.float32(accept)
         return same, ~same & (distance <= np.float32(reject))
+
+    def warnings(
+        self, features: np.ndarray, pictures: Sequence[user_pictures.Picture] = ()
+    ) -> list[str]:
+        """What to tell of pictures that are unlike those that the thresholds were made with.
+
+        Args:
+            features: [N, D] of unit length.
+            pictures: theirs, as far as they are at hand; more than `MOST_LOOKED_AT` are not all
+                looked at.
+
+        Raises:
+            InputError: features of another network, or a picture that cannot be read.
+        """
+        found = None if self.familiarity is None else self.familiarity.warning(features)
+        lines = [] if found is None else [found]
+        if self.looks is not None and 0 < len(pictures) == len(features):
+            rows = np.arange(0, len(features), -(-len(features) // MOST_LOOKED_AT))
+            shown = [user_pictures.pixels(pictures[row]) for row in rows]
+            found = self.looks.warning(shown, features[rows])
+            lines += [] if found is None else [found]
+        return lines
 
     def check_cameras(self, *, named: bool) -> None:
         """Raises InputError where cameras that are named, or numbered, meet thresholds of two

@@ -15,12 +15,12 @@ from data_pipeline.read import listing
 from luperson_jax import trees
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
-from luperson_jax.serving import decision, index_files
+from luperson_jax.serving import decision, index_files, user_pictures
 from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
 from luperson_jax.serving.decision import Camera, DecisionRule
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.serving.reid_model import ReidModel
-from luperson_jax.serving.user_pictures import Picture, as_list
+from luperson_jax.serving.user_pictures import Picture
 
 NEVER = np.datetime64("NaT", "us")
 FEW_QUERIES = 16
@@ -311,7 +311,7 @@ class Index:
         is_feature = is_feature and query.ndim in (1, 2)
         features = query if is_feature else self._model().embed(query)
         if not is_feature:
-            self._model().warn_of_strangers(np.atleast_2d(features))
+            self._model().warn_of_strangers(features, user_pictures.as_list(query)[0])
         return np.atleast_2d(self.checked(features)).astype(np.float32), features.ndim == 1
 
     def checked(self, features: np.ndarray) -> np.ndarray:
@@ -397,4 +397,4 @@ def _column(values: Sequence[Any], kind: str, name: str) -> np.ndarray:
 def _listed(pictures: str | os.PathLike | Sequence[Picture]) -> list[Picture]:
     if isinstance(pictures, str | os.PathLike) and listing.is_folder(pictures):
         return [*image_folder.paths(os.fspath(pictures))]
-    return as_list(pictures)[0]
+    return user_pictures.as_list(pictures)[0]

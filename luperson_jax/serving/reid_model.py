@@ -139,17 +139,20 @@ class ReidModel:
         distance = np.asarray(1 - np.sum(first * second, axis=-1), np.float32)
         if self.rule is None:
             return Comparison(distance, None, None)
-        self.warn_of_strangers(np.concatenate(np.atleast_2d(first, second)))
+        listed = [*user_pictures.as_list(one)[0], *user_pictures.as_list(other)[0]]
+        self.warn_of_strangers(np.concatenate(np.atleast_2d(first, second)), listed)
         return Comparison(distance, *self.rule.same(distance, cameras))
 
-    def warn_of_strangers(self, features: np.ndarray) -> None:
-        """Warns where pictures with these features [N, D] look unlike those of the calibration.
+    def warn_of_strangers(self, features: np.ndarray, pictures: Sequence[Picture]) -> None:
+        """Warns where N pictures with these features, [D] or [N, D], look unlike those of the
+        calibration.
 
         Raises:
             InputError: the calibration was made with another network.
         """
-        known = None if self.rule is None else self.rule.familiarity
-        if known is not None and (words := known.warning(features)) is not None:
+        for words in (
+            [] if self.rule is None else self.rule.warnings(np.atleast_2d(features), pictures)
+        ):
             warnings.warn(words, decision.UnlikeCalibration, stacklevel=3)
 
     def _canvas(self, array: np.ndarray) -> np.ndarray:
