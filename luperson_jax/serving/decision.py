@@ -141,7 +141,7 @@ class DecisionRule:
         found = None if self.familiarity is None else self.familiarity.warning(features)
         lines = [] if found is None else [found]
         if self.looks is not None and 0 < len(pictures) == len(features):
-            rows = np.arange(0, len(features), -(-len(features) // MOST_LOOKED_AT))
+            rows = list(range(0, len(features), -(-len(features) // MOST_LOOKED_AT)))
             shown = [user_pictures.pixels(pictures[row]) for row in rows]
             found = self.looks.warning(shown, features[rows])
             lines += [] if found is None else [found]
