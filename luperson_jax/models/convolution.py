@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -87,7 +87,7 @@ class Conv(nn.Module):
             sides = around(x.shape[1:3], size, stride, self.padding)
             large = min(x.shape[1:3]) // stride >= LARGE_SIDE and self.features >= MANY_FEATURES
             one_by_one = size > 1 and large and _as_matmul(self.form)
-            convolve: Callable[..., Array] = _one_by_one if one_by_one else _convolved
+            convolve: Any = _one_by_one if one_by_one else _convolved
             y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
