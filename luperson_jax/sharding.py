@@ -155,7 +155,9 @@ def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
 
 
 def on_own_images(
-    function: Callable[..., jax.Array], images: jax.Array, *parameters: jax.Array | None
+    function: Callable[..., jax.Array],
+    images: jax.Array,
+    *parameters: jax.Array | np.ndarray | None,
 ) -> jax.Array:
     """Inside a jitted step: `function(images, *parameters)`, by every device of its own images.
 

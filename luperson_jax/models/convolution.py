@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from luperson_jax import platforms, sharding
+from luperson_jax.models.moments import Anywhere
 
 Form = Literal["auto", "matmul", "convolution"]
 Padding = Literal["torch", "same"]
@@ -73,9 +74,9 @@ class Conv(nn.Module):
         bias = self.param("bias", start, (self.features,), jnp.float32) if self.use_bias else None
         return sharding.on_own_images(self._convolve, x, kernel, bias)
 
-    def _convolve(self, x: Array, kernel: Array, bias: Array | None) -> Array:
+    def _convolve(self, x: Array, kernel: Anywhere, bias: Anywhere | None) -> Array:
         size, stride = self.kernel_size, self.stride
-        kernel = kernel.astype(x.dtype)
+        kernel = jnp.asarray(kernel, x.dtype)
         small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
         if small and _as_matmul(self.form):
             shifted = _shifted(x, size, stride, self.padding)
@@ -91,7 +92,7 @@ class Conv(nn.Module):
             y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
-        return y + bias.astype(x.dtype).reshape(1, 1, 1, self.features)
+        return y + jnp.asarray(bias, x.dtype).reshape(1, 1, 1, self.features)
 
 
 class DepthwiseConv(nn.Module):
@@ -121,8 +122,8 @@ class DepthwiseConv(nn.Module):
         x = x.astype(compute_type(self.compute_dtype))
         return sharding.on_own_images(self._convolve, x, kernel)
 
-    def _convolve(self, x: Array, kernel: Array) -> Array:
-        kernel = kernel.astype(x.dtype)
+    def _convolve(self, x: Array, kernel: Anywhere) -> Array:
+        kernel = jnp.asarray(kernel, x.dtype)
         if self.form == "convolution":
             return jax.lax.conv_general_dilated(
                 x,
