@@ -175,7 +175,7 @@ def on_own_images(
     if mesh.empty or mesh.size == 1 or len(images) % mesh.size:
         return function(images, *parameters)
 
-    def local(images: jax.Array, *parameters: jax.Array | None) -> jax.Array:
+    def local(images: jax.Array, *parameters: Any) -> jax.Array:
         own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, DATA_AXIS, to="varying"), parameters)
         return function(images, *own)
 
