@@ -31,6 +31,7 @@ import rich.table
 from data_pipeline import terminal
 from data_pipeline.errors import InputError
 from luperson_jax.commands import output
+from luperson_jax.lengths import unit_rows
 from luperson_jax.measure import embeddings, estimation, picture_traces
 from luperson_jax.retrieval import label_free
 from luperson_jax.structs import EmbeddingSet
@@ -158,7 +159,7 @@ def looked_at(
         found = label_free.statistics(label_free.gather(features, tracklet, camera))
     else:
         found = picture_traces.statistics(features, camera)
-    unit = label_free.unit_rows(features)
+    unit = unit_rows(features)
     right = np.array(picture_traces.figures(unit @ unit.T, pid, camera))
     if not np.all(np.isfinite(right)):
         raise InputError("nobody is seen by two cameras")

@@ -15,6 +15,7 @@ from luperson_jax.clustering.dbscan import NOISE, dbscan
 from luperson_jax.clustering.density import hdbscan
 from luperson_jax.clustering.jaccard import SparseJaccard, jaccard_distance
 from luperson_jax.clustering.linkage import average_linkage
+from luperson_jax.lengths import unit_rows
 
 Method = Literal["dbscan", "hdbscan", "communities", "infomap", "average", "kmeans"]
 
@@ -90,7 +91,7 @@ def centers(features: np.ndarray, labels: np.ndarray, num_rows: int) -> np.ndarr
     rows = np.flatnonzero(labels != NOISE)
     member = (np.ones(len(rows), np.float32), (labels[rows], rows))
     sums = sparse.csr_array(member, (num_rows, len(labels))) @ np.asarray(features, np.float32)
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return unit_rows(sums)
 
 
 def _large(labels: np.ndarray, least: int) -> np.ndarray:
@@ -132,7 +133,7 @@ def _kmeans(features: np.ndarray, pairs: SparseJaccard, how: Grouping) -> np.nda
 
     del pairs
     number = _number(how, len(features))
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features)
     settings: dict[str, Any] = {"n_init": 1, "random_state": 0}
     return KMeans(number, **settings).fit_predict(unit).astype(np.int64)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.terminal import visible_name
-from luperson_jax.commands import network, output, path_patterns
+from luperson_jax.commands import index_lock, network, output, path_patterns
 from luperson_jax.serving import index_files
 from luperson_jax.serving.gallery_index import NEVER, Index
 from luperson_jax.serving.reid_model import ReidModel
@@ -49,8 +49,7 @@ def run(options: argparse.Namespace) -> None:
 def _made(paths: Sequence[str], options: argparse.Namespace) -> Index:
     model = ReidModel(network.open_chosen(options))
     known = _known(paths, options)  # what is wrong is told before there is a folder
-    with Index.locked(options.out) as note:
-        output.say(*filter(None, [note]))
+    with index_lock.held(options.out):
         if not index_files.is_free(options.out):
             raise InputError(f"{options.out} was made by another process meanwhile; --add adds")
         index = Index.build(model, paths, **known)
@@ -60,8 +59,7 @@ def _made(paths: Sequence[str], options: argparse.Namespace) -> Index:
 
 def _grown(paths: Sequence[str], options: argparse.Namespace) -> Index | None:
     """The index with more pictures; None where it holds them all already."""
-    with Index.locked(options.out, existing=True) as note:
-        output.say(*filter(None, [note]))
+    with index_lock.held(options.out, existing=True):
         former = Index.open(options.out)
         paths = _new_ones(paths, former)
         if not paths:

@@ -3,9 +3,8 @@
 import argparse
 
 from data_pipeline.errors import InputError
-from luperson_jax.commands import output
+from luperson_jax.commands import index_lock, output
 from luperson_jax.serving import index_exchange, index_files
-from luperson_jax.serving.gallery_index import Index
 
 
 def run(options: argparse.Namespace) -> None:
@@ -16,8 +15,7 @@ def run(options: argparse.Namespace) -> None:
     """
     _check_free(options.index)
     index = index_exchange.take_over(options.source, options.library)
-    with Index.locked(options.index) as note:
-        output.say(*filter(None, [note]))
+    with index_lock.held(options.index):
         _check_free(options.index)  # now that nobody else can make one there
         index.save(options.index, locked=True)
     output.say(f"{options.index}: {len(index)} pictures, {index.dimensions} numbers each")

@@ -6,7 +6,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.terminal import visible_name
-from luperson_jax.commands import output, path_patterns
+from luperson_jax.commands import index_lock, output, path_patterns
 from luperson_jax.serving.gallery_index import Index, moment
 
 
@@ -26,8 +26,7 @@ def run(options: argparse.Namespace) -> None:
     if options.dry_run:
         _remove(options)
         return
-    with Index.locked(options.index, existing=True) as note:
-        output.say(*filter(None, [note]))
+    with index_lock.held(options.index, existing=True):
         _remove(options)
 
 

@@ -9,6 +9,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.clustering import grouping
 from luperson_jax.clustering.dbscan import NOISE
+from luperson_jax.lengths import unit_rows
 from luperson_jax.measure import page_parts, plots
 from luperson_jax.measure.plots import Shown
 from luperson_jax.structs import EmbeddingSet
@@ -147,7 +148,7 @@ def ranked(features: np.ndarray, labels: np.ndarray, most: int) -> list[Ranked]:
     for number in _by_size(labels)[:most]:
         inside = np.flatnonzero(labels == number)
         some = features[inside]
-        unit = some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-12)
+        unit = unit_rows(some)
         nearness = unit @ grouping.centers(unit, np.zeros(len(unit), np.int64), 1)[0]
         order = _spread(np.argsort(-nearness, kind="stable"))
         result.append(Ranked(int(number), inside[order], nearness[order]))

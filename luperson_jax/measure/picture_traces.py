@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float, Int
 from data_pipeline.errors import InputError
 from luperson_jax.clustering import grouping
 from luperson_jax.clustering.dbscan import NOISE
+from luperson_jax.lengths import unit_rows
 from luperson_jax.retrieval.label_free import (
     free_of_means,
     largest_of,
     logit_of,
     off_diagonal,
-    unit_rows,
 )
 
 FEWEST_PICTURES = 8
@@ -67,7 +67,8 @@ def figures(
 ) -> Figures:
     """Those of all pictures in all pictures by the rule of Market-1501, as `ranking.rank` has them.
 
-    `ranking` compiles a program for each size, which takes longer than many small sets.
+    The tables of `estimation` were learned with these: equal similarities rank by row, where
+    `ranking` puts wrong pictures first.
 
     Args:
         similarity: of each two pictures.

@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_pipeline.read import atomic, decode, storage
 from data_pipeline.table.records import UNLABELLED
+from luperson_jax.lengths import unit_rows
 from luperson_jax.retrieval.verification import Curve, PairCounts
 from luperson_jax.structs import EmbeddingSet, RankingReport
 
@@ -127,7 +128,7 @@ def places(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     features = np.asarray(features, np.float32)
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = unit_rows(features)
     perplexity = min(30.0, max((len(features) - 1) / 3, 0.5))
     tsne = TSNE(perplexity=perplexity, init="random", random_state=seed)
     # Its threads wait for each other after every small step: on a busy machine for minutes.

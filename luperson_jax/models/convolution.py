@@ -125,14 +125,8 @@ class DepthwiseConv(nn.Module):
     def _convolve(self, x: Array, kernel: Anywhere) -> Array:
         kernel = jnp.asarray(kernel, x.dtype)
         if self.form == "convolution":
-            return jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                window_strides=(self.stride, self.stride),
-                padding=around(x.shape[1:3], self.kernel_size, self.stride, self.padding),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=x.shape[-1],
-            )
+            sides = around(x.shape[1:3], self.kernel_size, self.stride, self.padding)
+            return _convolved(x, kernel, self.stride, sides, groups=x.shape[-1])
         places = kernel.reshape(-1, 1, 1, 1, x.shape[-1])
         shifted = _shifted(x, self.kernel_size, self.stride, self.padding)
         y = shifted[0] * places[0]
@@ -160,9 +154,14 @@ def around(shape: Sequence[int], size: int, stride: int, padding: Padding) -> Ar
     return (height // 2, height - height // 2), (width // 2, width - width // 2)
 
 
-def _convolved(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+def _convolved(x: Array, kernel: Array, stride: int, sides: Around, groups: int = 1) -> Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=sides,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 

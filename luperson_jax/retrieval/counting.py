@@ -51,6 +51,11 @@ class Band(NamedTuple):
         infinity = np.float32(np.inf)
         return cls(np.nextafter(low, -infinity), np.nextafter(high, infinity), error)
 
+    @property
+    def edges(self) -> Float[np.ndarray, "2 p"]:
+        """The lower ends, and what follows the upper ones."""
+        return np.stack([self.low, np.nextafter(self.high, np.float32(np.inf))])
+
 
 class Counter:
     """Counts, block by block, the wrong images that are at most as far as each match.
@@ -108,8 +113,8 @@ class Counter:
         places, query_of = self.places(block)
         np.putmask(scores, self.uncounted(block, first, scores.shape[1]), np.inf)
         band = Band.around(self.own[places], error)
-        edges = np.stack([band.low, np.nextafter(band.high, np.float32(np.inf))])
         ends = np.searchsorted(query_of, np.arange(len(block) + 1))
+        edges = band.edges
         below = np.empty(edges.shape, np.int64)
         for position, row in enumerate(np.sort(scores, axis=1)):
             part = slice(ends[position], ends[position + 1])

@@ -17,7 +17,7 @@ from luperson_jax import sharding
 from luperson_jax.retrieval import counting, tiles
 from luperson_jax.retrieval.counting import Band, Counter
 from luperson_jax.retrieval.execution import Execution
-from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_scores, on_grid
+from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_row, exact_scores, on_grid
 from luperson_jax.retrieval.labels import NOBODYS, Labels
 from luperson_jax.retrieval.rows import HostRows, row_blocks
 from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS, Grid, OnDevices
@@ -129,8 +129,7 @@ def _edges(band: Band, query_of: np.ndarray, grid: Grid) -> Iterator[tuple[np.nd
     most = int(column.max()) + 1
     width = -(-most // MATCHES_AT_ONCE) * MATCHES_AT_ONCE
     edges = np.full((grid.shape.queries, 2, width), -np.inf, np.float32)
-    edges[query_of, 0, column] = band.low
-    edges[query_of, 1, column] = np.nextafter(band.high, np.float32(np.inf))
+    edges[query_of, :, column] = band.edges.T
     for start in range(0, width, MATCHES_AT_ONCE):
         held = np.array([min(most - start, MATCHES_AT_ONCE)], np.int32)
         yield edges[:, :, start : start + MATCHES_AT_ONCE], held
@@ -149,9 +148,7 @@ def _settle(counter: Counter, compared: Compared, grid: Grid) -> None:
     )
     counts = summed[query_of, :, _column(query_of)].T.astype(np.int64)
 
-    def exactly(position: int, columns: np.ndarray | slice) -> np.ndarray:
-        return exact_scores(left.rows[position].astype(np.float64)[None], right, columns)[0]
-
+    exactly = functools.partial(exact_row, left, right)
     close = bool((counts[0] != counts[1]).any())
     here = (
         np.asarray(scores)[: len(block), :num] if close else np.empty((len(block), 0), np.float32)

@@ -19,6 +19,7 @@ import scipy.special
 from jaxtyping import Float
 
 from data_pipeline.errors import InputError
+from luperson_jax.lengths import unit_rows
 from luperson_jax.structs import EmbeddingSet
 
 DIRECTIONS = 32
@@ -117,7 +118,7 @@ def describe(known: EmbeddingSet) -> Familiarity | None:
     people = np.unique(pid)
     if len(people) < FEWEST_PEOPLE or features.shape[1] < 2:
         return None
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = unit_rows(features)
     half = np.isin(pid, people[::2])
     num = min(DIRECTIONS, len(people) // 8, features.shape[1] - 1)
     strange = np.empty(len(features))

@@ -100,6 +100,13 @@ def exact_scores(
     return gallery.offset[columns] - gallery.weight * products
 
 
+def exact_row(
+    query: GridRows, gallery: GridRows, position: int, columns: np.ndarray | slice
+) -> Float[np.ndarray, "n"]:
+    """`exact_scores` of the query at a position of its block."""
+    return exact_scores(query.rows[position].astype(np.float64)[None], gallery, columns)[0]
+
+
 def error_bound(query: GridRows, gallery: GridRows) -> float:
     """By how much scores that float32 computes can be off."""
     dimensions = query.rows.shape[1]

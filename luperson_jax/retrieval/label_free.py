@@ -14,6 +14,7 @@ import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from data_pipeline.errors import InputError
+from luperson_jax.lengths import unit_rows
 
 FEWEST_TRACKLETS = 4
 """Of a camera that is looked at."""
@@ -207,8 +208,3 @@ def off_diagonal(square: np.ndarray) -> np.ndarray:
 def largest_of(num: int) -> float:
     """The expected largest of so many normal numbers, nearly (Blom, 1958)."""
     return float(scipy.special.ndtri((num - 0.375) / (num + 0.25)))
-
-
-def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Rows of unit length; one of zeros stays."""
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

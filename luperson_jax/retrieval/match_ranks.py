@@ -4,6 +4,7 @@ On a CPU NumPy computes the scores, with the threads of its BLAS, and other thre
 imported.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from concurrent import futures
@@ -12,7 +13,7 @@ import numpy as np
 
 from luperson_jax.retrieval.counting import Counter, passes, query_blocks, score_matches
 from luperson_jax.retrieval.execution import Execution, TileShape
-from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_scores, on_grid
+from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_row, exact_scores, on_grid
 from luperson_jax.retrieval.labels import Labels
 from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows, row_blocks
 
@@ -82,9 +83,7 @@ def _count(
 ) -> None:
     """A block of queries with a block of the gallery."""
 
-    def exactly(position: int, columns: np.ndarray | slice) -> np.ndarray:
-        return exact_scores(left.rows[position].astype(np.float64)[None], right, columns)[0]
-
+    exactly = functools.partial(exact_row, left, right)
     scores = left.rows @ right.rows.T
     scores *= np.float32(-right.weight)
     if right.weight != 1:

@@ -13,6 +13,7 @@ from data_pipeline.datasets import image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from luperson_jax import trees
+from luperson_jax.lengths import unit_rows
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
 from luperson_jax.serving import decision, index_files, user_pictures
@@ -342,7 +343,7 @@ class Index:
 
     def _nearest_of_few(self, query: np.ndarray, places: np.ndarray, k: int) -> Neighbors:
         """By products with every row: tiles would be mostly empty."""
-        unit = query / np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)
+        unit = unit_rows(query)
         distance = np.concatenate([1 - piece @ unit.T for piece in self._pieces(places)]).T
         num = min(k, len(places))
         last = np.partition(distance, num - 1, axis=1)[:, num - 1]

@@ -8,6 +8,7 @@ import scipy.special
 
 from data_pipeline.errors import InputError
 from luperson_jax import cli
+from luperson_jax.lengths import unit_rows
 from luperson_jax.measure import estimation, picture_traces
 from luperson_jax.retrieval import label_free
 
@@ -27,7 +28,7 @@ def people(seed=0, num=20, cameras=3, frames=3, noise=0.5, shaking=0.2):
 
 
 def truth(features, pid, camera):
-    unit = label_free.unit_rows(features)
+    unit = unit_rows(features)
     return picture_traces.figures(unit @ unit.T, pid, camera)
 
 

@@ -1,8 +1,6 @@
 """One writer of an index at a time, and readers who are never kept out."""
 
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -13,8 +11,8 @@ from luperson_jax import cli
 from luperson_jax.serving import index_files
 from luperson_jax.workdir.lock import LOCK_FILE
 from tests import page_worlds
+from tests.holders import holding
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from luperson_jax.serving import index_files
@@ -32,15 +30,7 @@ def people(tmp_path):
 
 
 def test_a_second_writer_is_refused_and_readers_are_not(people, tmp_path, capsys):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, people],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with holding(HOLDER, people) as holder:
         index = lp.Index.open(people)
         with pytest.raises(InputError, match="another process is changing the index"):
             index.save(people)

@@ -3,16 +3,12 @@
 import errno
 import fcntl
 import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from data_pipeline.errors import InputError
 from luperson_jax.workdir import lock
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.holders import holding
 
 HOLDER = """
 import pathlib, sys
@@ -24,15 +20,7 @@ with lock.held(pathlib.Path(sys.argv[1])):
 
 
 def test_a_held_workdir_is_refused_until_its_holder_is_killed(tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with holding(HOLDER, str(tmp_path)) as holder:
         with (
             pytest.raises(InputError, match=rf"another run .* process {holder.pid} on .* since"),
             lock.held(tmp_path),

@@ -10,8 +10,9 @@ from data_pipeline.errors import InputError
 from luperson_jax import cli
 from luperson_jax.clustering import grouping
 from luperson_jax.clustering.dbscan import NOISE
+from luperson_jax.lengths import unit_rows
 from luperson_jax.measure import estimation, picture_traces
-from luperson_jax.retrieval import label_free, ranking
+from luperson_jax.retrieval import ranking
 from luperson_jax.structs import EmbeddingSet
 
 
@@ -31,7 +32,7 @@ def people(seed=0, num=20, cameras=3, pictures=3, noise=0.5, likeness=1.0):
 
 
 def similarity(features):
-    unit = label_free.unit_rows(features)
+    unit = unit_rows(features)
     return unit @ unit.T
 
 
@@ -72,7 +73,7 @@ def test_traces_are_those_of_loops():
     assert found["mutual"] == pytest.approx(scipy.special.logit(share), abs=1e-6)
     assert found["gap"] == pytest.approx(np.mean(gap), rel=1e-4)
     how = grouping.Grouping("communities", k1=15, k2=4, eps=0.8, min_samples=2)
-    labels = grouping.group(label_free.unit_rows(features), how).labels
+    labels = grouping.group(unit_rows(features), how).labels
     sizes = [np.log(np.sum(labels == one)) for one in labels if one != NOISE]
     spans = [np.log(len(np.unique(camera[labels == one]))) for one in labels if one != NOISE]
     assert found["size"] == pytest.approx(np.mean(sizes))

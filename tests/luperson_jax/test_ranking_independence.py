@@ -85,18 +85,18 @@ def test_float32_alone_would_order_these_otherwise(metric):
 @pytest.mark.parametrize(("apart", "one_by_one"), [(3e-7, False), (0.5, True)])
 def test_few_close_scores_are_settled_one_by_one_and_many_together(apart, one_by_one, monkeypatch):
     columns, whole_blocks = [], []
-    exact_scores, add_known = match_ranks.exact_scores, counting.Counter.add_known
+    exact_row, add_known = match_ranks.exact_row, counting.Counter.add_known
 
-    def watched(query, gallery, chosen):
+    def watched(query, gallery, position, chosen):
         columns.append(chosen)
-        return exact_scores(query, gallery, chosen)
+        return exact_row(query, gallery, position, chosen)
 
     def noted(counter, *block):
         whole_blocks.append(block)
         add_known(counter, *block)
 
     query, gallery = crowded(3, apart)
-    monkeypatch.setattr(match_ranks, "exact_scores", watched)
+    monkeypatch.setattr(match_ranks, "exact_row", watched)
     monkeypatch.setattr(counting.Counter, "add_known", noted)
     report = ranking.rank(query, gallery)
     assert bool(whole_blocks) != one_by_one
