@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAST_SHARE = 0.85  # of the run in which kills fall: a save must still follow the last of them
 POLL_SECONDS = 0.002
 LOG_FILE = "output.txt"
+RECENT_BYTES = 4096
 STEPS = ("--config.train.log_every_steps=1", "--config.train.checkpoint_every_steps=3")
 
 
@@ -70,12 +71,19 @@ class Job:
         arguments: of `python -m luperson_jax.main`, but for the workdir.
         workdir: of the run; it is resumed where it has begun.
         machine: where.
+        steps: settings of how often it tells of its steps and saves them.
     """
 
-    def __init__(self, arguments: list[str], workdir: pathlib.Path, machine: Machine = HERE):
+    def __init__(
+        self,
+        arguments: list[str],
+        workdir: pathlib.Path,
+        machine: Machine = HERE,
+        steps: Sequence[str] = STEPS,
+    ):
         workdir.mkdir(parents=True, exist_ok=True)
         program = [sys.executable, "-m", "luperson_jax.main"]
-        command = [*program, *arguments, *STEPS, f"--workdir={workdir}"]
+        command = [*program, *arguments, *steps, f"--workdir={workdir}"]
         variables = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")} | dict(os.environ)
         variables["PYTHONUNBUFFERED"] = "1"
         if machine.devices:
@@ -123,10 +131,12 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def last_step(workdir: pathlib.Path, offset: int = 0) -> int:
-    """The newest step that the run has told of, after `offset` bytes of its output; 0 for none."""
+def last_step(workdir: pathlib.Path, offset: int = 0, *, recent: bool = False) -> int:
+    """The newest step that the run has told of, after `offset` bytes of its output, or in the last
+    `RECENT_BYTES` of them; 0 for none."""
     with (workdir / LOG_FILE).open("rb") as stream:
-        stream.seek(offset)
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(offset, size - RECENT_BYTES) if recent else offset)
         steps = re.findall(rb"^step (\d+)/", stream.read(), re.MULTILINE)
     return max(map(int, steps), default=0)
 
