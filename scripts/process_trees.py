@@ -57,6 +57,24 @@ def blocks() -> dict[str, int]:
     return found
 
 
+def orphans() -> set[str]:
+    """Names in /dev/shm of what no process has mapped that this user may look into."""
+    mapped = set()
+    for number, _ in _parents():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            for entry in (PROC / str(number) / "maps").read_text(errors="replace").splitlines():
+                fields = entry.split(maxsplit=5)
+                if len(fields) == 6 and fields[5].startswith(f"{SHARED_MEMORY}/"):
+                    mapped.add(int(fields[4]))
+    found = set()
+    for path in SHARED_MEMORY.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            # A block that goes to another process has two names there, and one inode.
+            if path.stat().st_ino not in mapped:
+                found.add(path.name)
+    return found
+
+
 def holdings(first: int) -> Holdings:
     """Of the tree that begins with `first`. Processes that end meanwhile count as nothing."""
     total = dict.fromkeys(("bytes", "first_bytes", "processes", "threads", "files"), 0)

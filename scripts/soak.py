@@ -1,28 +1,36 @@
-"""Lets tiny runs train for hours, and looks at what they hold: memory must stay flat.
+"""Lets tiny runs train for hours, looks at what they hold, and lets others fail.
 
     python scripts/soak.py --root runs/soak [--minutes 120] [--kinds threads processes]
+    python scripts/soak.py --root runs/failures --minutes 0        # the failures alone
 
-One run of each kind of worker, at the same time, by `python -m luperson_jax.main`: MoCo on drawn
+First the failures, each with every kind of worker that it concerns: SIGKILL of the program alone,
+whose workers and shared memory must be gone in ten seconds; a full disk (needs the right to mount a
+small one); pictures to train on or to rank that vanish. Each must end with one message, keep its
+last checkpoint and go on from it.
+
+Then one run of each kind, at the same time, by `python -m luperson_jax.main`: MoCo on drawn
 pictures, in epochs of 200 steps, with a checkpoint after each and an evaluation after every
 second. Every few seconds its memory, processes, threads and open files are read from outside. A
 line is fitted to the samples after the first quarter in which all workers stand: MiB per 1,000
-steps and the standard error. At the end SIGTERM stops the runs, which must save and say so. Writes
-ROOT/soak.json every minute; the status is 0 where all grew by less than 1 MiB per 1,000 steps, so
-that the published 330,000 steps take no third of a GiB. What follows as --config.x.y=v belongs to
-the recipe.
+steps and the standard error. At the end SIGTERM stops the runs, which must save and say so.
+
+Writes ROOT/soak.json, every minute; the status is 0 where no failure was met in another way and
+all runs grew by less than 1 MiB per 1,000 steps, so that the published 330,000 steps take no third
+of a GiB. What follows as --config.x.y=v belongs to the recipe.
 """
 
 import argparse
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
-import signal
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 
+import failures
 import killing
 import numpy as np
 import process_trees
@@ -40,7 +48,6 @@ WARM_UP = 0.25  # of the samples
 BLOCKS = 24  # neighboring samples are alike: a line is fitted to the means of so many parts
 SAMPLE_SECONDS = 3.0
 WRITE_SECONDS = 60.0
-STOPPED = 128 + signal.SIGTERM
 MIB = 1 << 20
 WORKERS = 2
 # A batch of 16 pictures of 64 x 32 is large enough to go through shared memory.
@@ -49,6 +56,8 @@ TINY = f"""model.width=8 model.bn_group_size=8 data.canvas=64,32 data.size=64,32
     eval.batch_size=16 eval.every_epochs=2 train.best=market1501/mAP train.keep_checkpoints=2
     train.steps_per_epoch=200 train.epochs=100000"""
 STEPS = ("--config.train.log_every_steps=1", "--config.train.checkpoint_every_steps=0")
+# What fails does so soon, and evaluates often where the pictures to rank vanish.
+SHORT = ("--config.train.steps_per_epoch=60", "--config.eval.every_epochs=1")
 COUNTS = ("processes", "threads", "files", "blocks")
 
 
@@ -135,8 +144,28 @@ def is_flat(found: dict) -> bool:
     return slope - 2 * error < MOST_GROWTH and all(last <= first for first, last in counts)
 
 
-def watch(jobs: dict[str, killing.Job], root: pathlib.Path, minutes: float) -> dict[str, dict]:
-    """Samples the runs for so long, stops them, and gives their figures."""
+def fail(kinds: Sequence[str], root: pathlib.Path, changes: Sequence[str]) -> dict[str, dict]:
+    """Lets runs fail in each way; what was seen."""
+    trials = {}
+    for kind in kinds:
+        given = arguments_of(kind, root, [*changes, *SHORT])
+        for setting in ("data.root", "eval.root"):
+            vanished = functools.partial(failures.vanished, setting=setting)
+            trials[f"{setting} vanished, {kind}"] = functools.partial(vanished, given)
+        trials[f"disk full, {kind}"] = functools.partial(failures.full_disk, given)
+        if kind == "processes":
+            trials["program killed"] = functools.partial(failures.killed_parent, given)
+    return {
+        name: failures.check(name, functools.partial(trial, root / "failures" / str(number)))
+        for number, (name, trial) in enumerate(trials.items())
+    }
+
+
+def watch(
+    jobs: dict[str, killing.Job], root: pathlib.Path, minutes: float, failed: dict[str, dict]
+) -> dict[str, dict]:
+    """Samples the runs for so long, stops them, and gives their figures. Writes them beside what
+    was seen of failures."""
     samples: dict[str, list[Sample]] = {kind: [] for kind in jobs}
     begin = written = time.monotonic()
     while all(job.runs() for job in jobs.values()) and time.monotonic() < begin + 60 * minutes:
@@ -148,7 +177,8 @@ def watch(jobs: dict[str, killing.Job], root: pathlib.Path, minutes: float) -> d
                 samples[kind].append(Sample(time.monotonic() - begin, step, held))
         if time.monotonic() > written + WRITE_SECONDS:
             written = time.monotonic()
-            write(root, {kind: figures(taken) for kind, taken in samples.items()}, samples)
+            so_far = {kind: figures(taken) for kind, taken in samples.items()}
+            write(root, {"memory": so_far, "failures": failed}, samples)
     early = {kind: job.processes[0].poll() for kind, job in jobs.items()}
     for kind, job in jobs.items():
         if early[kind] is None:
@@ -158,8 +188,8 @@ def watch(jobs: dict[str, killing.Job], root: pathlib.Path, minutes: float) -> d
         status = job.wait()
         found[kind] = {**figures(samples[kind]), "status": status, "ended_early": early[kind]}
         found[kind]["saved"] = killing.read(root / kind)[0]
-        found[kind]["good"] = status == STOPPED and is_flat(found[kind])
-    write(root, found, samples)
+        found[kind]["good"] = status == failures.STOPPED and is_flat(found[kind])
+    write(root, {"memory": found, "failures": failed}, samples)
     return found
 
 
@@ -200,15 +230,18 @@ def main() -> int:
     options, changes = parser.parse_known_args()
     logging.set_verbosity(logging.ERROR)
     make_worlds(options.root)
-    jobs = {
-        kind: killing.Job(
-            arguments_of(kind, options.root, changes), options.root / kind, steps=STEPS
-        )
-        for kind in options.kinds
-    }
-    found = watch(jobs, options.root, options.minutes)
-    terminal.say(table_of(found))
-    return 0 if all(one["good"] for one in found.values()) else 1
+    found = {"failures": fail(options.kinds, options.root, changes), "memory": {}}
+    write(options.root, found, {})
+    if options.minutes > 0:
+        jobs = {
+            kind: killing.Job(
+                arguments_of(kind, options.root, changes), options.root / kind, steps=STEPS
+            )
+            for kind in options.kinds
+        }
+        found["memory"] = watch(jobs, options.root, options.minutes, found["failures"])
+        terminal.say(table_of(found["memory"]))
+    return 0 if all(one["good"] for part in found.values() for one in part.values()) else 1
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +29,8 @@ UNFINISHED = ".orbax-checkpoint-tmp"
 """In the name of the folder of a save under way."""
 NOT_FETCHED = "Task exception was never retrieved"
 """What asyncio says of the writes of a save that fail beside the one that is raised."""
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+"""How TensorStore tells what the system refused, after paths of its own and source lines."""
 ITEM = "default"
 """Folder of the tensors within a checkpoint; orbax keeps its own notes beside it."""
 FIGURES_FILE = "figures.json"
@@ -231,12 +235,14 @@ class Checkpoints:
             yield
         except (OSError, ValueError) as error:
             # TensorStore has no other sign of what the system has refused.
-            if not isinstance(error, OSError) and "os_error_code" not in str(error):
+            refused = OS_ERROR.search(str(error))
+            if not isinstance(error, OSError) and refused is None:
                 raise
+            reason = os.strerror(int(refused[1])) if refused else str(error).splitlines()[0]
             saved = saved_steps.of(self.folder.parent)
             left = f"step {saved[-1]} is the last whole one" if saved else "there is none yet"
             raise InputError(
-                f"cannot write a checkpoint to {self.folder}: {str(error).splitlines()[0]}; "
+                f"cannot write a checkpoint to {self.folder}: {reason}; "
                 f"{left}. Make room and give the same command again"
             ) from error
 

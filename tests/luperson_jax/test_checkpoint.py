@@ -158,7 +158,10 @@ def test_other_tensors_are_named(tmp_path, target, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("os_error_code='28'")])
+LENGTHY = "RESOURCE_EXHAUSTED: Error writing local file: Failed to write [os_error_code='28']"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError(LENGTHY)])
 def test_a_full_disk_is_a_message_that_names_what_is_left(tmp_path, monkeypatch, error):
     checkpoints = save(tmp_path, [1, 2])
 
@@ -166,7 +169,8 @@ def test_a_full_disk_is_a_message_that_names_what_is_left(tmp_path, monkeypatch,
         raise error
 
     monkeypatch.setattr(checkpoints._manager, "wait_until_finished", fail)
-    with pytest.raises(InputError, match=r"cannot write a checkpoint .* step 2 is the last whole"):
+    words = r"cannot write a checkpoint to \S+: [^:]*No space left[^:]*; step 2 is the last whole"
+    with pytest.raises(InputError, match=words):
         checkpoints.close()
 
 
