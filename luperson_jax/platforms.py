@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
+    from jaxtyping import Array
+
+KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+"""Options of XLA with which the barriers of a program hold on a CPU as well. It would else drop
+them before it decides what to compute in one loop, and compute maps again for each use."""
 
 PLUGINS = ("jax_plugins", "libtpu")
 """Packages of which one is there where JAX may find an accelerator."""
@@ -17,6 +22,11 @@ def of(mesh: "Mesh") -> str:
     return mesh.devices.flat[0].platform
 
 
+def compiler_options(platform: str) -> dict[str, str]:
+    """What the compiler of that kind of device is told."""
+    return KEPT_BARRIERS if platform == "cpu" else {}
+
+
 def current() -> str:
     """Of the mesh that is set (`jax.set_mesh`), also while a program is traced; of this machine
     where none is. A step can so be compiled for an accelerator on a machine that has none."""
@@ -25,6 +35,14 @@ def current() -> str:
     mesh = jax.sharding.get_abstract_mesh()
     device = None if mesh.empty else mesh.abstract_device
     return jax.default_backend() if device is None else device.platform
+
+
+def computed_once(values: "Array") -> "Array":
+    """The same, of which a CPU does not compute anything again for a second use, as its compiler
+    likes to; others weigh that better by themselves (`compiler_options` must be obeyed)."""
+    import jax
+
+    return jax.lax.optimization_barrier(values) if current() == "cpu" else values
 
 
 def only_cpu() -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from data_pipeline.read.decode import filter_of_evaluation
 from data_pipeline.read.loader import Loader, LoaderOptions
 from data_pipeline.table import samplers
 from data_pipeline.table.records import Table
-from luperson_jax import config, setting_names, sharding
+from luperson_jax import config, platforms, setting_names, sharding
 from luperson_jax.measure import tracklet_pooling
 from luperson_jax.structs import Batch, EmbeddingSet, TrainState, Tree
 from luperson_jax.tasks.base import Embedder
@@ -48,7 +49,7 @@ def stream(
         last = None
         for arrays in loader:
             batch = sharding.put_batch(arrays, mesh)
-            following = _embed(task, flip, state.params, state.extra, batch)
+            following = _embedding(platforms.of(mesh))(task, flip, state.params, state.extra, batch)
             if last is not None:
                 yield np.asarray(last)
                 left -= len(last)
@@ -101,7 +102,9 @@ def embed_canvases(
     }
     with jax.set_mesh(mesh):
         batch = sharding.put_batch(arrays, mesh)
-        features = _embed(task, recipe.eval.flip, state.params, state.extra, batch)
+        features = _embedding(platforms.of(mesh))(
+            task, recipe.eval.flip, state.params, state.extra, batch
+        )
     return np.asarray(features)[:num]
 
 
@@ -138,7 +141,13 @@ def embed_table(
     return EmbeddingSet(found.features, *names, frames)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.cache
+def _embedding(platform: str) -> Any:
+    """`_embed`, compiled."""
+    options = platforms.compiler_options(platform)
+    return jax.jit(_embed, static_argnums=(0, 1), compiler_options=options)
+
+
 def _embed(task: Embedder, flip: bool, params: Tree, extra: Tree, batch: Batch) -> jax.Array:
     batch.check()
     features = task.embed(params, extra, batch)

@@ -86,9 +86,8 @@ class Conv(nn.Module):
             y = y.reshape(*patches.shape[:3], self.features)
         else:
             sides = around(x.shape[1:3], size, stride, self.padding)
-            large = min(x.shape[1:3]) // stride >= LARGE_SIDE and self.features >= MANY_FEATURES
-            one_by_one = size > 1 and large and _as_matmul(self.form)
-            convolve: Any = _one_by_one if one_by_one else _convolved
+            on_cpu = size > 1 and _as_matmul(self.form)
+            convolve: Any = _convolved_on_cpu if on_cpu else _convolved
             y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
@@ -166,15 +165,31 @@ def _convolved(x: Array, kernel: Array, stride: int, sides: Around, groups: int 
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _one_by_one(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved`; the gradient of the kernel is summed image by image."""
+def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+    """`_convolved` with gradients in the forms that are fast there."""
     return _convolved(x, kernel, stride, sides)
 
 
-def _one_by_one_backward(
+def _backward_on_cpu(
     stride: int, sides: Around, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
+    if min(gradient.shape[1:3]) >= LARGE_SIDE and kernel.shape[-1] >= MANY_FEATURES:
+        of_kernel = _image_by_image(x, kernel, gradient, stride, sides)
+    else:
+        of_kernel = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1](
+            gradient
+        )[0]
+    return _gradient_of_input(gradient, kernel, stride, sides, x.shape[1:3]), of_kernel
+
+
+_convolved_on_cpu.defvjp(
+    lambda x, kernel, *rest: (_convolved(x, kernel, *rest), (x, kernel)), _backward_on_cpu
+)
+
+
+def _image_by_image(x: Array, kernel: Array, gradient: Array, stride: int, sides: Around) -> Array:
+    """The gradient of a kernel, summed over one image after the other."""
     height, width = kernel.shape[:2]
     padded = jnp.pad(x, ((0, 0), *sides, (0, 0)))
 
@@ -190,14 +205,56 @@ def _one_by_one_backward(
         )
         return total + found[:, :height, :width].transpose(1, 2, 0, 3), None
 
-    of_input = jax.vjp(lambda x: _convolved(x, kernel, stride, sides), x)[1]
-    of_kernel, _ = jax.lax.scan(add, jnp.zeros_like(kernel), (padded, gradient))
-    return of_input(gradient)[0], of_kernel
+    return jax.lax.scan(add, jnp.zeros_like(kernel), (padded, gradient))[0]
 
 
-_one_by_one.defvjp(
-    lambda x, kernel, *rest: (_one_by_one(x, kernel, *rest), (x, kernel)), _one_by_one_backward
-)
+def _gradient_of_input(
+    gradient: Array, kernel: Array, stride: int, sides: Around, shape: Sequence[int]
+) -> Array:
+    """Of a convolution: every phase of its input, as the rows 0, 2, 4, ... and the columns
+    1, 3, 5, ... at stride 2, by a convolution of its own. One for all would multiply with zeros
+    between the pixels of the gradient, and is slow on a CPU beyond that."""
+    weights = kernel.transpose(0, 1, 3, 2)
+    rows, columns = (
+        [
+            _phase(number, stride, kernel.shape[axis], gradient.shape[1 + axis], above, length)
+            for number in range(stride)
+        ]
+        for axis, ((above, _), length) in enumerate(zip(sides, shape, strict=True))
+    )
+    parts = [
+        [
+            jax.lax.conv_general_dilated(
+                *(gradient, weights[row[0], column[0]]),
+                window_strides=(1, 1),
+                padding=(row[1], column[1]),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            for column in columns
+        ]
+        for row in rows
+    ]
+    return interleaved(parts)[:, : shape[0], : shape[1]]
+
+
+def _phase(
+    number: int, stride: int, size: int, num_results: int, above: int, length: int
+) -> tuple[slice, tuple[int, int]]:
+    """Along one axis: the taps, last first, that read the inputs `number`, `number` + `stride` and
+    so on, and what surrounds the results when they are convolved with these."""
+    shift, first = divmod(number + above, stride)
+    num_taps = len(range(first, size, stride))
+    before = num_taps - 1 - shift
+    after = -(-length // stride) - num_results - before + num_taps - 1
+    last = first + stride * (num_taps - 1)
+    return slice(last, None, -stride), (before, after)
+
+
+def interleaved(parts: Sequence[Sequence[Array]]) -> Array:
+    """[B, h, w, C] of every phase of rows and, within it, of columns -> [B, s h, s w, C]."""
+    stacked = jnp.stack([jnp.stack(line, axis=3) for line in parts], axis=2)
+    batch, height, phases = stacked.shape[:3]
+    return stacked.reshape(batch, height * phases, -1, stacked.shape[-1])
 
 
 def _shifted(

@@ -1,12 +1,13 @@
 """3x3 max-pooling at stride 2, with a gradient that is a few selections."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from luperson_jax.models.convolution import Around
+from luperson_jax.models.convolution import Around, interleaved
 
 
 def max_pool(x: Float[Array, "b h w c"], around: Around) -> Float[Array, "b h2 w2 c"]:
@@ -30,12 +31,15 @@ def _pooled(x: Array, around: Around, size: tuple[int, int]) -> Array:
 
 
 def _forward(x: Array, around: Around, size: tuple[int, int]) -> tuple[Array, Array]:
-    return _largest(x, around)
+    largest, place = _largest(x, around)
+    return largest, jax.lax.optimization_barrier(place)
 
 
 def _backward(around: Around, size: tuple[int, int], place: Array, gradient: Array) -> tuple[Array]:
     """Row 2a of the padded map is the first row of window a and the last of window a - 1, row
     2a + 1 the middle one of window a; columns alike."""
+    # Every pixel looks at it up to four times; it would be computed anew each time.
+    gradient = jax.lax.optimization_barrier(gradient)
 
     def reaching(number: int, after_row: bool, after_column: bool) -> Array:
         """What pixel `number` of its window gets, by where it lies, a row or column later."""
@@ -44,7 +48,7 @@ def _backward(around: Around, size: tuple[int, int], place: Array, gradient: Arr
         return jnp.pad(part, ((0, 0), rows, columns, (0, 0)))
 
     first, middle, last = (0, False), (1, False), (2, True)
-    phases = [
+    phases: Any = [
         [
             sum(
                 reaching(3 * row + column, after_row, after_column)
@@ -55,11 +59,8 @@ def _backward(around: Around, size: tuple[int, int], place: Array, gradient: Arr
         ]
         for rows in ((first, last), (middle,))
     ]
-    stacked = jnp.stack([jnp.stack(line, axis=3) for line in phases], axis=2)
-    batch, channels = gradient.shape[0], gradient.shape[-1]
-    padded = stacked.reshape(batch, 2 * stacked.shape[1], -1, channels)
     (top, _), (left, _) = around
-    return (padded[:, top : top + size[0], left : left + size[1]],)
+    return (interleaved(phases)[:, top : top + size[0], left : left + size[1]],)
 
 
 _pooled.defvjp(_forward, _backward)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from luperson_jax import platforms
+
 Flag = bool | Bool[Array, ""]
 """A truth that may be traced."""
 Anywhere = Array | np.ndarray
@@ -129,6 +131,7 @@ def _backward(
     x, scale, bias, mean, inverse, live, group = saved
     space = tuple(range(1, x.ndim - 1))
     pixels = x[0, ..., 0].size
+    gradient = platforms.computed_once(gradient)
 
     def pair(x: Array, mean: Array, inverse: Array) -> tuple[Array, Array]:
         """The gradient of the affine map, and the normalized values."""
@@ -178,11 +181,13 @@ def _wide(values: Float[Anywhere, "n c"], x: Array) -> Float[Anywhere, "..."]:
 @jax.custom_vjp
 def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """max(x, 0), whose gradient looks at the result, which the next layer keeps anyway."""
-    return jnp.maximum(x, 0)
+    # Else a CPU computes it again for each use: at the end of a block from two maps, one of which is
+    # another such result, and so on to the first block.
+    return platforms.computed_once(jnp.maximum(x, 0))
 
 
 relu.defvjp(
     # Else XLA computes the result again where its sign is needed, from two maps.
-    lambda x: (jax.lax.optimization_barrier(relu(x)),) * 2,
+    lambda x: (jax.lax.optimization_barrier(jnp.maximum(x, 0)),) * 2,
     lambda result, gradient: (jnp.where(result > 0, gradient, 0),),
 )

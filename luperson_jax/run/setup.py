@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import LoaderOptions
 from data_pipeline.table.records import Table
-from luperson_jax import config, optim, setting_names, sharding
+from luperson_jax import config, optim, platforms, setting_names, sharding
 from luperson_jax.measure.evaluation import Evaluation
 from luperson_jax.optim.averaging import Averaging
 from luperson_jax.run import canvas, states, training_table
@@ -137,6 +137,7 @@ def _jitted(program: _Program) -> Any:
         in_shardings=(placed, cut),
         out_shardings=(placed, whole),
         donate_argnums=0,
+        compiler_options=platforms.compiler_options(platforms.of(program.mesh)),
     )
 
 

@@ -61,12 +61,12 @@ def test_few_programs_serve_any_number_and_answer_alike(model, gallery):
 
     paths = list(gallery.media)[:11]
     whole, _ = model.embed(paths[:8]), model.embed(paths[:2])  # batches of 8 and of 2
-    before = streaming._embed._cache_size()
+    before = streaming._embedding("cpu")._cache_size()
     for num in (1, 2, 3, 5, 8, 11):
         found = model.embed(paths[:num])
         assert len(found) == num
         np.testing.assert_allclose(found[:8], whole[:num], atol=1e-6)
-    assert streaming._embed._cache_size() == before
+    assert streaming._embedding("cpu")._cache_size() == before
 
 
 @pytest.mark.parametrize(
