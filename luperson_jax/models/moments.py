@@ -181,8 +181,8 @@ def _wide(values: Float[Anywhere, "n c"], x: Array) -> Float[Anywhere, "..."]:
 @jax.custom_vjp
 def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """max(x, 0), whose gradient looks at the result, which the next layer keeps anyway."""
-    # Else a CPU computes it again for each use: at the end of a block from two maps, one of which is
-    # another such result, and so on to the first block.
+    # Else a CPU computes it again for each use: at the end of a block from two maps, one of which
+    # is another such result, and so on to the first block.
     return platforms.computed_once(jnp.maximum(x, 0))
 
 
