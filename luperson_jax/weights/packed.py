@@ -84,7 +84,8 @@ def write(
         **({THRESHOLDS: [dict(one) for one in thresholds]} if thresholds else {}),
     }
     with atomic.making(folder) as part:
-        arrays = {path: np.ascontiguousarray(array) for path, array in own.items()}
+        # Not `ascontiguousarray`, which gives a number an axis.
+        arrays = {path: np.require(array, requirements="C") for path, array in own.items()}
         safetensors.numpy.save_file(arrays, part / TENSORS, {"format": FORMAT})
         for name, value in texts.items():
             (part / name).write_text(json.dumps(value, indent=2) + "\n")

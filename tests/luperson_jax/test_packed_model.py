@@ -48,6 +48,15 @@ def test_the_same_tensors_features_and_threshold_come_back(source, folder, label
     assert lp.load(folder, threshold=0.5).threshold == 0.5
 
 
+def test_a_pretraining_comes_back_with_its_queue(pretrained, tmp_path):
+    assert cli.main(["pack-model", str(pretrained), str(tmp_path / "people")]) == 0
+    first, again = weights.load(pretrained), weights.load(tmp_path / "people")
+    assert first.spec.queue_size
+    assert again.tensors.keys() == set(model.shapes_of(first.spec))
+    for path, array in again.tensors.items():
+        np.testing.assert_array_equal(array, first.tensors[path], err_msg=path, strict=True)
+
+
 def test_the_filter_of_the_training_goes_with_the_model(source, labelled_world, tmp_path):
     plain = weights.load(source)
     model.save(dataclasses.replace(plain, resize="bilinear_tf1"), tmp_path / "tf1.npz")
