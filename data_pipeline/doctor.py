@@ -3,7 +3,7 @@
 import concurrent.futures
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -57,7 +57,8 @@ def examine(
     except InputError as error:
         notes = (*_where(root, place), *_remarks(dataset, place))
         return Findings(dataset, place, own, notes=notes, unreadable=str(error))
-    damaged = _damaged(tables, workers) if pictures else []
+    media = [path for table in tables.values() for path in table.media]
+    unreadable = damaged(media, workers) if pictures else []
     counts = {} if own else dataset.counts
     queries, matched = _matches(splits)
     return Findings(
@@ -70,18 +71,25 @@ def examine(
             if len(table) or part in dataset.counts
         },
         fingerprint=(splits.train if len(splits.train) else splits.gallery).fingerprint(),
-        damaged=tuple(damaged),
+        damaged=tuple(unreadable),
         unused=unused,
         aside=aside,
         distractors=int(np.count_nonzero(splits.gallery.pid == 0)),
-        decoded=sum(map(len, tables.values())) - len(damaged) if pictures else 0,
+        decoded=sum(map(len, tables.values())) - len(unreadable) if pictures else 0,
         queries=queries,
         matched=matched,
         notes=(*_where(root, place), *_notes(dataset, splits, place)),
     )
 
 
-def _damaged(tables: Mapping[str, Table], workers: int) -> list[tuple[str, str]]:
+def damaged(media: Iterable[str], workers: int = 4) -> list[tuple[str, str]]:
+    """Pictures that cannot be read, and why.
+
+    Args:
+        media: paths, or places in archives.
+        workers: threads that decode.
+    """
+
     def problem(media: str) -> tuple[str, str] | None:
         try:
             decode(storage.read(media), media)
@@ -89,7 +97,6 @@ def _damaged(tables: Mapping[str, Table], workers: int) -> list[tuple[str, str]]
             return media, str(error)
         return None
 
-    media = [path for table in tables.values() for path in table.media]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         return [found for found in pool.map(problem, media, chunksize=64) if found]
 

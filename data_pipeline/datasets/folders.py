@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff", ".gif")
 
 # What folders of the parts of a set are called, in sets of a folder per person.
 PARTS = {"train", "val", "valid", "validation", "test", "query", "gallery"}
@@ -61,8 +61,9 @@ def check_picture(path: str) -> None:
         return
     there = list(filter(is_picture, listing.names(home)))
     near = difflib.get_close_matches(name, there, n=1, cutoff=0.6)
-    hint = f"has {near[0]!r}: is that the one?" if near else f"holds {len(there)} other pictures"
-    raise InputError(f"{path} does not exist; its folder {hint}")
+    held = f"holds {len(there)} pictures of other names" if there else "holds no picture"
+    hint = f"has {near[0]!r}: is that the one?" if near else held
+    raise InputError(f"{path} does not exist; its folder, {os.path.abspath(home)}, {hint}")
 
 
 def contents(folder: str, wanted: str) -> str:

@@ -15,9 +15,11 @@ def run(options: argparse.Namespace) -> None:
     """
     embeddings.check_target(options.out)
     network.check_options(options)
-    table = network.table_of_pictures(options.images, bool(options.tracklets))
+    tracklets = bool(options.tracklets)
+    table = network.table_of_pictures(options.images, tracklets, options.skip_damaged)
     opened = network.open_chosen(options)
-    embedded = opened.embed(table, options.tracklets or tracklet_pooling.FRAMES)
+    with network.skipping_offered():
+        embedded = opened.embed(table, options.tracklets or tracklet_pooling.FRAMES)
     embeddings.write(options.out, embedded)
     num, dimensions = embedded.features.shape
     what = f"tracklets of {len(table)} pictures" if options.tracklets else "pictures"

@@ -27,8 +27,10 @@ def run(options: argparse.Namespace) -> None:
     if is_there and not options.add:
         raise InputError(f"{options.out} is not empty; give another folder, or --add to add to it")
     output.check_folder(options.out, "--out")
-    paths = [str(one) for one in network.table_of_pictures(options.images).media]
-    index = (_grown if is_there else _made)(paths, options)
+    table = network.table_of_pictures(options.images, skip_damaged=options.skip_damaged)
+    paths = [str(one) for one in table.media]
+    with network.skipping_offered():
+        index = (_grown if is_there else _made)(paths, options)
     if index is None:
         return
     named = index.cameras.named or {}

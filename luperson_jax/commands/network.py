@@ -3,14 +3,16 @@
 import argparse
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from data_pipeline import doctor
 from data_pipeline.datasets import folders, image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
+from data_pipeline.read.decode import DecodeError
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import UNLABELLED, Table
 from luperson_jax.commands import output
@@ -82,15 +84,28 @@ def decision_rule(options: argparse.Namespace) -> DecisionRule | None:
     return decision.given(threshold, options.weights if is_packed else None)
 
 
-def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
+@contextlib.contextmanager
+def skipping_offered() -> Iterator[None]:
+    """Within, the message about a damaged picture names the option that leaves it out."""
+    try:
+        yield
+    except DecodeError as error:
+        raise InputError(f"{error}; --skip-damaged leaves out all that cannot be read") from error
+
+
+def table_of_pictures(
+    places: Sequence[str], tracklets: bool = False, skip_damaged: bool = False
+) -> Table:
     """Files, and all pictures of folders at any depth, in the order given; folders by name.
 
     Args:
         places: files and folders.
         tracklets: whether the pictures of one folder are the frames of a tracklet.
+        skip_damaged: whether those that cannot be read are told and left out, for which all are
+            decoded.
 
     Raises:
-        InputError: a place does not exist, or a folder holds no picture.
+        InputError: a place does not exist, or a folder holds no picture, or none that can be read.
     """
     paths: list[str] = []
     for place in places:
@@ -99,9 +114,22 @@ def table_of_pictures(places: Sequence[str], tracklets: bool = False) -> Table:
         else:
             folders.check_picture(place)
             paths += image_folder.paths(place, "a picture, or a folder of pictures")
+    if skip_damaged:
+        paths = _readable(paths)
     unknown = np.full(len(paths), UNLABELLED, np.int64)
     track = unknown
     if tracklets:
         homes = [os.path.dirname(path) for path in paths]
         track = np.unique(homes, return_inverse=True)[1].astype(np.int64)
     return Table(Paths.of(paths), unknown, unknown, track)
+
+
+def _readable(paths: Sequence[str]) -> list[str]:
+    """Those that can be decoded; the others are told."""
+    damaged = doctor.damaged(paths)
+    output.say(*(f"left out: {reason}" for _, reason in damaged))
+    names = {path for path, _ in damaged}
+    left = [path for path in paths if path not in names]
+    if not left:
+        raise InputError(f"none of {len(paths)} pictures can be read")
+    return left

@@ -356,7 +356,7 @@ MISTAKES = {
     ),
     "query missing": (
         [*SEARCH, "{tmp}/absent.jpg"],
-        ["absent.jpg does not exist; its folder holds 1 other pictures"],
+        ["absent.jpg does not exist; its folder, ", "holds 1 pictures of other names"],
     ),
     "folder without pictures": ([*EMBED, "{tmp}/empty"], ["no picture in", "empty"]),
     "no picture": ([*EMBED, "{tmp}/words.jpg"], ["words.jpg", "not a picture"]),

@@ -22,15 +22,15 @@ def luperson(*arguments: object) -> int:
 def test_a_missing_picture_is_told_as_one(tmp_path, capsys):
     (tmp_path / "person_1.jpg").touch()
     for name, words in (
-        ("person_2.jpg", "does not exist; its folder has 'person_1.jpg': is that the one?"),
-        ("x.png", "does not exist; its folder holds 1 other pictures"),
+        ("person_2.jpg", "does not exist; its folder, {}, has 'person_1.jpg': is that the one?"),
+        ("x.png", "does not exist; its folder, {}, holds 1 pictures of other names"),
         ("no/x.png", "does not exist; expected a picture, or a folder of pictures"),
         ("people", "does not exist; expected a picture, or a folder of pictures"),
     ):
         for command in (["search", "--gallery", tmp_path], ["embed", "--out", tmp_path / "a.npz"]):
             path = tmp_path / name
             assert luperson(*command, path, "--weights", tmp_path / "no.npz") == 2
-            assert f"{path} {words}" in capsys.readouterr().err
+            assert f"{path} {words.format(tmp_path)}" in capsys.readouterr().err
 
 
 def test_search_among_tracklets_shows_their_frames(labelled_world, tmp_path, capsys):

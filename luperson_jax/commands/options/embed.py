@@ -23,5 +23,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="NAME.npz, or a folder to be made: features.npy and index.parquet",
     )
+    shared.add_skip_option(parser)
     shared.add_network_options(parser)
     shared.add_tracklets_option(parser)

@@ -26,4 +26,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-format", metavar="FORM", help="of moments, as strptime has it (default: ISO 8601)"
     )
+    shared.add_skip_option(parser)
     shared.add_network_options(parser)

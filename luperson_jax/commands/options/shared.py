@@ -197,3 +197,13 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-rank", type=int, default=50, help="ranks of the CMC")
     parser.add_argument("--json", metavar="OUT", help="write the figures")
     parser.add_argument("--report", metavar="OUT.html", help="write a page with curves and lists")
+
+
+def add_skip_option(parser: argparse.ArgumentParser) -> None:
+    """Whether pictures that cannot be read stop the command."""
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="leave out pictures that cannot be read, and list them; left out, the first one ends "
+        "the command",
+    )
