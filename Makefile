@@ -58,6 +58,7 @@ venv: $(STAMP)  ## the virtual environment that everything above uses
 
 $(STAMP): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): about 1.7 GB, some minutes, and pip says nothing meanwhile"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
 	touch $@
 
