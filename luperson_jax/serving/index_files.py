@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import array_files, atomic, json_files, listing
+from luperson_jax import folder_kinds
 from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
 from luperson_jax.serving.index_columns import IndexColumns
 from luperson_jax.workdir import lock
@@ -162,7 +163,11 @@ def _cameras(about: dict[str, Any], numbers: np.ndarray) -> CameraNames:
 def _manifest(home: pathlib.Path) -> dict[str, Any]:
     path = home / MANIFEST
     if not listing.exists(path):
-        raise InputError(f"{home} is no index: it has no {MANIFEST}")
+        if not listing.is_folder(home):
+            make = f"`luperson index PICTURES --out {home}` makes one"
+            raise InputError(f"there is no index {home}; {make}")
+        known = f"it has no {MANIFEST}; `luperson index PICTURES --out DIR` makes an index"
+        raise InputError(f"{home} is no index: {folder_kinds.told(home, known)}")
     about = json_files.read(path, DAMAGED)
     try:
         if about["format"] != FORMAT:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.table.records import Table
-from luperson_jax import config, models, sharding, tasks, weights
+from luperson_jax import config, folder_kinds, models, sharding, tasks, weights
 from luperson_jax.augment import recipes
 from luperson_jax.measure import streaming, tracklet_pooling
 from luperson_jax.run import eval_mode
@@ -150,7 +150,8 @@ def open_weights(
             statistics where none are given, or devices that cannot share `eval.batch_size`.
     """
     if listing.is_folder(path) and not packed.is_packed(path):
-        raise InputError(f"--weights is the folder {path}; a run is given as --workdir {path}")
+        end = folder_kinds.told(path, "a run is given as --workdir DIR")
+        raise InputError(f"--weights is the folder {path} and no file of weights: {end}")
     model = weights.load(path, skip_classifier=True)
     spec = model.spec
     if pooling and "gem_learned" in (pooling, spec.pooling) and pooling != spec.pooling:

@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from data_pipeline.errors import InputError, refusal
 from data_pipeline.read import array_files, atomic, listing
+from luperson_jax import folder_kinds
 from luperson_jax.weights import prefixes, torch_io
 
 # Where the published programs keep the weights in the dict that they save.
@@ -223,7 +224,8 @@ def _is_text(head: bytes) -> bool:
 
 def _check_present(path: pathlib.Path) -> None:
     if listing.is_folder(path):
-        raise InputError(f"{path} is a folder; give the file of weights inside")
+        end = folder_kinds.told(path, "give the file of weights inside")
+        raise InputError(f"{path} is a folder and no file of weights; {end}")
     if not listing.exists(path):
         folder = path.parent
         if not listing.is_folder(folder):

@@ -10,7 +10,7 @@ import jax
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import atomic, listing
-from luperson_jax import sharding
+from luperson_jax import folder_kinds, sharding
 from luperson_jax.config import Recipe, to_dict
 from luperson_jax.workdir import saved_steps
 
@@ -160,9 +160,9 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     try:
         former = json.loads(path.read_text())
     except OSError as error:
+        end = folder_kinds.told(folder, "give the folder of a run")
         raise InputError(
-            f"{folder} is no workdir: cannot read {path} ({error.strerror}); give the folder of a "
-            "run"
+            f"{folder} is no workdir: cannot read {path} ({error.strerror}); {end}"
         ) from error
     except ValueError as error:
         raise InputError(
