@@ -169,7 +169,7 @@ def suggest_setting(group: str, key: str, names: Names) -> str:
     if not near:
         close = difflib.get_close_matches(word, _MEANT, n=1, cutoff=0.8)
         meant += [_MEANT[one] for one in close]
-    found = [one for one in elsewhere or meant if _exists(one, names)]
+    found = [one for one in dict.fromkeys(elsewhere or meant) if _exists(one, names)]
     if not found:
         return suggest(key, names[group])
     return f"; did you mean {' or '.join(repr(_short(one, group)) for one in found)}?"

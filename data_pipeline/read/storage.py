@@ -4,6 +4,7 @@
 `array_record:FILE#NUMBER`, the number counting from 0.
 """
 
+import os
 from collections.abc import Callable
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
@@ -51,10 +52,13 @@ def _read_file(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise InputError(
-            f"cannot read {visible_name(path)}: {error.strerror}; check the path, and that its "
-            "disk is mounted"
-        ) from error
+        checks = "check the path, and that its disk is mounted"
+        if not os.path.isabs(path):
+            checks = (
+                f"check the path: it was looked for in {os.getcwd()}; where it begins in another "
+                "folder, work there or give the whole path"
+            )
+        raise InputError(f"cannot read {visible_name(path)}: {error.strerror}; {checks}") from error
 
 
 def _read_record(path: str, number: str) -> bytes:

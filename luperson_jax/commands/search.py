@@ -236,7 +236,7 @@ def _lines(
         lines.append(visible_name(_name(query, number)))
         found = zip(_found(top, number), marks[number], strict=True)
         for rank, ((row, distance, _), mark) in enumerate(found, 1):
-            lines.append(f"{rank:4}  {distance:.4f}  {visible_name(_name(gallery, row))}{mark}")
+            lines.append(f"{rank:4}  {distance:z.4f}  {visible_name(_name(gallery, row))}{mark}")
     return lines
 
 
@@ -262,7 +262,7 @@ def _shown(
         about = plots.known(query, number)
         shown = [Shown(query.shown(number), _caption("query", query, number), None, about)]
         for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
-            caption = _caption(f"{rank}: {distance:.3f}", gallery, row)
+            caption = _caption(f"{rank}: {distance:z.3f}", gallery, row)
             right = correct if known and _is_known(query, number) else None
             about = plots.known(gallery, row)
             shown.append(Shown(gallery.shown(row), caption, right, about))

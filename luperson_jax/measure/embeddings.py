@@ -187,7 +187,8 @@ def _integers(
     if name not in columns:
         if needed:
             raise InputError(
-                f"{path} has no {name}; identities and cameras are needed here: save pid [N] and "
+                f"{path} has no {name}; identities and cameras are needed here: "
+                "`luperson evaluate --save-embeddings` saves them; or save pid [N] and "
                 "camera [N] beside the features"
             )
         return np.full(num_rows, UNLABELLED, np.int64)

@@ -71,6 +71,11 @@ class Evaluation:
         """
         if not recipe.eval.dataset:
             return None
+        if not recipe.eval.root.strip():
+            raise InputError(
+                f"eval.root is empty; expected the folder of the data set {recipe.eval.dataset}, "
+                "whose pictures measure the run. To train without measuring, set eval.dataset="
+            )
         sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
         splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
         parts = {"the queries": splits.query, "the gallery": splits.gallery}

@@ -300,7 +300,7 @@ def _ranked_lists(
         for rank, (found, correct, distance) in enumerate(nearest, 1):
             if found >= 0:
                 about = plots.known(gallery, found)
-                caption = f"{rank}: {distance:.3f}"
+                caption = f"{rank}: {distance:z.3f}"
                 shown.append(Shown(gallery.shown(found), caption, bool(correct), about))
         lists.append(page_parts.picture_list(shown))
     return lists

@@ -83,15 +83,19 @@ class Checkpoints:
     def _open(self) -> None:
         """(Re)reads which checkpoints there are, by the names of their folders alone: a damaged
         file of one of them must not stand in the way of the others."""
-        options = ocp.CheckpointManagerOptions(
+        handler = ocp.StandardCheckpointHandler()
+        with _without_notes():
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=self._options(), item_handlers=handler
+            )
+
+    def _options(self) -> ocp.CheckpointManagerOptions:
+        return ocp.CheckpointManagerOptions(
             preservation_policy=_Kept(self._kept),
             cleanup_tmp_directories=not self._read_only,
             lightweight_initialize=True,
             read_only=self._read_only,
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
-        )
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
 
     def save(self, step: int, state: Tree) -> None:
@@ -206,7 +210,10 @@ class Checkpoints:
             InputError: there is no checkpoint, or none that is whole.
         """
         if not self.steps():
-            raise InputError(f"no finished checkpoint in {self.folder}")
+            raise InputError(
+                f"no finished checkpoint in {self.folder}: the run has saved nothing yet; wait "
+                f"for it, or go on with it by `luperson train --workdir {self.folder.parent}`"
+            )
         device = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
         steps = self.steps()[::-1] if step is None else [step]
         problems = {one: self._damage(one) for one in steps}
@@ -344,6 +351,21 @@ def opened(
         yield checkpoints
     finally:
         checkpoints.close()
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Keeps orbax from warning that what is to be read only is read only."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return "read_only" not in str(record.msg) and "read only" not in str(record.msg)
+
+    library = logging.getLogger("absl")
+    library.addFilter(is_news)
+    try:
+        yield
+    finally:
+        library.removeFilter(is_news)
 
 
 def _shapes_by_name(tree: Tree) -> dict[str, tuple[int, ...]]:

@@ -81,6 +81,10 @@ def test_a_file_is_read_whole(tmp_path):
     path = tmp_path / "odd#name:x.jpg"
     path.write_bytes(PICTURES["30_00_0292_00000003"])
     assert storage.read(str(path)) == PICTURES["30_00_0292_00000003"]
+    with pytest.raises(
+        InputError, match=rf"no/a\.jpg: No such file.* looked for in {os.getcwd()};"
+    ):
+        storage.read("no/a.jpg")
     with pytest.raises(InputError, match=r"cannot read .*No such file.*mounted"):
         storage.read(str(tmp_path / "none.jpg"))
 

@@ -1,5 +1,7 @@
 """Saving, keeping, falling back, and moving a backbone."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -189,6 +191,18 @@ def test_reading_needs_no_structure(tmp_path):
     step, tree = checkpoint.Checkpoints(tmp_path, read_only=True).read()
     assert step == 3
     assert_trees_equal(tree, state(3))
+
+
+def test_reading_only_is_no_reason_to_warn(tmp_path, caplog):
+    save(tmp_path, [3]).close()
+    library = logging.getLogger("absl")
+    library.addHandler(caplog.handler)
+    try:
+        caplog.clear()
+        checkpoint.Checkpoints(tmp_path, read_only=True).close()
+    finally:
+        library.removeHandler(caplog.handler)
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 def test_reading_a_folder_without_checkpoints_is_an_error(tmp_path):

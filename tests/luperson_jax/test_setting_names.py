@@ -8,7 +8,8 @@ import pytest
 from data_pipeline.errors import InputError
 from data_pipeline.read.decode import DecodeError
 from data_pipeline.read.loader import LoaderOptions
-from luperson_jax import setting_names
+from luperson_jax import setting_names, setting_values
+from luperson_jax.measure.evaluation import Evaluation
 from luperson_jax.run import setup
 
 
@@ -30,3 +31,14 @@ def test_loader_options_of_a_recipe_name_the_setting():
     data = types.SimpleNamespace(**dataclasses.asdict(valid) | {"num_workers": -1})
     with pytest.raises(InputError, match=r"^data\.num_workers is -1; expected 0 or more$"):
         setup.loader_options(types.SimpleNamespace(data=data))  # type: ignore[arg-type]
+
+
+def test_a_setting_is_suggested_once():
+    names = {"model": ("arch", "width")}
+    assert setting_values.suggest_setting("model", "backbone", names) == "; did you mean 'arch'?"
+
+
+def test_a_data_set_without_its_folder_tells_how_to_train_without():
+    settings = types.SimpleNamespace(dataset="market1501", root=" ")
+    with pytest.raises(InputError, match=r"eval\.root is empty.*market1501.*set eval\.dataset=$"):
+        Evaluation.build(types.SimpleNamespace(eval=settings), None, None)  # type: ignore[arg-type]
