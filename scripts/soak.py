@@ -9,8 +9,8 @@ small one); pictures to train on or to rank that vanish. Each must end with one 
 last checkpoint and go on from it.
 
 Then one run of each kind, at the same time, by `python -m luperson_jax.main`: MoCo on drawn
-pictures, in epochs of 200 steps, with a checkpoint after each and an evaluation after every
-second. Every few seconds its memory, processes, threads and open files are read from outside. A
+pictures, in epochs of 1,000 steps, a checkpoint and an evaluation after each (the published recipe
+has 1,632). Every few seconds its memory, processes, threads and open files are read from outside. A
 line is fitted to the samples after the first quarter in which all workers stand: MiB per 1,000
 steps and the standard error. At the end SIGTERM stops the runs, which must save and say so.
 
@@ -53,8 +53,8 @@ WORKERS = 2
 # A batch of 16 pictures of 64 x 32 is large enough to go through shared memory.
 TINY = f"""model.width=8 model.bn_group_size=8 data.canvas=64,32 data.size=64,32
     data.batch_size=16 data.num_workers={WORKERS} task.queue_size=256 task.feature_dim=16
-    eval.batch_size=16 eval.every_epochs=2 train.best=market1501/mAP train.keep_checkpoints=2
-    train.steps_per_epoch=200 train.epochs=100000"""
+    eval.batch_size=16 eval.every_epochs=1 train.best=market1501/mAP train.keep_checkpoints=2
+    train.steps_per_epoch=1000 train.epochs=20000"""
 STEPS = ("--config.train.log_every_steps=1", "--config.train.checkpoint_every_steps=0")
 # What fails does so soon, and evaluates often where the pictures to rank vanish.
 SHORT = ("--config.train.steps_per_epoch=60", "--config.eval.every_epochs=1")
