@@ -1,6 +1,8 @@
 """Ctrl-C, and SIGTERM, which schedulers send before they take a machine away.
 
 The first of them ends the work under way in good order; a second one ends the program at once.
+Python hears of a signal between two of its own instructions alone: not while a library works in
+one call, as the compiler of a program does for a minute. There a thread answers.
 """
 
 import contextlib
@@ -10,6 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 1.0
+"""Seconds after a signal in which a program may end without a word."""
+WAITING = (
+    "{} has come: the program ends when what is under way is done, such as a training step or the "
+    "compiling of a program; a second signal ends it at once"
+)
 
 
 class Interrupted(BaseException):
@@ -69,9 +77,10 @@ def noted() -> Iterator[Signalled]:
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Within, the first signal raises `Interrupted`."""
-    with noted() as signalled, signalled.ending():
+def raised(say: Callable[[str], None]) -> Iterator[None]:
+    """Within, the first signal raises `Interrupted`. What lasts longer than `PATIENCE` from there
+    is answered with a line, from a thread, and ends with a second signal whatever it does."""
+    with _answered(say), noted() as signalled, signalled.ending():
         yield
 
 
@@ -87,6 +96,41 @@ def ending_at_once(say: Callable[[Interrupted], None]) -> Iterator[None]:
 
     with _handling(end):
         yield
+
+
+@contextlib.contextmanager
+def _answered(say: Callable[[str], None]) -> Iterator[None]:
+    """See `raised`. The system's handler writes the number of each signal into a pipe at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    left = threading.Event()
+
+    def answer() -> None:
+        heard = 0
+        while number := os.read(reading, 1)[0]:
+            if number not in SIGNALS:
+                continue
+            heard += 1
+            if heard > 1:
+                os._exit(128 + number)
+            if not left.wait(PATIENCE):
+                say(WAITING.format(signal.Signals(number).name))
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(former)
+        os.write(writing, b"\0")
+        thread.join()
+        os.close(reading)
+        os.close(writing)
 
 
 @contextlib.contextmanager

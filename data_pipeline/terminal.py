@@ -111,7 +111,7 @@ def importing(program: str) -> contextlib.AbstractContextManager[None]:
 
 def _status(program: str, work: Callable[[], int]) -> int:
     try:
-        with interruption.raised():
+        with interruption.raised(lambda words: complain(program, words)):
             return work()
     except interruption.Interrupted as ended:
         complain(program, ended)

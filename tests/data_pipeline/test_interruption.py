@@ -1,6 +1,9 @@
 """Signals that ask a program to end."""
 
 import signal
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -44,8 +47,42 @@ def test_a_signal_ends_a_block_without_anything_to_save():
 
 
 def test_commands_are_ended_by_a_signal():
-    with pytest.raises(Interrupted, match="SIGINT"), interruption.raised():
+    with pytest.raises(Interrupted, match="SIGINT"), interruption.raised(print):
         signal.raise_signal(signal.SIGINT)
+
+
+DEAF = """
+import ctypes, signal, sys
+from data_pipeline import terminal
+
+def work():
+    # Another thread takes the signal, and this one stays in its call, as in that of a compiler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    ctypes.CDLL(None).system(b"echo begins; read line")
+    return 0
+
+sys.exit(terminal.run("program", work))
+"""
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_in_a_long_call_is_answered_at_once_and_a_second_one_ends_it(again):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", DEAF], text=True, **pipes) as process:
+        kill = threading.Timer(50, process.kill)
+        kill.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begins\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline() == (f"program: {interruption.WAITING.format('SIGTERM')}\n")
+        if again:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 143
+        said = process.communicate("\n")[1]  # of a line for the shell, which ends the call
+        assert said == ("" if again else "program: stopped by SIGTERM\n")
+        assert process.returncode == 143
+        kill.cancel()
 
 
 def test_a_signal_during_imports_ends_the_process_at_once(monkeypatch):
@@ -59,7 +96,7 @@ def test_a_signal_during_imports_ends_the_process_at_once(monkeypatch):
 def test_what_was_ignored_stays_ignored():
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interruption.raised():
+        with interruption.raised(print):
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, former)
