@@ -101,7 +101,7 @@ def _describe(current: Run, reporter: Reporter, notes: Sequence[str]) -> None:
         f"{recipe.data.batch_size} images a step, {current.steps_per_epoch} steps an epoch, "
         f"{current.total_steps} steps, seed {recipe.train.seed}"
     )
-    for note in notes:
+    for note in [*notes, *current.task.doubts(table)]:
         reporter.say(note)
     params = current.shapes.params
     reporter.say(clu.parameter_overview.get_parameter_overview(params, include_stats=False))

@@ -7,6 +7,7 @@
     embed(params, extra, batch)                  -> features [B, D]
     start_epoch(state, table, epoch, embed_all)  -> extra, metrics
     plan(extra, table)                           -> table, sampler
+    doubts(table)                                -> lines
 
 `loss` is `objective` of `encode` of `inputs`. Only `encode` runs the network, and on any part of a
 batch: so a batch that does not fit into memory is encoded in parts and compared as a whole.
@@ -201,6 +202,12 @@ class Task(abc.ABC):
         """
         del table, epoch, embed_all
         return state.extra, {}
+
+    def doubts(self, table: Table) -> list[str]:
+        """Settings that fit the training table badly and may be meant: lines, said at each start
+        of a run."""
+        del table
+        return []
 
     def plan(self, extra: Tree, table: Table) -> tuple[Table, Sampler]:
         """What an epoch trains on: a table with the rows of `table`, whose identities may be

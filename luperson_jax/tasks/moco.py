@@ -68,6 +68,18 @@ class Moco(base.Task):
         size, dim = options.queue_size, options.feature_dim
         return params, key_encoder.begin(queue_key, params, stats, size, dim)
 
+    def doubts(self, table: Table) -> list[str]:
+        """See `Task.doubts`. Of a queue of K keys and N < K pictures, all of a picture's own keys
+        but the newest are among its negatives: K / N of them."""
+        size, num = self.options.queue_size, len(table)
+        if size <= num:
+            return []
+        return [
+            f"task.queue_size={size} keys of {num} pictures: each picture is told to be unlike "
+            f"itself, in {size / num:.1f} keys of its own; let the queue hold fewer keys than "
+            "there are pictures, such as a quarter"
+        ]
+
     def inputs(self, batch: Batch, key: jax.Array) -> Tree:
         """See `key_encoder.inputs`."""
         return key_encoder.inputs(batch, key, self.shuffle)

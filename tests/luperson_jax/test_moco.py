@@ -14,7 +14,7 @@ from luperson_jax.structs import Batch
 from luperson_jax.tasks import key_encoder
 from luperson_jax.tasks.base import Views
 from tests import stand_in
-from tests.helpers import SIZE, tiny
+from tests.helpers import SIZE, run, tiny
 
 BATCH = 16
 
@@ -185,3 +185,13 @@ def test_the_queue_grows_older_until_it_is_full():
     batch = batch_of()
     ages = [float(key_encoder.queue_age(batch, 40, jnp.int32(step))) for step in (0, 1, 2, 3, 99)]
     assert ages == [0, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("size", "is_said"), [(64, False), (160, True)])
+def test_more_keys_than_pictures_are_told(tmp_path, capsys, unlabelled_world, size, is_said):
+    """The world has 64 pictures."""
+    run(tiny("moco", unlabelled_world, train__epochs=1, task__queue_size=size), tmp_path)
+    said = (
+        "task.queue_size=160 keys of 64 pictures: each picture is told to be unlike itself, in 2.5"
+    )
+    assert (said in capsys.readouterr().out) == is_said
