@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data_pipeline.errors import InputError
 from data_pipeline.read import json_files, listing
 from luperson_jax import weights
 from luperson_jax.augment import recipes
@@ -53,8 +54,10 @@ def run(options: argparse.Namespace) -> None:
     """Reads, writes and says what was written.
 
     Raises:
-        InputError: a wrong source, or files of figures that cannot be read.
+        InputError: no name of the folder or two, a wrong source, or files of figures that cannot
+            be read.
     """
+    target = _target(options)
     best = options.checkpoint == "best"
     model = weights.load(options.source, best=best, skip_classifier=True)
     if options.statistics:
@@ -63,11 +66,20 @@ def run(options: argparse.Namespace) -> None:
     thresholds = [_read(path) for path in options.thresholds]
     for path, one in zip(options.thresholds, thresholds, strict=True):
         DecisionRule.of_values(one, path)
-    target = pathlib.Path(options.target)
-    card = _card(options, model, metrics or {}, thresholds)
+    card = _card(options, target.name, model, metrics or {}, thresholds)
     packed.write(target, model, card, metrics=metrics, thresholds=thresholds)
     names = ", ".join(sorted(listing.names(target)))
     output.say(f"{target}: {names}", f"a {model.spec}, {model.num_parameters:,} parameters")
+
+
+def _target(options: argparse.Namespace) -> pathlib.Path:
+    given = [one for one in (options.target, options.out) if one is not None]
+    if len(given) != 1 or not given[0]:
+        raise InputError(
+            f"{len(given)} names of a folder to be made, one is needed: `luperson pack-model "
+            f"{options.source} OUT`, or --out OUT"
+        )
+    return pathlib.Path(given[0])
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -78,6 +90,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _card(
     options: argparse.Namespace,
+    name: str,
     model: weights.Model,
     metrics: Mapping[str, Any],
     thresholds: Sequence[Mapping[str, Any]],
@@ -99,7 +112,7 @@ def _card(
         ]
     words = {name: getattr(options, name) for name in ("training_data", "intended_use", "limits")}
     return CARD.format(
-        name=options.name or pathlib.Path(options.target).name,
+        name=options.name or name,
         license=options.license,
         network=str(model.spec)[:1].upper() + str(model.spec)[1:],
         height=model.size[0],

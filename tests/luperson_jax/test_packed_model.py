@@ -127,6 +127,16 @@ def test_another_network_and_a_target_that_exists_are_refused(folder, source, tm
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "status"), [([], 2), (["--out", "a"], 0), (["a", "--out", "b"], 2)]
+)
+def test_the_folder_is_named_once(source, tmp_path, monkeypatch, capsys, given, status):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["pack-model", str(source), *given]) == status
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] * (status == 0)
+    assert ("one is needed: `luperson pack-model" in capsys.readouterr().err) == (status == 2)
+
+
 def test_a_name_at_hugging_face_is_fetched_or_told(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="install the extra"):

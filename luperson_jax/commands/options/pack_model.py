@@ -19,7 +19,8 @@ UNKNOWN = "not said"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("source", metavar="SOURCE", help="workdir or file of weights")
-    parser.add_argument("target", metavar="OUT", help="folder to be made")
+    parser.add_argument("target", metavar="OUT", nargs="?", help="folder to be made")
+    parser.add_argument("--out", metavar="OUT", help="OUT, as other commands have it")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="of a run")
     parser.add_argument(
         "--statistics", help=f"pixels that a file's weights expect: {', '.join(shared.STATISTICS)}"
