@@ -14,7 +14,7 @@ from data_pipeline.read import listing
 from data_pipeline.table.records import UNLABELLED
 from data_pipeline.terminal import visible_name
 from luperson_jax.commands import network, output, ranked
-from luperson_jax.measure import embeddings, html_report, plots, tracklet_pooling
+from luperson_jax.measure import embeddings, figures, html_report, plots, tracklet_pooling
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking
 from luperson_jax.retrieval.labels import MARKET_RULE, RemovalRule
@@ -234,9 +234,13 @@ def _lines(
     lines = []
     for number in range(len(query.pid)):
         lines.append(visible_name(_name(query, number)))
-        found = zip(_found(top, number), marks[number], strict=True)
-        for rank, ((row, distance, _), mark) in enumerate(found, 1):
-            lines.append(f"{rank:4}  {distance:z.4f}  {visible_name(_name(gallery, row))}{mark}")
+        found = _found(top, number)
+        decimals = figures.distance_decimals([distance for _, distance, _ in found], 4)
+        for rank, ((row, distance, _), mark) in enumerate(
+            zip(found, marks[number], strict=True), 1
+        ):
+            words = figures.distance_words(distance, decimals)
+            lines.append(f"{rank:4}  {words}  {visible_name(_name(gallery, row))}{mark}")
     return lines
 
 
@@ -262,7 +266,7 @@ def _shown(
         about = plots.known(query, number)
         shown = [Shown(query.shown(number), _caption("query", query, number), None, about)]
         for rank, (row, distance, correct) in enumerate(_found(top, number), 1):
-            caption = _caption(f"{rank}: {distance:z.3f}", gallery, row)
+            caption = _caption(f"{rank}: {figures.distance_words(distance)}", gallery, row)
             right = correct if known and _is_known(query, number) else None
             about = plots.known(gallery, row)
             shown.append(Shown(gallery.shown(row), caption, right, about))

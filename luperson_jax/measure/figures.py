@@ -1,8 +1,9 @@
 """The figures of a ranking: as a table, and as plain numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import rich.table
 
 from data_pipeline import terminal
@@ -54,3 +55,18 @@ def all_ranking_values(report: RankingReport) -> dict[str, Any]:
         "num_queries": report.num_queries,
         "num_valid_queries": report.num_valid_queries,
     }
+
+
+def distance_decimals(distances: Sequence[float], least: int = 3) -> int:
+    """How many decimals tell distances apart: two digits of the smallest that is none, at most 6.
+
+    Features of a network that was only pre-trained may all lie within 0.001 of each other. What is
+    below 5e-7, float32's rounding, counts as none.
+    """
+    told = [one for one in distances if one >= 5e-7]
+    return max(least, min(6, 1 - int(np.floor(np.log10(min(told)))))) if told else least
+
+
+def distance_words(distance: float, decimals: int | None = None) -> str:
+    """A distance as people read it, never minus zero; by default with its own decimals."""
+    return f"{distance:z.{distance_decimals([distance]) if decimals is None else decimals}f}"

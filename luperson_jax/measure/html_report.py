@@ -14,7 +14,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.terminal import visible
 from luperson_jax.measure import epoch_clusters, page_parts, plots
-from luperson_jax.measure.figures import Figures, is_share, ranking_values
+from luperson_jax.measure.figures import Figures, distance_words, is_share, ranking_values
 from luperson_jax.measure.plots import Shown
 from luperson_jax.retrieval import ranking, verification
 from luperson_jax.structs import EmbeddingSet, RankingReport
@@ -300,7 +300,7 @@ def _ranked_lists(
         for rank, (found, correct, distance) in enumerate(nearest, 1):
             if found >= 0:
                 about = plots.known(gallery, found)
-                caption = f"{rank}: {distance:z.3f}"
+                caption = f"{rank}: {distance_words(distance)}"
                 shown.append(Shown(gallery.shown(found), caption, bool(correct), about))
         lists.append(page_parts.picture_list(shown))
     return lists

@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
 from data_pipeline.terminal import visible_name
+from luperson_jax.measure.figures import distance_words
 from luperson_jax.page import edits, label_files, pictures, uploads, views
 from luperson_jax.page.gallery import Gallery
 from luperson_jax.page.guard import Guard
@@ -76,6 +77,7 @@ class Page:
             lstrip_blocks=True,
             finalize=lambda one: one if isinstance(one, markupsafe.Markup) else visible_name(one),
         )
+        self._templates.filters["distance"] = distance_words
         self._later.start(NETWORK, self._uploads.warm)
         self._later.start(GROUPS, self._first)
 
