@@ -35,7 +35,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.read.loader import Loader
-from luperson_jax import config, sharding, tasks
+from luperson_jax import config, platforms, sharding, tasks
 from luperson_jax.augment import recipes
 from luperson_jax.models.convolution import compute_type
 from luperson_jax.run import setup
@@ -179,6 +179,7 @@ def analyse(current: setup.Run, state: Any, batch: Batch) -> dict[str, Any]:
         in_shardings=(whole, cut),
         out_shardings=(whole, whole),
         donate_argnums=0,
+        compiler_options=platforms.compiler_options(platforms.of(current.mesh)),
     )
     began = time.perf_counter()
     with jax.set_mesh(current.mesh):
