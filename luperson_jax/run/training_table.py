@@ -13,6 +13,8 @@ from luperson_jax.config import DataConfig, Recipe
 
 SEVERAL = "several"
 """In place of a data set: `data.root` lists them, as NAME=FOLDER separated by commas."""
+MAX_STEPS = 2**31 - 1
+"""Steps are counted in int32."""
 
 
 @setting_names.named()
@@ -118,14 +120,18 @@ def steps_per_epoch(recipe: Recipe, table: Table) -> int:
     """How many steps are an epoch: `train.steps_per_epoch`, or as many as the table fills.
 
     Raises:
-        InputError: the table fills none.
+        InputError: the table fills none, or all epochs have more than a number of 32 bits counts.
     """
-    if recipe.train.steps_per_epoch:
-        return recipe.train.steps_per_epoch
-    if len(table) < recipe.data.batch_size:
+    steps = recipe.train.steps_per_epoch or len(table) // recipe.data.batch_size
+    if not steps:
         raise InputError(
             f"{recipe.data.root!r} has {len(table)} training images, fewer than one batch of "
             f"data.batch_size={recipe.data.batch_size}; lower it, or set train.steps_per_epoch: "
             "images then come again within a batch"
         )
-    return len(table) // recipe.data.batch_size
+    if steps * recipe.train.epochs > MAX_STEPS:
+        raise InputError(
+            f"train.epochs={recipe.train.epochs} of {steps} steps are more than {MAX_STEPS} steps, "
+            "which is as far as they are counted; lower train.epochs or train.steps_per_epoch"
+        )
+    return steps

@@ -141,6 +141,12 @@ def test_too_few_pictures_for_a_batch_are_an_error(tmp_path, unlabelled_world):
         run(recipe, tmp_path)
 
 
+def test_more_steps_than_are_counted_are_an_error(tmp_path, unlabelled_world):
+    recipe = tiny("moco", unlabelled_world, train__epochs=2**31, train__steps_per_epoch=1)
+    with pytest.raises(InputError, match=r"train.epochs=2147483648 of 1 steps .* 2147483647"):
+        run(recipe, tmp_path)
+
+
 def test_a_batch_that_the_devices_cannot_share_is_an_error(tmp_path, unlabelled_world):
     changes = {"data__batch_size": 15, "model__bn_group_size": 5}
     with pytest.raises(InputError, match="not divisible by the 2 devices"):
