@@ -29,6 +29,7 @@ from concurrent import futures
 from typing import Any
 
 import numpy as np
+import process_trees
 import rich.console
 import rich.table
 
@@ -267,21 +268,15 @@ def opening(
 
 def open_table(name: str, home: pathlib.Path, rows: int) -> dict[str, float]:
     """Seconds of opening a table, and memory of this process before it and at its highest."""
-    before, began = _memory("VmRSS"), _now()
+    before, began = process_trees.own("VmRSS"), _now()
     table = made_up(rows) if name == "rows" else datasets.load(name, str(home)).train
     seconds = _seconds(_now() - began)
     assert len(table) == rows, f"{len(table)} rows of {rows}"
-    return {**seconds, "bytes_before": before, "peak_bytes": _memory("VmHWM")}
+    return {**seconds, "bytes_before": before, "peak_bytes": process_trees.own("VmHWM")}
 
 
 def _seconds(passed: np.ndarray) -> dict[str, float]:
     return dict(zip(SECONDS, passed.tolist(), strict=True))
-
-
-def _memory(field: str) -> int:
-    # Not getrusage: its peak is at least that of the process which started this one.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition(f"{field}:")[2].split()[0])
 
 
 def made_up(rows: int) -> Table:

@@ -22,6 +22,7 @@ from typing import Any
 
 import benchmark_loader
 import numpy as np
+import process_trees
 import rich.table
 from PIL import Image
 
@@ -49,7 +50,7 @@ def begin(method: str, home: str) -> dict[str, Any]:
     def lap(stage: str) -> None:
         nonlocal began
         wall, cpu = _now() - began
-        laps[stage] = {"seconds": wall, "cpu_seconds": cpu, "bytes": _memory("VmRSS")}
+        laps[stage] = {"seconds": wall, "cpu_seconds": cpu, "bytes": process_trees.own("VmRSS")}
         began = _now()
 
     from data_pipeline.read.loader import Loader
@@ -79,17 +80,12 @@ def begin(method: str, home: str) -> dict[str, Any]:
         "rows": len(current.table),
         "identities": current.table.num_ids,
         "stages": laps,
-        "peak_bytes": _memory("VmHWM"),
+        "peak_bytes": process_trees.own("VmHWM"),
     }
 
 
 def _now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
-
-
-def _memory(field: str) -> int:
-    status = pathlib.Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition(f"{field}:")[2].split()[0])
 
 
 def table_of(figures: Sequence[dict[str, Any]]) -> rich.table.Table:

@@ -26,7 +26,6 @@ from killing import Machine
 
 from data_pipeline import terminal
 from data_pipeline.read import atomic
-from data_pipeline.synthetic import layouts
 from luperson_jax.measure import evaluation
 
 CONFIGS = killing.ROOT / "configs"
@@ -70,9 +69,7 @@ def make_worlds(root: pathlib.Path) -> None:
         "market1501": {"identities": 24, "images_per_camera": 3},
         "mars": {"identities": 12, "tracklets": 2, "frames": 4},
     }
-    for layout, extent in extents.items():
-        if not (root / layout).exists():
-            layouts.make(layout, root / layout, **extent, **size)
+    killing.make_worlds(root, extents, **size)
 
 
 def arguments_of(method: str, root: pathlib.Path) -> list[str]:

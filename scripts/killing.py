@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
 from data_pipeline import terminal
+from data_pipeline.synthetic import layouts
 from luperson_jax import trees
 from luperson_jax.structs import Tree
 from luperson_jax.workdir import checkpoint
@@ -123,6 +124,13 @@ class Job:
                 os.killpg(process.pid, signal.SIGKILL)
         for process in self.processes:
             process.wait()
+
+
+def make_worlds(root: pathlib.Path, extents: Mapping[str, Mapping[str, int]], **size: int) -> None:
+    """Drawn people in folders named by their layouts, where they are not there yet."""
+    for layout, extent in extents.items():
+        if not (root / layout).exists():
+            layouts.make(layout, root / layout, **extent, **size)
 
 
 def _free_port() -> int:

@@ -32,6 +32,13 @@ class Holdings:
     block_bytes: int = 0
 
 
+def own(field: str) -> int:
+    """Bytes of this process by a field of its `status`, such as VmHWM, its peak. Not `getrusage`:
+    that peak is at least the one of the process which started this one."""
+    status = (PROC / "self" / "status").read_text()
+    return 1024 * int(status.partition(f"{field}:")[2].split()[0])
+
+
 def tree(first: int) -> list[int]:
     """Ids of a process and its descendants; empty where it has ended."""
     children: dict[int, list[int]] = {}

@@ -40,7 +40,6 @@ from process_trees import Holdings
 
 from data_pipeline import terminal
 from data_pipeline.read import atomic
-from data_pipeline.synthetic import layouts
 
 KINDS = ("threads", "processes")
 MOST_GROWTH = 1.0  # MiB per 1,000 steps
@@ -68,9 +67,7 @@ def make_worlds(root: pathlib.Path) -> None:
         "folder": {"identities": 48, "tracklets": 2, "frames": 4},
         "market1501": {"identities": 12, "images_per_camera": 3},
     }
-    for layout, extent in extents.items():
-        if not (root / layout).exists():
-            layouts.make(layout, root / layout, **extent, **size)
+    killing.make_worlds(root, extents, **size)
 
 
 def arguments_of(kind: str, root: pathlib.Path, changes: Sequence[str] = ()) -> list[str]:

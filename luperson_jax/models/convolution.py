@@ -177,9 +177,8 @@ def _backward_on_cpu(
     if min(gradient.shape[1:3]) >= LARGE_SIDE and kernel.shape[-1] >= MANY_FEATURES:
         of_kernel = _image_by_image(x, kernel, gradient, stride, sides)
     else:
-        of_kernel = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1](
-            gradient
-        )[0]
+        pull = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1]
+        (of_kernel,) = pull(gradient)
     return _gradient_of_input(gradient, kernel, stride, sides, x.shape[1:3]), of_kernel
 
 
@@ -224,15 +223,10 @@ def _gradient_of_input(
     )
     parts = [
         [
-            jax.lax.conv_general_dilated(
-                *(gradient, weights[row[0], column[0]]),
-                window_strides=(1, 1),
-                padding=(row[1], column[1]),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-            for column in columns
+            _convolved(gradient, weights[taps, across], 1, (above, beside))
+            for across, beside in columns
         ]
-        for row in rows
+        for taps, above in rows
     ]
     return interleaved(parts)[:, : shape[0], : shape[1]]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from luperson_jax import platforms
 from luperson_jax.models.convolution import Around, interleaved
 
 
@@ -32,14 +33,14 @@ def _pooled(x: Array, around: Around, size: tuple[int, int]) -> Array:
 
 def _forward(x: Array, around: Around, size: tuple[int, int]) -> tuple[Array, Array]:
     largest, place = _largest(x, around)
-    return largest, jax.lax.optimization_barrier(place)
+    return largest, platforms.computed_once(place)
 
 
 def _backward(around: Around, size: tuple[int, int], place: Array, gradient: Array) -> tuple[Array]:
     """Row 2a of the padded map is the first row of window a and the last of window a - 1, row
     2a + 1 the middle one of window a; columns alike."""
     # Every pixel looks at it up to four times; it would be computed anew each time.
-    gradient = jax.lax.optimization_barrier(gradient)
+    gradient = platforms.computed_once(gradient)
 
     def reaching(number: int, after_row: bool, after_column: bool) -> Array:
         """What pixel `number` of its window gets, by where it lies, a row or column later."""

@@ -12,7 +12,6 @@ import numpy as np
 from data_pipeline.datasets import image_folder
 from data_pipeline.errors import InputError
 from data_pipeline.read import listing
-from luperson_jax import trees
 from luperson_jax.lengths import unit_rows
 from luperson_jax.retrieval import neighbors
 from luperson_jax.retrieval.nearest_lists import Neighbors
@@ -20,7 +19,7 @@ from luperson_jax.serving import decision, index_files, user_pictures
 from luperson_jax.serving.camera_names import UNKNOWN, CameraNames
 from luperson_jax.serving.decision import Camera, DecisionRule
 from luperson_jax.serving.index_columns import IndexColumns
-from luperson_jax.serving.reid_model import ReidModel
+from luperson_jax.serving.reid_model import ReidModel, digest
 from luperson_jax.serving.user_pictures import Picture
 
 NEVER = np.datetime64("NaT", "us")
@@ -369,14 +368,6 @@ class Index:
                 mine = owner == number
                 piece[mine] = self.parts[number][rows[mine] - starts[number]]
             yield piece
-
-
-def digest(model: ReidModel) -> str:
-    """A name for the weights of a model."""
-    state = model.network.state
-    weights = {"params": state.params, "stats": state.extra.get("stats", {})}
-    named = trees.by_name(weights)
-    return trees.fingerprint({name: np.asarray(leaf) for name, leaf in named.items()})
 
 
 def moment(given: Moment, name: str) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import decode, listing
+from luperson_jax import trees
 from luperson_jax.measure import streaming
 from luperson_jax.serving import decision, hub, open_networks, user_pictures
 from luperson_jax.serving.decision import DecisionRule
@@ -219,6 +220,14 @@ def load(
         changes["weights"] = "average" if average else "online"
     rule = _rule(None, threshold, false_accepts)
     return ReidModel(open_networks.open_workdir(place, changes), rule)
+
+
+def digest(model: ReidModel) -> str:
+    """A name for the weights of a model."""
+    state = model.network.state
+    weights = {"params": state.params, "stats": state.extra.get("stats", {})}
+    named = trees.by_name(weights)
+    return trees.fingerprint({name: np.asarray(leaf) for name, leaf in named.items()})
 
 
 def _rule(
