@@ -1,5 +1,6 @@
 """Which kind of device a program is written for: that of its mesh, which need not be here."""
 
+import functools
 import importlib.util
 import os
 import sys
@@ -13,6 +14,14 @@ KEPT_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 """Options of XLA with which the barriers of a program hold on a CPU as well. It would else drop
 them before it decides what to compute in one loop, and compute maps again for each use."""
 
+NEW_LIBRARY = {
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(
+        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "INDIVIDUAL_DOT", "REDUCE")
+    )
+}
+"""What XLA's newer library for CPUs, YNNPACK, computes: products and sums, but no convolutions. In
+JAX 0.10 it takes one core for those, and is slow in their gradients; Eigen takes all."""
+
 PLUGINS = ("jax_plugins", "libtpu")
 """Packages of which one is there where JAX may find an accelerator."""
 
@@ -24,7 +33,21 @@ def of(mesh: "Mesh") -> str:
 
 def compiler_options(platform: str) -> dict[str, str]:
     """What the compiler of that kind of device is told."""
-    return KEPT_BARRIERS if platform == "cpu" else {}
+    if platform != "cpu":
+        return {}
+    return {**KEPT_BARRIERS, **(NEW_LIBRARY if _is_known(*NEW_LIBRARY.items()) else {})}
+
+
+@functools.cache
+def _is_known(*options: tuple[str, str]) -> bool:
+    """Whether this JAX takes these options: what is experimental may go with the next one."""
+    import jax
+
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def current() -> str:

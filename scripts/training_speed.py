@@ -44,6 +44,7 @@ from luperson_jax.run.step import train_step
 from luperson_jax.structs import Batch
 from luperson_jax.workdir import recipe_file
 
+REST_SECONDS = 0.5
 WARM_UP_STEPS = 2
 DECODED_PICTURES = 64
 COUNTING = (
@@ -231,10 +232,11 @@ def peak_memory(program_bytes: int) -> dict[str, Any]:
 
 
 def alternate(turns: Mapping[str, Turn], rounds: int, num_steps: int) -> dict[str, list[float]]:
-    """Seconds of each turn, round by round."""
+    """Seconds of each turn, round by round; idle threads of the turn before spin for a while."""
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, turn in turns.items():
+            time.sleep(REST_SECONDS)
             seconds[name].append(turn(num_steps))
     return seconds
 

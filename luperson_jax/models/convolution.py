@@ -17,13 +17,9 @@ from luperson_jax.models.moments import Anywhere
 
 Form = Literal["auto", "matmul", "convolution"]
 Padding = Literal["torch", "same"]
-SMALL_MAP = 32
-"""Pixels. On maps of this size a product of patches beats XLA's convolution on a CPU, gradients
-included; on larger ones the copies of the patches cost more than they save."""
-
-LARGE_SIDE, MANY_FEATURES = 16, 32
-"""Pixels and channels of a result. From there on a CPU makes the gradient of a kernel up to three
-times as fast from one image after the other as from all of them."""
+MANY_CHANNELS, MOST_COLUMNS = 96, 4
+"""A CPU computes several columns of a narrow result at once: so many that their channels, and twice
+those of as many columns of the map, are no more than the first number, and at most the second."""
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -77,18 +73,14 @@ class Conv(nn.Module):
     def _convolve(self, x: Array, kernel: Anywhere, bias: Anywhere | None) -> Array:
         size, stride = self.kernel_size, self.stride
         kernel = jnp.asarray(kernel, x.dtype)
-        small = size == 1 or x.shape[1] * x.shape[2] <= SMALL_MAP
-        if small and _as_matmul(self.form):
-            shifted = _shifted(x, size, stride, self.padding)
-            patches = jnp.concatenate(shifted, axis=-1)
-            # A product of two matrices: XLA takes twice as long for one of a matrix and a map.
-            y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, self.features)
-            y = y.reshape(*patches.shape[:3], self.features)
-        else:
-            sides = around(x.shape[1:3], size, stride, self.padding)
-            on_cpu = size > 1 and _as_matmul(self.form)
-            convolve: Any = _convolved_on_cpu if on_cpu else _convolved
-            y = convolve(x, kernel, stride, sides)
+        sides = around(x.shape[1:3], size, stride, self.padding)
+        convolve: Any = _convolved
+        if _as_matmul(self.form):
+            # On a map that is smaller than the kernel XLA's convolution is very slow on a CPU.
+            convolve = _by_rows if min(x.shape[1:3]) < size else _convolved_on_cpu
+            if size == 1:
+                convolve = _of_pixels
+        y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
         return y + jnp.asarray(bias, x.dtype).reshape(1, 1, 1, self.features)
@@ -164,47 +156,109 @@ def _convolved(x: Array, kernel: Array, stride: int, sides: Around, groups: int 
     )
 
 
+@jax.custom_vjp
+def _product(patches: Array, kernel: Array) -> Array:
+    """[N, K] @ [K, features]."""
+    return patches @ kernel
+
+
+def _backward_of_product(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """Of the two matrices whose rows are summed over, a CPU takes up to twice as long to turn the
+    wider one as the narrower; without a barrier XLA turns what it likes."""
+    patches, kernel = saved
+    if patches.shape[1] > gradient.shape[1]:
+        of_kernel = platforms.computed_once(gradient.T @ patches).T
+    else:
+        of_kernel = patches.T @ gradient
+    return gradient @ kernel.T, of_kernel
+
+
+_product.defvjp(lambda patches, kernel: (patches @ kernel, (patches, kernel)), _backward_of_product)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved` with gradients in the forms that are fast there."""
-    return _convolved(x, kernel, stride, sides)
+    """`_convolved` in the forms that are fast there, gradients included."""
+    return _by_columns(x, kernel, stride, sides)
+
+
+def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+    """`_convolved`, where channels are few several columns of the result at once: they stand as
+    channels of their own, and so do the columns of the map, for which the kernel has zeros. A CPU
+    then multiplies more numbers, in matrices that are not as narrow."""
+    channels, features = kernel.shape[2:]
+    num = min(MOST_COLUMNS, MANY_CHANNELS // (features + 2 * channels))
+    if num < 2:
+        return _convolved(x, kernel, stride, sides)
+    size, (left, right) = kernel.shape[1], sides[1]
+    width = (x.shape[2] + left + right - size) // stride + 1
+    step, groups = stride * num, -(-width // num)
+    taps = -(-(step - stride + size) // step)
+    right = (groups + taps - 1) * step - x.shape[2] - left
+    x = _as_rows(x, sides[0], (left, right)).reshape(len(x), -1, groups + taps - 1, step * channels)
+    wide = _of_columns(kernel, range(0, step, stride), taps * step)
+    y = jax.lax.conv_general_dilated(
+        x,
+        wide.reshape(len(kernel), taps, step * channels, -1),
+        window_strides=(stride, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return y.reshape(*y.shape[:2], groups * num, features)[:, :, :width]
+
+
+def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+    """`_convolved` with a kernel of one pixel: a product of two matrices. XLA takes twice as long
+    for one of a matrix and a map."""
+    x = x[:, ::stride, ::stride]
+    y = _product(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
+    return y.reshape(*x.shape[:3], -1)
+
+
+def _by_rows(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+    """`_convolved` as a product of two matrices, whole rows of the result at once: on a map of two
+    columns these are fewer numbers than the patches of its pixels."""
+    size, width, features = len(kernel), x.shape[2], kernel.shape[-1]
+    left, right = sides[1]
+    firsts = range(-left, width + right - size + 1, stride)
+    rows = _as_rows(x, sides[0], (0, 0))
+    last = rows.shape[1] - size + 1
+    patches = jnp.concatenate([rows[:, top : top + last : stride] for top in range(size)], axis=-1)
+    wide = _of_columns(kernel, firsts, width).reshape(patches.shape[-1], -1)
+    y = _product(patches.reshape(-1, patches.shape[-1]), wide)
+    return y.reshape(*patches.shape[:2], len(firsts), features)
+
+
+def _as_rows(x: Array, above_below: tuple[int, int], left_right: tuple[int, int]) -> Array:
+    """[B, H, W, C] -> [B, rows, columns * C], surrounded by zeros, perhaps of less than none."""
+    left, right = (x.shape[-1] * number for number in left_right)
+    x = x.reshape(*x.shape[:2], -1)
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*above_below, 0), (left, right, 0)))
+
+
+def _of_columns(kernel: Array, firsts: Sequence[int], width: int) -> Array:
+    """[h, w, C, features] -> [h, width, C, columns, features]: what each of `width` columns of a
+    map weighs for a column of the result that looks at it from column `first` on."""
+    zero, size = jnp.zeros((), kernel.dtype), kernel.shape[1]
+    shifted = [
+        jax.lax.pad(kernel, zero, ((0, 0, 0), (first, width - size - first, 0), *[(0, 0, 0)] * 2))
+        for first in firsts
+    ]
+    return jnp.stack(shifted, axis=3)
 
 
 def _backward_on_cpu(
     stride: int, sides: Around, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    if min(gradient.shape[1:3]) >= LARGE_SIDE and kernel.shape[-1] >= MANY_FEATURES:
-        of_kernel = _image_by_image(x, kernel, gradient, stride, sides)
-    else:
-        pull = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1]
-        (of_kernel,) = pull(gradient)
+    pull = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1]
+    (of_kernel,) = pull(gradient)
     return _gradient_of_input(gradient, kernel, stride, sides, x.shape[1:3]), of_kernel
 
 
 _convolved_on_cpu.defvjp(
-    lambda x, kernel, *rest: (_convolved(x, kernel, *rest), (x, kernel)), _backward_on_cpu
+    lambda x, kernel, *rest: (_by_columns(x, kernel, *rest), (x, kernel)), _backward_on_cpu
 )
-
-
-def _image_by_image(x: Array, kernel: Array, gradient: Array, stride: int, sides: Around) -> Array:
-    """The gradient of a kernel, summed over one image after the other."""
-    height, width = kernel.shape[:2]
-    padded = jnp.pad(x, ((0, 0), *sides, (0, 0)))
-
-    def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
-        """Channels stand for images, and the gradient for a kernel that is as large as the map."""
-        one, its_gradient = image
-        found = jax.lax.conv_general_dilated(
-            *(one.transpose(2, 0, 1)[..., None], its_gradient[:, :, None]),
-            window_strides=(1, 1),
-            padding="VALID",
-            rhs_dilation=(stride, stride),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return total + found[:, :height, :width].transpose(1, 2, 0, 3), None
-
-    return jax.lax.scan(add, jnp.zeros_like(kernel), (padded, gradient))[0]
 
 
 def _gradient_of_input(
@@ -223,7 +277,7 @@ def _gradient_of_input(
     )
     parts = [
         [
-            _convolved(gradient, weights[taps, across], 1, (above, beside))
+            _by_columns(gradient, weights[taps, across], 1, (above, beside))
             for across, beside in columns
         ]
         for taps, above in rows

@@ -154,7 +154,7 @@ class ResNet(nn.Module):
             float32 on a CPU. Parameters and the arithmetic of normalizations are float32.
         stem: "imagenet" = 7x7 at stride 2 and 3x3 max-pooling at stride 2; "small" = 3x3 at
             stride 1 without pooling, for pictures of about 64x32 pixels.
-        form: how convolutions with 1x1 kernels, and all on maps of at most `SMALL_MAP` pixels,
+        form: how convolutions with 1x1 kernels, and all on maps that are smaller than the kernel,
             are computed. "matmul": a product of patches and kernel; on CPU a few times faster than
             XLA's convolution. "convolution": the plain form; which of the two is faster on GPU and
             TPU is not measured. "auto": matmul on CPU, convolution elsewhere.

@@ -1,4 +1,4 @@
-"""The gradients of convolutions in the forms that a CPU takes, beside XLA's own."""
+"""Convolutions in the forms that a CPU takes, and their gradients, beside XLA's own."""
 
 import jax
 import jax.numpy as jnp
@@ -11,23 +11,55 @@ from luperson_jax.models import convolution
 SIDES = {"torch": ((1, 1), (1, 1)), "same": ((0, 1), (0, 1)), "wide": ((3, 3), (3, 3))}
 
 
-@pytest.mark.parametrize("size", [3, 7])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("sides", SIDES)
-@pytest.mark.parametrize("shape", [(8, 8), (9, 8), (33, 35)])
-def test_gradients_of_a_convolution_are_those_of_xla(size, stride, sides, shape):
-    """Phases of every stride, odd and even maps; the kernel's image by image on the largest."""
+def check(function, shape, kernel, stride, sides):
+    """Result and gradients are those of XLA's convolution."""
     random = np.random.default_rng(0)
-    x = jnp.asarray(random.standard_normal((2, *shape, 3)), jnp.float32)
-    kernel = jnp.asarray(random.standard_normal((size, size, 3, 32)), jnp.float32)
+    x = jnp.asarray(random.standard_normal((2, *shape)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((kernel, kernel, *shape[2:], 24)), jnp.float32)
     results = []
-    for function in (convolution._convolved_on_cpu, convolution._convolved):
-        y, pull = jax.vjp(lambda *both, f=function: f(*both, stride, SIDES[sides]), x, kernel)
+    for one in (function, convolution._convolved):
+        y, pull = jax.vjp(lambda *both, f=one: f(*both, stride, sides), x, kernel)
         gradient = jnp.asarray(np.random.default_rng(1).standard_normal(y.shape), y.dtype)
         results.append((y, *pull(gradient)))
     for one, other in zip(*results, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-6 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("size", [3, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (9, 8, 5), (33, 35, 3)])
+def test_a_convolution_is_that_of_xla(size, stride, sides, shape):
+    """Phases of every stride, odd and even maps; pictures by columns."""
+    check(convolution._convolved_on_cpu, shape, size, stride, SIDES[sides])
+
+
+@pytest.mark.parametrize("features", [1, 8, 16, 32, 64])
+@pytest.mark.parametrize("width", [7, 8, 9, 10])
+def test_columns_at_once_are_those_of_xla(features, width):
+    """Groups of columns that end with the picture, and beyond it."""
+    x = jax.random.normal(jax.random.key(0), (2, 9, width, 3))
+    kernel = jax.random.normal(jax.random.key(1), (7, 7, 3, features))
+    functions = (convolution._by_columns, convolution._convolved)
+    both = [function(x, kernel, 2, SIDES["wide"]) for function in functions]
+    np.testing.assert_allclose(*both, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 7])
+@pytest.mark.parametrize("padding", ["torch", "same"])
+@pytest.mark.parametrize("shape", [(4, 2, 8), (2, 8, 3), (1, 1, 5), (3, 1, 2)])
+def test_rows_at_once_are_those_of_xla(stride, size, padding, shape):
+    sides = convolution.around(shape[:2], size, stride, padding)
+    check(convolution._by_rows, shape, size, stride, sides)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(4, 2, 8), (5, 7, 48)])
+def test_pixels_are_those_of_xla(stride, shape):
+    """More channels than those of the result, and fewer: the gradient turns the narrower matrix."""
+    check(convolution._of_pixels, shape, 1, stride, ((0, 0), (0, 0)))
 
 
 def test_barriers_hold_on_a_cpu():
@@ -41,3 +73,10 @@ def test_barriers_hold_on_a_cpu():
     options = platforms.compiler_options("cpu")
     compiled = jax.jit(function, compiler_options=options).lower(shape, shape).compile()
     assert "opt-barrier(" in (compiled.as_text() or "")
+
+
+def test_an_option_that_jax_does_not_know_is_left_out(monkeypatch):
+    assert set(platforms.NEW_LIBRARY) < set(platforms.compiler_options("cpu"))
+    assert not platforms.compiler_options("gpu")
+    monkeypatch.setattr(platforms, "NEW_LIBRARY", {"xla_of_tomorrow": "yes"})
+    assert platforms.compiler_options("cpu") == platforms.KEPT_BARRIERS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from luperson_jax import models, sharding
-from luperson_jax.models.convolution import SMALL_MAP, Conv, DepthwiseConv
+from luperson_jax.models.convolution import Conv, DepthwiseConv
 from luperson_jax.models.resnet import RESNETS
 
 # torchvision's published counts with a classifier of 1000 classes, and its input width.
@@ -154,14 +154,14 @@ def test_gradients_of_devices_are_summed_in_float32(module):
 
 
 def test_the_matmul_form_is_the_one_of_pointwise_kernels_and_small_maps_on_cpu():
-    def primitives(form, kernel_size=1, height=90):
+    def primitives(form, kernel_size=1, width=3):
         module = Conv(3, kernel_size, form=form)
-        x = jnp.zeros((1, height, 2, 4))
+        x = jnp.zeros((1, 9, width, 5))
         variables = module.init(jax.random.key(0), x)
         return str(jax.make_jaxpr(lambda x: module.apply(variables, x))(x))
 
     assert "dot_general" in primitives("auto")
     assert "conv_general_dilated" not in primitives("auto")
     assert "conv_general_dilated" in primitives("convolution")
-    assert "conv_general_dilated" not in primitives("auto", 3, height=SMALL_MAP // 2)
-    assert "conv_general_dilated" in primitives("auto", 3, height=SMALL_MAP // 2 + 1)
+    assert "conv_general_dilated" not in primitives("auto", 3, width=2)
+    assert "conv_general_dilated" in primitives("auto", 3)
