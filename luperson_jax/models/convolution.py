@@ -74,12 +74,13 @@ class Conv(nn.Module):
         size, stride = self.kernel_size, self.stride
         kernel = jnp.asarray(kernel, x.dtype)
         sides = around(x.shape[1:3], size, stride, self.padding)
-        convolve: Any = _convolved
-        if _as_matmul(self.form):
-            # On a map that is smaller than the kernel XLA's convolution is very slow on a CPU.
-            convolve = _by_rows if min(x.shape[1:3]) < size else _convolved_on_cpu
-            if size == 1:
-                convolve = _of_pixels
+        convolve: Any = _convolved_on_cpu
+        if not _as_matmul(self.form):
+            convolve = _convolved
+        elif size == 1:
+            convolve = _of_pixels
+        elif min(x.shape[1:3]) < size:  # where XLA's own is very slow on a CPU
+            convolve = _by_rows
         y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
@@ -115,11 +116,11 @@ class DepthwiseConv(nn.Module):
 
     def _convolve(self, x: Array, kernel: Anywhere) -> Array:
         kernel = jnp.asarray(kernel, x.dtype)
+        sides = around(x.shape[1:3], self.kernel_size, self.stride, self.padding)
         if self.form == "convolution":
-            sides = around(x.shape[1:3], self.kernel_size, self.stride, self.padding)
             return _convolved(x, kernel, self.stride, sides, groups=x.shape[-1])
         places = kernel.reshape(-1, 1, 1, 1, x.shape[-1])
-        shifted = _shifted(x, self.kernel_size, self.stride, self.padding)
+        shifted = _shifted(x, self.kernel_size, self.stride, sides)
         y = shifted[0] * places[0]
         for place, value in zip(places[1:], shifted[1:], strict=True):
             y = y + value * place
@@ -145,11 +146,20 @@ def around(shape: Sequence[int], size: int, stride: int, padding: Padding) -> Ar
     return (height // 2, height - height // 2), (width // 2, width - width // 2)
 
 
-def _convolved(x: Array, kernel: Array, stride: int, sides: Around, groups: int = 1) -> Array:
+def _convolved(
+    x: Array,
+    kernel: Array,
+    stride: int,
+    sides: Around,
+    *,
+    groups: int = 1,
+    across: int | None = None,
+) -> Array:
+    """XLA's convolution; `across` is the step from column to column where it is another one."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        window_strides=(stride, stride),
+        window_strides=(stride, across or stride),
         padding=sides,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
@@ -197,19 +207,15 @@ def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     right = (groups + taps - 1) * step - x.shape[2] - left
     x = _as_rows(x, sides[0], (left, right)).reshape(len(x), -1, groups + taps - 1, step * channels)
     wide = _of_columns(kernel, range(0, step, stride), taps * step)
-    y = jax.lax.conv_general_dilated(
-        x,
-        wide.reshape(len(kernel), taps, step * channels, -1),
-        window_strides=(stride, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    wide = wide.reshape(len(kernel), taps, step * channels, -1)
+    y = _convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
     return y.reshape(*y.shape[:2], groups * num, features)[:, :, :width]
 
 
 def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved` with a kernel of one pixel: a product of two matrices. XLA takes twice as long
-    for one of a matrix and a map."""
+    """`_convolved` with a kernel of one pixel, which nothing surrounds: a product of two matrices.
+    XLA takes twice as long for one of a matrix and a map."""
+    del sides
     x = x[:, ::stride, ::stride]
     y = _product(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
     return y.reshape(*x.shape[:3], -1)
@@ -306,10 +312,10 @@ def interleaved(parts: Sequence[Sequence[Array]]) -> Array:
 
 
 def _shifted(
-    x: Float[Array, "b h w c"], size: int, stride: int, padding: Padding
+    x: Float[Array, "b h w c"], size: int, stride: int, sides: Around
 ) -> list[Float[Array, "b h2 w2 c"]]:
     """For every place of a kernel the input of all output pixels there, row by row."""
-    x = jnp.pad(x, ((0, 0), *around(x.shape[1:3], size, stride, padding), (0, 0)))
+    x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
     last = [n - size + 1 for n in x.shape[1:3]]
     return [
         x[:, top : top + last[0] : stride, left : left + last[1] : stride]

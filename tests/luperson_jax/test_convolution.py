@@ -11,11 +11,11 @@ from luperson_jax.models import convolution
 SIDES = {"torch": ((1, 1), (1, 1)), "same": ((0, 1), (0, 1)), "wide": ((3, 3), (3, 3))}
 
 
-def check(function, shape, kernel, stride, sides):
+def check(function, shape, size, stride, sides, features=24):
     """Result and gradients are those of XLA's convolution."""
     random = np.random.default_rng(0)
     x = jnp.asarray(random.standard_normal((2, *shape)), jnp.float32)
-    kernel = jnp.asarray(random.standard_normal((kernel, kernel, *shape[2:], 24)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((size, size, shape[-1], features)), jnp.float32)
     results = []
     for one in (function, convolution._convolved):
         y, pull = jax.vjp(lambda *both, f=one: f(*both, stride, sides), x, kernel)
@@ -39,11 +39,7 @@ def test_a_convolution_is_that_of_xla(size, stride, sides, shape):
 @pytest.mark.parametrize("width", [7, 8, 9, 10])
 def test_columns_at_once_are_those_of_xla(features, width):
     """Groups of columns that end with the picture, and beyond it."""
-    x = jax.random.normal(jax.random.key(0), (2, 9, width, 3))
-    kernel = jax.random.normal(jax.random.key(1), (7, 7, 3, features))
-    functions = (convolution._by_columns, convolution._convolved)
-    both = [function(x, kernel, 2, SIDES["wide"]) for function in functions]
-    np.testing.assert_allclose(*both, rtol=0, atol=2e-5)
+    check(convolution._by_columns, (9, width, 3), 7, 2, SIDES["wide"], features)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
