@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_pipeline.errors import InputError
 from data_pipeline.read import decode
+from luperson_jax import host_memory
 from luperson_jax.page import pictures
 from luperson_jax.retrieval import looks
 from luperson_jax.serving.reid_model import ReidModel
@@ -56,6 +57,7 @@ class Uploads:
         if self._model is not None:
             with self._lock:
                 self._model.embed(np.full((64, 32, 3), 127, np.uint8))
+            host_memory.give_back()
 
     def add(self, data: bytes, name: str) -> str:
         """Checks and embeds a picture; its token.

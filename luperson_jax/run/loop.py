@@ -15,7 +15,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.interruption import Interrupted
 from data_pipeline.read.loader import Loader
 from data_pipeline.table.records import Table
-from luperson_jax import config, platforms, setting_names, sharding
+from luperson_jax import config, host_memory, platforms, setting_names, sharding
 from luperson_jax.measure import epoch_clusters, evaluation, streaming
 from luperson_jax.measure.figures import is_share
 from luperson_jax.run import going_on, peers, programs, setup, states, stopping
@@ -227,6 +227,8 @@ def _train_epoch(
             state, metrics = step_function(state, batch)
             names = functools.partial(_names, table, arrays["index"])
             reporter.step(step, indices.shape[1], metrics, names)
+            if step == first + 1:  # after compiling, or the evaluation and the save of an epoch
+                host_memory.give_back()
             stop.after_step()
             every = recipe.train.checkpoint_every_steps
             due = stop.number or (every and step % every == 0)
