@@ -154,9 +154,15 @@ def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
     return jax.lax.with_sharding_constraint(array, PartitionSpec(*[None] * axis, DATA_AXIS))
 
 
+def num_own(batch: int) -> int | None:
+    """How many of `batch` images each device of the mesh holds; None where they do not divide."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if not mesh.empty and batch % mesh.size else batch // max(mesh.size, 1)
+
+
 def on_own_images(
     function: Callable[..., jax.Array],
-    images: jax.Array,
+    images: Any,
     *parameters: jax.Array | np.ndarray | None,
 ) -> jax.Array:
     """Inside a jitted step: `function(images, *parameters)`, by every device of its own images.
@@ -168,14 +174,14 @@ def on_own_images(
 
     Args:
         function: of each image by itself.
-        images: [B, ...].
+        images: [B, ...], or a tree of such arrays.
         parameters: whole on every device; None stays None.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or len(images) % mesh.size:
+    if mesh.empty or mesh.size == 1 or len(jax.tree.leaves(images)[0]) % mesh.size:
         return function(images, *parameters)
 
-    def local(images: jax.Array, *parameters: Any) -> jax.Array:
+    def local(images: Any, *parameters: Any) -> jax.Array:
         own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, DATA_AXIS, to="varying"), parameters)
         return function(images, *own)
 

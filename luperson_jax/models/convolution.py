@@ -76,7 +76,7 @@ class Conv(nn.Module):
         sides = around(x.shape[1:3], size, stride, self.padding)
         convolve: Any = _convolved_on_cpu
         if not _as_matmul(self.form):
-            convolve = _convolved
+            convolve = convolved
         elif size == 1:
             convolve = _of_pixels
         elif min(x.shape[1:3]) < size:  # where XLA's own is very slow on a CPU
@@ -118,7 +118,7 @@ class DepthwiseConv(nn.Module):
         kernel = jnp.asarray(kernel, x.dtype)
         sides = around(x.shape[1:3], self.kernel_size, self.stride, self.padding)
         if self.form == "convolution":
-            return _convolved(x, kernel, self.stride, sides, groups=x.shape[-1])
+            return convolved(x, kernel, self.stride, sides, groups=x.shape[-1])
         places = kernel.reshape(-1, 1, 1, 1, x.shape[-1])
         shifted = _shifted(x, self.kernel_size, self.stride, sides)
         y = shifted[0] * places[0]
@@ -146,7 +146,7 @@ def around(shape: Sequence[int], size: int, stride: int, padding: Padding) -> Ar
     return (height // 2, height - height // 2), (width // 2, width - width // 2)
 
 
-def _convolved(
+def convolved(
     x: Array,
     kernel: Array,
     stride: int,
@@ -188,18 +188,18 @@ _product.defvjp(lambda patches, kernel: (patches @ kernel, (patches, kernel)), _
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved` in the forms that are fast there, gradients included."""
+    """`convolved` in the forms that are fast there, gradients included."""
     return _by_columns(x, kernel, stride, sides)
 
 
 def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved`, where channels are few several columns of the result at once: they stand as
+    """`convolved`, where channels are few several columns of the result at once: they stand as
     channels of their own, and so do the columns of the map, for which the kernel has zeros. A CPU
     then multiplies more numbers, in matrices that are not as narrow."""
     channels, features = kernel.shape[2:]
     num = min(MOST_COLUMNS, MANY_CHANNELS // (features + 2 * channels))
     if num < 2:
-        return _convolved(x, kernel, stride, sides)
+        return convolved(x, kernel, stride, sides)
     size, (left, right) = kernel.shape[1], sides[1]
     width = (x.shape[2] + left + right - size) // stride + 1
     step, groups = stride * num, -(-width // num)
@@ -208,12 +208,12 @@ def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     x = _as_rows(x, sides[0], (left, right)).reshape(len(x), -1, groups + taps - 1, step * channels)
     wide = _of_columns(kernel, range(0, step, stride), taps * step)
     wide = wide.reshape(len(kernel), taps, step * channels, -1)
-    y = _convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
+    y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
     return y.reshape(*y.shape[:2], groups * num, features)[:, :, :width]
 
 
 def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved` with a kernel of one pixel, which nothing surrounds: a product of two matrices.
+    """`convolved` with a kernel of one pixel, which nothing surrounds: a product of two matrices.
     XLA takes twice as long for one of a matrix and a map."""
     del sides
     x = x[:, ::stride, ::stride]
@@ -222,7 +222,7 @@ def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
 
 
 def _by_rows(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`_convolved` as a product of two matrices, whole rows of the result at once: on a map of two
+    """`convolved` as a product of two matrices, whole rows of the result at once: on a map of two
     columns these are fewer numbers than the patches of its pixels."""
     size, width, features = len(kernel), x.shape[2], kernel.shape[-1]
     left, right = sides[1]
@@ -257,7 +257,7 @@ def _backward_on_cpu(
     stride: int, sides: Around, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    pull = jax.vjp(lambda kernel: _convolved(x, kernel, stride, sides), kernel)[1]
+    pull = jax.vjp(lambda kernel: convolved(x, kernel, stride, sides), kernel)[1]
     (of_kernel,) = pull(gradient)
     return _gradient_of_input(gradient, kernel, stride, sides, x.shape[1:3]), of_kernel
 

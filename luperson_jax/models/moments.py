@@ -56,7 +56,7 @@ def of_images(x: Float[Array, "b *space c"]) -> OfImages:
     pixels = x.reshape(batch, -1, channels)
     offset = (pixels.astype(jnp.float32) - near[:, None]).mean(axis=1)
     # In another shape: a CPU would write a difference that is used twice to memory.
-    apart = x.astype(jnp.float32) - _wide(near, x)
+    apart = x.astype(jnp.float32) - wide(near, x)
     square = jnp.square(apart).mean(axis=tuple(range(1, x.ndim - 1)))
     return OfImages(near, offset, jnp.maximum(square - jnp.square(offset), 0.0))
 
@@ -138,7 +138,7 @@ def _backward(
         masked = gradient.astype(jnp.float32)
         if relu:
             masked = jnp.where(affine(x, scale, bias, mean, inverse) > 0, masked, 0.0)
-        return masked, (x.astype(jnp.float32) - _wide(mean, x)) * _wide(inverse, x)
+        return masked, (x.astype(jnp.float32) - wide(mean, x)) * wide(inverse, x)
 
     # Without barriers XLA writes the mask to memory, in the forward pass already, and reads it for
     # every use; and sums over all images are taken from the maps again. A barrier behind another,
@@ -152,8 +152,8 @@ def _backward(
         jnp.where(live, spread(pooled(one / pixels, size, group), size, group), 0.0) for one in sums
     )
     masked, unit = pair(*jax.lax.optimization_barrier(twice))
-    moved = masked - _wide(shift, x) - unit * _wide(slope, x)
-    moved = moved * _wide(inverse * scale[None], x)
+    moved = masked - wide(shift, x) - unit * wide(slope, x)
+    moved = moved * wide(inverse * scale[None], x)
     return moved.astype(x.dtype), sums[1].sum(axis=0), sums[0].sum(axis=0), None, None, None, None
 
 
@@ -170,10 +170,10 @@ def affine(
     """(x - mean) * inverse * scale + bias in float32; `mean` and `inverse` of each image, or of all
     of them (n = 1)."""
     gain = inverse * scale[None]
-    return (x.astype(jnp.float32) - _wide(mean, x)) * _wide(gain, x) + _wide(bias[None], x)
+    return (x.astype(jnp.float32) - wide(mean, x)) * wide(gain, x) + wide(bias[None], x)
 
 
-def _wide(values: Float[Anywhere, "n c"], x: Array) -> Float[Anywhere, "..."]:
+def wide(values: Float[Anywhere, "n c"], x: Array) -> Float[Anywhere, "..."]:
     """[n, C] -> [n, 1, ..., 1, C], to stand beside `x`."""
     return values.reshape(values.shape[0], *(1,) * (x.ndim - 2), values.shape[-1])
 

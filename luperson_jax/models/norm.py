@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Float, Int
 
-from luperson_jax.models import moments
+from luperson_jax.models import moments, projection
 from luperson_jax.models.moments import Flag
 
 
@@ -50,6 +50,7 @@ class GroupedBatchNorm(nn.Module):
         relu: bool = False,
         frozen: Flag = False,
         group: Int[Array, "b"] | None = None,
+        of: projection.Projection | None = None,
     ) -> Float[Array, "b *space c"]:
         """Normalizes `x`.
 
@@ -62,6 +63,7 @@ class GroupedBatchNorm(nn.Module):
                 `models.apply` gives it to those at certain paths.
             group: number of the group of each image, of B / `group_size` groups of equal size;
                 None = images that follow each other. `models.apply` gives it.
+            of: what `x` was made of, for a gradient that moves less.
 
         Returns:
             Array like `x`.
@@ -95,6 +97,8 @@ class GroupedBatchNorm(nn.Module):
             for running, of_batch in ((running_mean, mean), (running_var, var))
         )
         inverse, live = jax.lax.rsqrt(var + self.epsilon), jnp.logical_not(frozen)
+        if of is not None and group is None and not relu and of.moves_less(size):
+            return projection.normalized(size, x, of, scale, bias, mean, inverse, live)
         return moments.normalized(size, relu, x, scale, bias, mean, inverse, live, group)
 
     def _size_of_group(self, shape: tuple[int, ...]) -> int:

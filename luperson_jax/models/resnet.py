@@ -25,6 +25,7 @@ from luperson_jax.models.convolution import Conv, Form, around
 from luperson_jax.models.max_pool import max_pool
 from luperson_jax.models.nonlocal_block import NonLocalBlock
 from luperson_jax.models.norm import GroupedBatchNorm, InstanceBatchNorm
+from luperson_jax.models.projection import Projection
 
 
 class BasicBlock(nn.Module):
@@ -66,8 +67,8 @@ class Bottleneck(nn.Module):
         y = self.first_norm(name="bn1")(y, train=train, relu=True)
         y = self.conv(self.features, 3, self.stride, name="conv2")(y)
         y = self.norm(name="bn2")(y, train=train, relu=True)
-        y = self.conv(self.features * self.expansion, 1, name="conv3")(y)
-        y = self.norm(name="bn3")(y, train=train)
+        conv3 = self.conv(self.features * self.expansion, 1, name="conv3")
+        y = _projected(conv3, self.norm(name="bn3"), y, train)
         return moments.relu(y + _shortcut(self, x, y, train))
 
 
@@ -76,8 +77,15 @@ def _shortcut(block: BasicBlock | Bottleneck, x: Array, y: Array, train: bool) -
     if x.shape[-1] == y.shape[-1]:
         strides = (1, block.stride, block.stride, 1)
         return jax.lax.slice(x, (0, 0, 0, 0), x.shape, strides).astype(y.dtype)
-    projected = block.conv(y.shape[-1], 1, block.stride, name="downsample_0")(x)
-    return block.norm(name="downsample_1")(projected, train=train)
+    conv = block.conv(y.shape[-1], 1, block.stride, name="downsample_0")
+    return _projected(conv, block.norm(name="downsample_1"), x, train)
+
+
+def _projected(conv: Any, norm: Any, x: Array, train: bool) -> Array:
+    """A 1x1 convolution and its normalization."""
+    y = conv(x)
+    of = Projection(x.astype(y.dtype), conv.variables["params"]["kernel"])
+    return norm(y, train=train, of=of if conv.stride == 1 else None)
 
 
 _LAYOUT: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
