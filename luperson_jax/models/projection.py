@@ -8,6 +8,7 @@ of y is never written, y never read again.
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,10 @@ _exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 """Of small matrices, whose products cancel."""
 
 
+MIN_PIXELS = 16
+"""Of a group, for each channel of the input: with fewer, matrices cost what the maps save."""
+
+
 class Projection(NamedTuple):
     """What a map was made of by a 1x1 convolution at stride 1 without a bias.
 
@@ -34,13 +39,14 @@ class Projection(NamedTuple):
     kernel: Anywhere
 
     def moves_less(self, size: int) -> bool:
-        """Whether `normalized` is the better form for groups of so many images: the result is
-        much larger than the input; products are exact in the float32 that they are summed in, as
-        those of bfloat16 are; and no group spans devices."""
+        """Whether `normalized` is the better form for groups of so many images: products are
+        exact in the float32 that they are summed in, as those of bfloat16 are; no group spans
+        devices; the result is larger than the input, and maps are than the matrices of a group."""
         channels, features = self.kernel.shape[-2:]
-        own = sharding.num_own(len(self.x))
-        exact = self.x.dtype == jnp.bfloat16
-        return exact and features >= 2 * channels and own is not None and own % size == 0
+        own, pixels = sharding.num_own(len(self.x)), size * math.prod(self.x.shape[1:3])
+        if self.x.dtype != jnp.bfloat16 or own is None or own % size:
+            return False
+        return features >= 2 * channels and pixels >= MIN_PIXELS * channels
 
 
 def normalized(

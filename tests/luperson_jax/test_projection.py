@@ -144,6 +144,7 @@ def pulled(monkeypatch, dtype):
 
 
 def test_blocks_take_it_in_bfloat16_where_the_stride_is_one(monkeypatch):
+    monkeypatch.setattr(projection, "MIN_PIXELS", 1)
     asked, gradient = pulled(monkeypatch, jnp.bfloat16)
     assert asked == [(8, 6, 4, 32), (8, 6, 4, 32), (8, 3, 2, 32)]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -160,11 +161,14 @@ def test_all_gradients_of_blocks_equal_those_of_the_plain_form(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * float(abs(other).max()))
 
 
-def test_a_group_that_spans_devices_takes_the_plain_form():
-    x = jnp.zeros((BATCH, 2, 2, CHANNELS), jnp.bfloat16)
-    of = Projection(x, np.zeros((1, 1, CHANNELS, FEATURES), np.float32))
-    assert of.moves_less(8)
-    assert not Projection(x, np.zeros((1, 1, CHANNELS, CHANNELS))).moves_less(8)
+def test_it_is_taken_where_it_moves_less():
+    kernel = np.zeros((1, 1, CHANNELS, FEATURES), np.float32)
+    x = jnp.zeros((BATCH, 16, 8, CHANNELS), jnp.bfloat16)
+    assert all(Projection(x, kernel).moves_less(size) for size in (1, 2, 4, 8))
+    assert not Projection(x.astype(jnp.float32), kernel).moves_less(8)
+    assert not Projection(x, kernel[..., :CHANNELS]).moves_less(8)
+    few = x[:, :4, :8]
+    assert [size for size in (1, 2, 4, 8) if Projection(few, kernel).moves_less(size)] == [4, 8]
     with jax.set_mesh(sharding.make_mesh(jax.devices()[:2])):
-        assert [size for size in (1, 2, 4, 8) if of.moves_less(size)] == [1, 2, 4]
-        assert not Projection(x[:5], of.kernel).moves_less(1)
+        assert [size for size in (1, 4, 8) if Projection(x, kernel).moves_less(size)] == [1, 4]
+        assert not Projection(x[:5], kernel).moves_less(1)
