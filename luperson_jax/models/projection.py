@@ -19,12 +19,11 @@ from luperson_jax import sharding
 from luperson_jax.models import convolution, moments
 from luperson_jax.models.moments import Anywhere, Flag
 
-_exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-"""Of small matrices, whose products cancel."""
-
-
 MIN_PIXELS = 16
 """Of a group, for each channel of the input: with fewer, matrices cost what the maps save."""
+
+_exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+"""Of small matrices, whose products cancel."""
 
 
 class Projection(NamedTuple):
