@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from luperson_jax import sharding
+from luperson_jax import platforms, sharding
 from luperson_jax.models import convolution, moments
 from luperson_jax.models.moments import Anywhere, Flag
 
@@ -40,10 +40,13 @@ class Projection(NamedTuple):
     def moves_less(self, size: int) -> bool:
         """Whether `normalized` is the better form for groups of so many images: products are
         exact in the float32 that they are summed in, as those of bfloat16 are; no group spans
-        devices; the result is larger than the input, and maps are than the matrices of a group."""
+        devices; the result is larger than the input, and maps are than the matrices of a group.
+        On a TPU it must be one group, as maps are laid out anew for products by groups there."""
         channels, features = self.kernel.shape[-2:]
         own, pixels = sharding.num_own(len(self.x)), size * math.prod(self.x.shape[1:3])
         if self.x.dtype != jnp.bfloat16 or own is None or own % size:
+            return False
+        if own > size and platforms.current() == "tpu":
             return False
         return features >= 2 * channels and pixels >= MIN_PIXELS * channels
 

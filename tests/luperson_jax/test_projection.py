@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from luperson_jax import sharding
+from luperson_jax import platforms, sharding
 from luperson_jax.models import moments, projection
 from luperson_jax.models.convolution import Conv
 from luperson_jax.models.norm import GroupedBatchNorm
@@ -161,7 +161,7 @@ def test_all_gradients_of_blocks_equal_those_of_the_plain_form(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * float(abs(other).max()))
 
 
-def test_it_is_taken_where_it_moves_less():
+def test_it_is_taken_where_it_moves_less(monkeypatch):
     kernel = np.zeros((1, 1, CHANNELS, FEATURES), np.float32)
     x = jnp.zeros((BATCH, 16, 8, CHANNELS), jnp.bfloat16)
     assert all(Projection(x, kernel).moves_less(size) for size in (1, 2, 4, 8))
@@ -172,3 +172,5 @@ def test_it_is_taken_where_it_moves_less():
     with jax.set_mesh(sharding.make_mesh(jax.devices()[:2])):
         assert [size for size in (1, 4, 8) if Projection(x, kernel).moves_less(size)] == [1, 4]
         assert not Projection(x[:5], kernel).moves_less(1)
+    monkeypatch.setattr(platforms, "current", lambda: "tpu")
+    assert [size for size in (1, 2, 4, 8) if Projection(x, kernel).moves_less(size)] == [8]
