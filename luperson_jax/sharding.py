@@ -155,9 +155,12 @@ def constrain_to_batch(array: jax.Array, axis: int = 0) -> jax.Array:
 
 
 def num_own(batch: int) -> int | None:
-    """How many of `batch` images each device of the mesh holds; None where they do not divide."""
+    """How many of `batch` images each device of the mesh holds, all of them outside of a mesh; None
+    where the devices do not divide them."""
     mesh = jax.sharding.get_abstract_mesh()
-    return None if not mesh.empty and batch % mesh.size else batch // max(mesh.size, 1)
+    if mesh.empty:
+        return batch
+    return None if batch % mesh.size else batch // mesh.size
 
 
 def on_own_images(
@@ -177,8 +180,8 @@ def on_own_images(
         images: [B, ...], or a tree of such arrays.
         parameters: whole on every device; None stays None.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or len(jax.tree.leaves(images)[0]) % mesh.size:
+    batch = len(jax.tree.leaves(images)[0])
+    if num_own(batch) in (None, batch):
         return function(images, *parameters)
 
     def local(images: Any, *parameters: Any) -> jax.Array:

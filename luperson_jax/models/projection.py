@@ -126,7 +126,8 @@ def _backward(size: int, saved: tuple[Any, ...], gradient: Array) -> tuple[Any, 
     mixed = -_exact("kc,gcj->gkj", weights, slope[:, :, None] * back).astype(x.dtype)
     constant = -_exact("gc,gck->gk", shift + slope * apart, back)
     constant -= _exact("gk,gkj->gj", center, mixed.astype(jnp.float32))
-    around = _times(x, mixed) + moments.wide(jnp.repeat(constant, size, axis=0), x).astype(x.dtype)
+    constant = moments.spread(constant, size, None)
+    around = _times(x, mixed) + moments.wide(constant, x).astype(x.dtype)
     of_x = _times(gradient, back.astype(x.dtype)) + around
     of_kernel = of_kernel.sum(axis=0).reshape(kernel.shape)
     return (of_x, None, None, None), of_kernel, slopes.sum(axis=0), total.sum(axis=0), None
@@ -142,7 +143,7 @@ def _products(left: Array, right: Array) -> Array:
 
 def _times(maps: Array, matrices: Array) -> Array:
     """[B, H, W, K], [groups, K, J] -> [B, H, W, J]: each pixel by the matrix of its group."""
-    if len(matrices) == 1:  # which can add what follows by itself
+    if len(matrices) == 1:  # as a convolution, to which a GPU's library adds another map at once
         return convolution.convolved(maps, matrices[None], 1, ((0, 0), (0, 0)))
     rows = maps.reshape(len(matrices), -1, maps.shape[-1])
     return jnp.einsum("gnk,gkj->gnj", rows, matrices).reshape(*maps.shape[:3], -1)
