@@ -180,7 +180,7 @@ def on_own_images(
         images: [B, ...], or a tree of such arrays.
         parameters: whole on every device; None stays None.
     """
-    batch = len(jax.tree.leaves(images)[0])
+    batch = jax.tree.leaves(images)[0].shape[0]  # a symbol where a program is exported
     if num_own(batch) in (None, batch):
         return function(images, *parameters)
 

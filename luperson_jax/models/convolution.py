@@ -205,7 +205,8 @@ def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     step, groups = stride * num, -(-width // num)
     taps = -(-(step - stride + size) // step)
     right = (groups + taps - 1) * step - x.shape[2] - left
-    x = _as_rows(x, sides[0], (left, right)).reshape(len(x), -1, groups + taps - 1, step * channels)
+    x = _as_rows(x, sides[0], (left, right))
+    x = x.reshape(x.shape[0], -1, groups + taps - 1, step * channels)
     wide = _of_columns(kernel, range(0, step, stride), taps * step)
     wide = wide.reshape(len(kernel), taps, step * channels, -1)
     y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
