@@ -11,6 +11,7 @@ rounding might decide are computed again, exactly (`grid_rows`): the ranks are t
 scores, whatever the blocks, the threads and the devices.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -27,8 +28,10 @@ MATCH_ROWS = 1024
 """Gallery rows whose exact scores as matches are computed at once."""
 EXACT_SHARE = 1 / 128
 """A block of which more entries are too close is computed exactly as a whole."""
-Exactly = Callable[[int, np.ndarray | slice], Float[np.ndarray, "n"]]
-"""Position of a query in its block, columns -> their exact scores."""
+CLOSE_AT_ONCE = 128
+"""Matches whose close scores are looked for at once."""
+Exactly = Callable[[np.ndarray, np.ndarray], Float[np.ndarray, "n"]]
+"""Positions of queries in their block, [n], and a column for each -> their exact scores."""
 
 
 class Band(NamedTuple):
@@ -58,7 +61,8 @@ class Band(NamedTuple):
 
 
 class Counter:
-    """Counts, block by block, the wrong images that are at most as far as each match.
+    """Counts, block by block, the wrong images that are at most as far as each match. Several
+    threads may add blocks.
 
     Attributes:
         labels: of all queries and gallery rows.
@@ -69,6 +73,7 @@ class Counter:
         self.labels = labels
         self.own = np.zeros(len(labels.matches))
         self._ahead = np.zeros(len(labels.matches), np.int64)
+        self._adding = threading.Lock()
 
     def places(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of every match of a block: its place among all matches, and its query's in the block."""
@@ -93,8 +98,9 @@ class Counter:
         scores.sort(axis=1)
         for row, query in zip(scores, block, strict=True):
             part = slice(*self.labels.offsets[query : query + 2])
-            own = self.own[part].astype(scores.dtype)
-            self._ahead[part] += row.searchsorted(own, side="right")
+            ahead = row.searchsorted(self.own[part].astype(scores.dtype), side="right")
+            with self._adding:
+                self._ahead[part] += ahead
 
     def add(
         self,
@@ -146,20 +152,17 @@ class Counter:
         ahead, close = below[0].copy(), below[1] - below[0]
         if close.sum() > EXACT_SHARE * scores.size:
             return False
-        matches = np.flatnonzero(close)
-        for some in np.split(matches, np.flatnonzero(np.diff(query_of[matches])) + 1):
-            if not len(some):
-                break
-            position = int(query_of[some[0]])
-            row = scores[position]
-            within = (row >= band.low[some][:, None]) & (row <= band.high[some][:, None])
+        for some in cut(np.flatnonzero(close), CLOSE_AT_ONCE):
+            rows = scores[query_of[some]]
+            within = (rows >= band.low[some][:, None]) & (rows <= band.high[some][:, None])
             of_match, columns = np.nonzero(within)
-            exact = exactly(position, columns)
-            if np.abs(exact - row[columns]).max() > band.error / 2:
+            exact = exactly(query_of[some][of_match], columns)
+            if np.abs(exact - rows[within]).max() > band.error / 2:
                 return False
             not_farther = exact <= self.own[places[some]][of_match]
             ahead[some] += np.bincount(of_match[not_farther], minlength=len(some))
-        self._ahead[places] += ahead
+        with self._adding:
+            self._ahead[places] += ahead
         return True
 
     def ranks(self) -> Int[np.ndarray, "m"]:

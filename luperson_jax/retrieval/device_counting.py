@@ -17,7 +17,13 @@ from luperson_jax import sharding
 from luperson_jax.retrieval import counting, tiles
 from luperson_jax.retrieval.counting import Band, Counter
 from luperson_jax.retrieval.execution import Execution
-from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_row, exact_scores, on_grid
+from luperson_jax.retrieval.grid_rows import (
+    GridRows,
+    error_bound,
+    exact_pairs,
+    exact_scores,
+    on_grid,
+)
 from luperson_jax.retrieval.labels import NOBODYS, Labels
 from luperson_jax.retrieval.rows import HostRows, row_blocks
 from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS, Grid, OnDevices
@@ -148,7 +154,7 @@ def _settle(counter: Counter, compared: Compared, grid: Grid) -> None:
     )
     counts = summed[query_of, :, _column(query_of)].T.astype(np.int64)
 
-    exactly = functools.partial(exact_row, left, right)
+    exactly = functools.partial(exact_pairs, left, right)
     close = bool((counts[0] != counts[1]).any())
     here = (
         np.asarray(scores)[: len(block), :num] if close else np.empty((len(block), 0), np.float32)

@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 BITS = 26
 """Of a row's length: sums of products are whole numbers below 2^53, which float64 holds."""
@@ -100,11 +100,19 @@ def exact_scores(
     return gallery.offset[columns] - gallery.weight * products
 
 
-def exact_row(
-    query: GridRows, gallery: GridRows, position: int, columns: np.ndarray | slice
+def exact_pairs(
+    query: GridRows,
+    gallery: GridRows,
+    positions: Int[np.ndarray, "n"],
+    columns: Int[np.ndarray, "n"],
 ) -> Float[np.ndarray, "n"]:
-    """`exact_scores` of the query at a position of its block."""
-    return exact_scores(query.rows[position].astype(np.float64)[None], gallery, columns)[0]
+    """`exact_scores` of single pairs: of the query at a position of its block and a column."""
+    products, step = np.empty(len(columns)), max(1, AT_ONCE // query.rows.shape[1])
+    for start in range(0, len(columns), step):
+        part = slice(start, start + step)
+        left, right = query.rows[positions[part]], gallery.rows[columns[part]]
+        products[part] = np.einsum("nd,nd->n", left, right, dtype=np.float64)
+    return gallery.offset[columns] - gallery.weight * products
 
 
 def error_bound(query: GridRows, gallery: GridRows) -> float:

@@ -1,27 +1,39 @@
 """The ranks of all matches, on the host or on devices.
 
-On a CPU NumPy computes the scores, with the threads of its BLAS, and other threads count: no JAX is
-imported.
+On a CPU NumPy computes the scores and counts, a thread of its own for every core: no JAX is
+imported. Products take one thread each meanwhile: those of a BLAS would wait for each other.
 """
 
+import collections
 import functools
+import math
 import os
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 
 import numpy as np
+import threadpoolctl
 
 from luperson_jax.retrieval.counting import Counter, passes, query_blocks, score_matches
 from luperson_jax.retrieval.execution import Execution, TileShape
-from luperson_jax.retrieval.grid_rows import GridRows, error_bound, exact_row, exact_scores, on_grid
+from luperson_jax.retrieval.grid_rows import (
+    GridRows,
+    error_bound,
+    exact_pairs,
+    exact_scores,
+    on_grid,
+)
 from luperson_jax.retrieval.labels import Labels
 from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows, row_blocks
 
-QUERIES = 512
+LEAST_QUERIES, MOST_QUERIES = 32, 1024
 """Queries of a block."""
-BLOCK_ELEMENTS, MOST_ROWS = 2**22, 8192
-"""Numbers in a gallery block, 16 MB, and its rows at most."""
-MOST_THREADS = 4
+BLOCK_ELEMENTS, MOST_ROWS = 2**21, 8192
+"""Numbers in a gallery block, 8 MB, and its rows at most."""
+MOST_THREADS = 16
+ONE_AT_A_TIME = threading.Lock()
+"""Held while a ranking has all cores, and BLAS one thread in the whole process."""
 MAX_ROW_ELEMENTS = 2**24
 """Distances asked at once of a function that gives whole rows: 64 MB."""
 
@@ -36,7 +48,9 @@ def ranks_of_features(
         return device_counting.ranks_of_features(query, gallery, labels, metric, execution)
     dimensions = query.shape[1]
     rows = int(np.clip(BLOCK_ELEMENTS // dimensions, 1, MOST_ROWS))
-    shape = execution.tile or TileShape(QUERIES, rows)
+    shape = execution.tile or TileShape(
+        _even_blocks(int(np.count_nonzero(labels.num_matches))), rows
+    )
     counter = Counter(labels)
 
     def prepared(block: np.ndarray) -> GridRows:
@@ -44,16 +58,18 @@ def ranks_of_features(
         score_matches(counter, block, left, gallery, metric)
         return left
 
-    with futures.ThreadPoolExecutor(_num_threads()) as pool:
+    limits = threadpoolctl.threadpool_limits
+    with ONE_AT_A_TIME, limits(1, "blas"), futures.ThreadPoolExecutor(_num_threads()) as pool:
         for blocks in passes(labels, shape.queries, dimensions):
             lefts = list(pool.map(prepared, blocks))
+            jobs = collections.deque()
             for first, right in _on_grid_ahead(pool, gallery, shape.gallery, metric):
-                jobs = [
-                    pool.submit(_count, counter, block, first, left, right)
-                    for block, left in zip(blocks, lefts, strict=True)
-                ]
-                for job in jobs:
-                    job.result()
+                for block, left in zip(blocks, lefts, strict=True):
+                    jobs.append(pool.submit(_count, counter, block, first, left, right))
+                while len(jobs) > len(blocks):
+                    jobs.popleft().result()
+            for job in jobs:
+                job.result()
     return counter.ranks()
 
 
@@ -74,6 +90,13 @@ def _on_grid_ahead(
         yield found
 
 
+def _even_blocks(num_queries: int) -> int:
+    """The size of blocks of queries of which every thread gets as many as the others."""
+    threads = _num_threads()
+    rounds = math.ceil(num_queries / (threads * MOST_QUERIES))
+    return max(LEAST_QUERIES, math.ceil(num_queries / (threads * rounds)))
+
+
 def _num_threads() -> int:
     return min(os.cpu_count() or 1, MOST_THREADS)
 
@@ -83,7 +106,7 @@ def _count(
 ) -> None:
     """A block of queries with a block of the gallery."""
 
-    exactly = functools.partial(exact_row, left, right)
+    exactly = functools.partial(exact_pairs, left, right)
     scores = left.rows @ right.rows.T
     scores *= np.float32(-right.weight)
     if right.weight != 1:

@@ -53,7 +53,7 @@ def _distances(query, gallery, metric):
 @pytest.mark.parametrize("levels", [3, 10**6])
 def test_ranks_and_ties_equal_a_sort(levels, monkeypatch):
     monkeypatch.setattr(
-        match_ranks, "QUERIES", 7
+        match_ranks, "MOST_QUERIES", 7
     )  # several blocks, and a last one that is not full
     generator = np.random.default_rng(levels)
     distance = (generator.integers(0, levels, (30, 90)) / levels).astype(np.float32)

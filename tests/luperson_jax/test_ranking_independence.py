@@ -1,10 +1,12 @@
 """A report depends on the features alone: byte for byte, near-ties and all."""
 
 import json
+from concurrent import futures
 
 import jax
 import numpy as np
 import pytest
+import threadpoolctl
 
 from luperson_jax import sharding
 from luperson_jax.measure.figures import all_ranking_values
@@ -61,6 +63,30 @@ def test_tilings_and_orders_of_the_gallery_give_the_same_bytes(metric, apart):
         assert as_json(report) == as_json(whole), tile
 
 
+@pytest.mark.parametrize("apart", [3e-7, 0.5])
+def test_any_number_of_threads_gives_the_same_bytes(apart, monkeypatch):
+    query, gallery = crowded(3, apart)
+    whole = ranking.rank(query, gallery)
+    monkeypatch.setattr(match_ranks, "LEAST_QUERIES", 1)
+    monkeypatch.setattr(match_ranks, "BLOCK_ELEMENTS", 7 * DIMENSIONS)
+    for threads in (1, 2, 5, 16):
+        monkeypatch.setattr(match_ranks, "_num_threads", lambda threads=threads: threads)
+        assert as_json(ranking.rank(query, gallery)) == as_json(whole), threads
+
+
+def test_threads_of_a_library_are_given_back_also_after_rankings_side_by_side():
+    def found():
+        return [one["num_threads"] for one in threadpoolctl.threadpool_info()]
+
+    query, gallery = crowded(3, 0.5)
+    ranking.rank(query, gallery)
+    before = found()
+    with futures.ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: as_json(ranking.rank(query, gallery)), range(8)))
+    assert len(set(reports)) == 1
+    assert found() == before
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("metric", inputs.METRICS)
 def test_any_number_of_devices_gives_the_same_bytes(metric, devices):
@@ -84,23 +110,23 @@ def test_float32_alone_would_order_these_otherwise(metric):
 
 @pytest.mark.parametrize(("apart", "one_by_one"), [(3e-7, False), (0.5, True)])
 def test_few_close_scores_are_settled_one_by_one_and_many_together(apart, one_by_one, monkeypatch):
-    columns, whole_blocks = [], []
-    exact_row, add_known = match_ranks.exact_row, counting.Counter.add_known
+    pairs, whole_blocks = [], []
+    exact_pairs, add_known = match_ranks.exact_pairs, counting.Counter.add_known
 
-    def watched(query, gallery, position, chosen):
-        columns.append(chosen)
-        return exact_row(query, gallery, position, chosen)
+    def watched(query, gallery, positions, columns):
+        pairs.extend(zip(positions, columns, strict=True))
+        return exact_pairs(query, gallery, positions, columns)
 
     def noted(counter, *block):
         whole_blocks.append(block)
         add_known(counter, *block)
 
     query, gallery = crowded(3, apart)
-    monkeypatch.setattr(match_ranks, "exact_row", watched)
+    monkeypatch.setattr(match_ranks, "exact_pairs", watched)
     monkeypatch.setattr(counting.Counter, "add_known", noted)
     report = ranking.rank(query, gallery)
     assert bool(whole_blocks) != one_by_one
-    assert any(isinstance(chosen, np.ndarray) for chosen in columns) == one_by_one
+    assert bool(pairs) == one_by_one
     assert_same_report(report, exactly_ranked(query, gallery, "cosine"))
 
 
