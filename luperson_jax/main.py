@@ -12,12 +12,15 @@ import sys
 from collections.abc import Sequence
 
 from data_pipeline import terminal
+from luperson_jax import host_memory
 
 PROGRAM = "luperson_jax"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains or evaluates. A mistake of the user ends with its message and status 2."""
+    if arguments is None:
+        host_memory.take_large_pages()
     given = sys.argv[1:] if arguments is None else arguments
     return terminal.run(PROGRAM, lambda: _run(given))
 

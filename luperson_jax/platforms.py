@@ -70,9 +70,12 @@ def computed_once(values: "Array") -> "Array":
 
 def only_cpu() -> bool:
     """Whether programs run on the CPU here. JAX is imported only where it must be asked."""
-    if "jax" not in sys.modules and (
+    return surely_only_cpu() or current() == "cpu"
+
+
+def surely_only_cpu() -> bool:
+    """Whether `only_cpu` can be told without JAX, which is not imported yet."""
+    return "jax" not in sys.modules and (
         os.environ.get("JAX_PLATFORMS") == "cpu"
         or not any(importlib.util.find_spec(name) for name in PLUGINS)
-    ):
-        return True
-    return current() == "cpu"
+    )
