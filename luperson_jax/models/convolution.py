@@ -74,15 +74,14 @@ class Conv(nn.Module):
         size, stride = self.kernel_size, self.stride
         kernel = jnp.asarray(kernel, x.dtype)
         sides = around(x.shape[1:3], size, stride, self.padding)
+        convolve: Any = _convolved_on_cpu
         if not _as_matmul(self.form):
-            y = convolved(x, kernel, stride, sides)
+            convolve = convolved
         elif size == 1:
-            y = _of_pixels(x, kernel, stride)
-        else:
-            x = platforms.computed_once(x)  # the kernel's gradient reads it again, turned
-            # XLA's own is very slow on a CPU for maps that are smaller than the kernel.
-            convolve: Any = _by_rows if min(x.shape[1:3]) < size else _convolved_on_cpu
-            y = convolve(x, kernel, stride, sides)
+            convolve = _of_pixels
+        elif min(x.shape[1:3]) < size:  # where XLA's own is very slow on a CPU
+            convolve = _by_rows
+        y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
         return y + jnp.asarray(bias, x.dtype).reshape(1, 1, 1, self.features)
@@ -195,8 +194,8 @@ def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Ar
 
 def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     """`convolved`, where channels are few two columns of the result at once: they stand as channels
-    of their own, and so do `stride` columns of the map; the kernel has zeros for what one of the
-    two does not see. A CPU then multiplies more numbers, in matrices that are not as narrow."""
+    of their own, and so do `stride` columns of the map; the kernel has zeros for what one of the two
+    does not see. A CPU then multiplies more numbers, in matrices that are not as narrow."""
     channels, features = kernel.shape[2:]
     if features + 2 * channels > NARROW:
         return convolved(x, kernel, stride, sides)
@@ -212,9 +211,10 @@ def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     return y.reshape(*y.shape[:2], 2 * pairs, features)[:, :, :width]
 
 
-def _of_pixels(x: Array, kernel: Array, stride: int) -> Array:
+def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
     """`convolved` with a kernel of one pixel, which nothing surrounds: a product of two matrices.
     XLA takes twice as long for one of a matrix and a map."""
+    del sides
     x = x[:, ::stride, ::stride]
     y = _product(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
     return y.reshape(*x.shape[:3], -1)
