@@ -17,9 +17,9 @@ from luperson_jax.models.moments import Anywhere
 
 Form = Literal["auto", "matmul", "convolution"]
 Padding = Literal["torch", "same"]
-NARROW = 48
-"""A CPU computes two columns of a result at once where its channels, and twice those of the map,
-are no more."""
+MANY_CHANNELS, MOST_COLUMNS = 96, 4
+"""A CPU computes several columns of a narrow result at once: so many that their channels, and twice
+those of as many columns of the map, are no more than the first number, and at most the second."""
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -193,22 +193,24 @@ def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Ar
 
 
 def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`convolved`, where channels are few two columns of the result at once: they stand as channels
-    of their own, and so do `stride` columns of the map; the kernel has zeros for what one of the two
-    does not see. A CPU then multiplies more numbers, in matrices that are not as narrow."""
+    """`convolved`, where channels are few several columns of the result at once: they stand as
+    channels of their own, and so do the columns of the map, for which the kernel has zeros. A CPU
+    then multiplies more numbers, in matrices that are not as narrow."""
     channels, features = kernel.shape[2:]
-    if features + 2 * channels > NARROW:
+    num = min(MOST_COLUMNS, MANY_CHANNELS // (features + 2 * channels))
+    if num < 2:
         return convolved(x, kernel, stride, sides)
     size, (left, right) = kernel.shape[1], sides[1]
     width = (x.shape[2] + left + right - size) // stride + 1
-    pairs, taps = -(-width // 2), 1 + -(-size // stride)
-    groups = 2 * (pairs - 1) + taps
-    x = _as_rows(x, sides[0], (left, groups * stride - x.shape[2] - left))
-    x = x.reshape(x.shape[0], -1, groups, stride * channels)
-    wide = _of_columns(kernel, (0, stride), taps * stride)
-    wide = wide.reshape(len(kernel), taps, stride * channels, -1)
-    y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=2)
-    return y.reshape(*y.shape[:2], 2 * pairs, features)[:, :, :width]
+    step, groups = stride * num, -(-width // num)
+    taps = -(-(step - stride + size) // step)
+    right = (groups + taps - 1) * step - x.shape[2] - left
+    x = _as_rows(x, sides[0], (left, right))
+    x = x.reshape(x.shape[0], -1, groups + taps - 1, step * channels)
+    wide = _of_columns(kernel, range(0, step, stride), taps * step)
+    wide = wide.reshape(len(kernel), taps, step * channels, -1)
+    y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
+    return y.reshape(*y.shape[:2], groups * num, features)[:, :, :width]
 
 
 def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
