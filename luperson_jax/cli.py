@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_pipeline import terminal
 from data_pipeline.errors import InputError, suggest
-from luperson_jax import host_memory
 
 if TYPE_CHECKING:
     import argparse
@@ -167,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is 2 where the user has something to mend."""
     given = sys.argv[1:] if arguments is None else arguments
     if arguments is None and given[:1] in (["train"], ["study"]):
+        from luperson_jax import host_memory  # late: others would import it for nothing
+
         host_memory.take_large_pages()
     return terminal.run(PROGRAM, lambda: _run(given))
 
