@@ -17,9 +17,9 @@ from luperson_jax.models.moments import Anywhere
 
 Form = Literal["auto", "matmul", "convolution"]
 Padding = Literal["torch", "same"]
-MANY_CHANNELS, MOST_COLUMNS = 96, 4
-"""A CPU computes several columns of a narrow result at once: so many that their channels, and twice
-those of as many columns of the map, are no more than the first number, and at most the second."""
+NARROW = 48
+"""A CPU computes two columns of a result at once where its channels, and twice those of the map,
+are no more."""
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -74,14 +74,15 @@ class Conv(nn.Module):
         size, stride = self.kernel_size, self.stride
         kernel = jnp.asarray(kernel, x.dtype)
         sides = around(x.shape[1:3], size, stride, self.padding)
-        convolve: Any = _convolved_on_cpu
         if not _as_matmul(self.form):
-            convolve = convolved
+            y = convolved(x, kernel, stride, sides)
         elif size == 1:
-            convolve = _of_pixels
-        elif min(x.shape[1:3]) < size:  # where XLA's own is very slow on a CPU
-            convolve = _by_rows
-        y = convolve(x, kernel, stride, sides)
+            y = _of_pixels(x, kernel, stride)
+        else:
+            x = platforms.computed_once(x)  # the kernel's gradient reads it again, turned
+            # XLA's own is very slow on a CPU for maps that are smaller than the kernel.
+            convolve: Any = _by_rows if min(x.shape[1:3]) < size else _convolved_on_cpu
+            y = convolve(x, kernel, stride, sides)
         if bias is None:
             return y
         return y + jnp.asarray(bias, x.dtype).reshape(1, 1, 1, self.features)
@@ -193,30 +194,27 @@ def _convolved_on_cpu(x: Array, kernel: Array, stride: int, sides: Around) -> Ar
 
 
 def _by_columns(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
-    """`convolved`, where channels are few several columns of the result at once: they stand as
-    channels of their own, and so do the columns of the map, for which the kernel has zeros. A CPU
-    then multiplies more numbers, in matrices that are not as narrow."""
+    """`convolved`, where channels are few two columns of the result at once: they stand as channels
+    of their own, and so do `stride` columns of the map; the kernel has zeros for what one of the
+    two does not see. A CPU then multiplies more numbers, in matrices that are not as narrow."""
     channels, features = kernel.shape[2:]
-    num = min(MOST_COLUMNS, MANY_CHANNELS // (features + 2 * channels))
-    if num < 2:
+    if features + 2 * channels > NARROW:
         return convolved(x, kernel, stride, sides)
     size, (left, right) = kernel.shape[1], sides[1]
     width = (x.shape[2] + left + right - size) // stride + 1
-    step, groups = stride * num, -(-width // num)
-    taps = -(-(step - stride + size) // step)
-    right = (groups + taps - 1) * step - x.shape[2] - left
-    x = _as_rows(x, sides[0], (left, right))
-    x = x.reshape(x.shape[0], -1, groups + taps - 1, step * channels)
-    wide = _of_columns(kernel, range(0, step, stride), taps * step)
-    wide = wide.reshape(len(kernel), taps, step * channels, -1)
-    y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=1)
-    return y.reshape(*y.shape[:2], groups * num, features)[:, :, :width]
+    pairs, taps = -(-width // 2), 1 + -(-size // stride)
+    groups = 2 * (pairs - 1) + taps
+    x = _as_rows(x, sides[0], (left, groups * stride - x.shape[2] - left))
+    x = x.reshape(x.shape[0], -1, groups, stride * channels)
+    wide = _of_columns(kernel, (0, stride), taps * stride)
+    wide = wide.reshape(len(kernel), taps, stride * channels, -1)
+    y = convolved(x, wide, stride, ((0, 0), (0, 0)), across=2)
+    return y.reshape(*y.shape[:2], 2 * pairs, features)[:, :, :width]
 
 
-def _of_pixels(x: Array, kernel: Array, stride: int, sides: Around) -> Array:
+def _of_pixels(x: Array, kernel: Array, stride: int) -> Array:
     """`convolved` with a kernel of one pixel, which nothing surrounds: a product of two matrices.
     XLA takes twice as long for one of a matrix and a map."""
-    del sides
     x = x[:, ::stride, ::stride]
     y = _product(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
     return y.reshape(*x.shape[:3], -1)

@@ -37,9 +37,10 @@ def test_a_convolution_is_that_of_xla(size, stride, sides, shape):
 
 @pytest.mark.parametrize("features", [1, 8, 16, 32, 64])
 @pytest.mark.parametrize("width", [7, 8, 9, 10])
-def test_columns_at_once_are_those_of_xla(features, width):
-    """Groups of columns that end with the picture, and beyond it."""
-    check(convolution._by_columns, (9, width, 3), 7, 2, SIDES["wide"], features)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_columns_at_once_are_those_of_xla(features, width, stride):
+    """Pairs of columns that end with the picture, and beyond it."""
+    check(convolution._by_columns, (9, width, 3), 7, stride, SIDES["wide"], features)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -55,7 +56,11 @@ def test_rows_at_once_are_those_of_xla(stride, size, padding, shape):
 @pytest.mark.parametrize("shape", [(4, 2, 8), (5, 7, 48)])
 def test_pixels_are_those_of_xla(stride, shape):
     """More channels than those of the result, and fewer: the gradient turns the narrower matrix."""
-    check(convolution._of_pixels, shape, 1, stride, ((0, 0), (0, 0)))
+
+    def of_pixels(x, kernel, stride, sides):
+        return convolution._of_pixels(x, kernel, stride)
+
+    check(of_pixels, shape, 1, stride, ((0, 0), (0, 0)))
 
 
 def test_barriers_hold_on_a_cpu():
