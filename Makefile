@@ -16,7 +16,7 @@ SHORT := tests/data_pipeline/test_loader_processes.py tests/luperson_jax/test_mo
 
 .PHONY: demo test parity newest shuffled nightly docs lint format types venv clean
 
-demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1073741824
 demo: $(STAMP)  ## pre-train, fine-tune and evaluate on drawn people; writes runs/demo/report.html
 	$(BIN)/python scripts/demo.py --root runs/demo
 

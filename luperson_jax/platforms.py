@@ -16,11 +16,12 @@ them before it decides what to compute in one loop, and compute maps again for e
 
 NEW_LIBRARY = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
-        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "INDIVIDUAL_DOT", "REDUCE")
+        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "REDUCE")
     )
 }
-"""What XLA's newer library for CPUs, YNNPACK, computes: products and sums, but no convolutions. In
-JAX 0.10 it takes one core for those, and is slow in their gradients; Eigen takes all."""
+"""What XLA's newer library for CPUs, YNNPACK, computes: sums, and products together with what
+stands beside them, but no convolutions and no products alone. In JAX 0.10 it takes one core for
+those, and is slow in their gradients; Eigen takes all."""
 
 PLUGINS = ("jax_plugins", "libtpu")
 """Packages of which one is there where JAX may find an accelerator."""

@@ -150,6 +150,11 @@ print(os.getpid(), os.environ["GLIBC_TUNABLES"], *sys.argv[1:], sys.flags.optimi
     assert said == f"{process.pid} {host_memory.LARGE_PAGES} one two words 1\n"
 
 
+def test_the_demo_takes_the_same():
+    """Its script imports JAX first, and so could not start itself anew."""
+    assert f"?= {host_memory.LARGE_PAGES}\n" in (ROOT / "Makefile").read_text()
+
+
 def test_without_such_a_library_nothing_happens(monkeypatch):
     monkeypatch.setattr(host_memory, "_trim", lambda: None)
     host_memory.give_back()
