@@ -29,8 +29,8 @@ from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows, row
 
 LEAST_QUERIES, MOST_QUERIES = 32, 1024
 """Queries of a block."""
-BLOCK_ELEMENTS, MOST_ROWS = 2**21, 8192
-"""Numbers in a gallery block, 8 MB, and its rows at most."""
+BLOCK_ELEMENTS = 2**21
+"""Numbers in a gallery block, and in the scores that a thread holds (twice): 8 MB."""
 MOST_THREADS = 16
 ONE_AT_A_TIME = threading.Lock()
 """Held while a ranking has all cores, and BLAS one thread in the whole process."""
@@ -47,10 +47,9 @@ def ranks_of_features(
 
         return device_counting.ranks_of_features(query, gallery, labels, metric, execution)
     dimensions = query.shape[1]
-    rows = int(np.clip(BLOCK_ELEMENTS // dimensions, 1, MOST_ROWS))
-    shape = execution.tile or TileShape(
-        _even_blocks(int(np.count_nonzero(labels.num_matches))), rows
-    )
+    queries = _even_blocks(int(np.count_nonzero(labels.num_matches)))
+    rows = max(1, BLOCK_ELEMENTS // max(dimensions, queries))
+    shape = execution.tile or TileShape(queries, rows)
     counter = Counter(labels)
 
     def prepared(block: np.ndarray) -> GridRows:
