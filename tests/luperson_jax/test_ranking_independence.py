@@ -74,6 +74,28 @@ def test_any_number_of_threads_gives_the_same_bytes(apart, monkeypatch):
         assert as_json(ranking.rank(query, gallery)) == as_json(whole), threads
 
 
+@pytest.mark.parametrize("dimensions", [2, 512])
+def test_a_thread_holds_few_scores_whatever_the_dimensions(dimensions, monkeypatch):
+    sizes, count = [], match_ranks._count
+
+    def watched(counter, block, first, left, right):
+        sizes.append((len(block) * len(right.rows), right.rows.size))
+        return count(counter, block, first, left, right)
+
+    monkeypatch.setattr(match_ranks, "_count", watched)
+    monkeypatch.setattr(match_ranks, "_num_threads", lambda: 1)
+    monkeypatch.setattr(match_ranks, "BLOCK_ELEMENTS", 2**14)
+    generator = np.random.default_rng(0)
+
+    def embed(num):
+        features = generator.standard_normal((num, dimensions)).astype(np.float32)
+        return EmbeddingSet(features, np.arange(num) % 8, np.full(num, num % 2), ("",) * num)
+
+    ranking.rank(embed(100), embed(301))
+    assert sum(scores for scores, _ in sizes) == 100 * 301
+    assert max(map(max, sizes)) <= 2**14
+
+
 def test_threads_of_a_library_are_given_back_also_after_rankings_side_by_side():
     def found():
         return [one["num_threads"] for one in threadpoolctl.threadpool_info()]
