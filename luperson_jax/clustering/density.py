@@ -25,7 +25,8 @@ def hdbscan(pairs: SparseJaccard, *, min_samples: int = 4) -> np.ndarray:
             an image, itself included; at least 2.
 
     Returns:
-        [N] int64 cluster from 0, or -1 for an outlier.
+        [N] int64 cluster from 0, or -1 for an outlier. Where several merge at equal distances it
+        may depend on the order of the images.
     """
     from sklearn.cluster import HDBSCAN  # takes a second to import
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import sklearn.cluster
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -54,17 +54,28 @@ def test_small_clusters_are_dissolved_and_the_number_is_checked(method):
     assert grouping._number(Grouping(), 96) == 4
 
 
+def dense_hdbscan(distance, order):
+    """scikit-learn's from all distances, of images that come in that order."""
+    model = sklearn.cluster.HDBSCAN(
+        min_cluster_size=4, min_samples=4, metric="precomputed", copy=True
+    )
+    return model.fit_predict(distance[np.ix_(order, order)])[np.argsort(order)]
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6))
+@example(seed=34)
 def test_hdbscan_is_that_of_scikit_learn(seed):
+    """Where several merge at equal distances it depends on the order of the images, and ours may be
+    that of another order: in two of the first 200 seeds, of which 34 is the first."""
     features, _ = people(seed, num=5, images=10, noise=0.6)
     pairs = jaccard_distance(features, k1=9, k2=3)
     dense = np.float64(pairs.dense())
     np.fill_diagonal(dense, 0)
-    expected = sklearn.cluster.HDBSCAN(
-        min_cluster_size=4, min_samples=4, metric="precomputed", copy=True
-    ).fit_predict(dense)
-    assert same_partition(hdbscan(pairs, min_samples=4), expected)
+    rng = np.random.default_rng(seed)
+    found = [dense_hdbscan(dense, rng.permutation(len(dense))) for _ in range(16)]
+    ours = hdbscan(pairs, min_samples=4)
+    assert any(same_partition(ours, one) for one in found)
 
 
 def test_hdbscan_of_fewer_images_than_a_cluster():
