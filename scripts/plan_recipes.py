@@ -38,7 +38,7 @@ ONE = {
 GIB = 2**30
 HEAD = (
     "| recipe | machine | batch | memory, GiB | TFLOP | GB moved | arithmetic, ms | memory, ms | "
-    "links, ms | at most images/s | days | compiled, s |\n|" + "---|" * 12
+    "links, ms | at most images/s | hours | compiled, s |\n|" + "---|" * 12
 )
 
 
@@ -59,7 +59,7 @@ def row(recipe: str, machine: str, found: dict[str, object]) -> str:
         f"{f['moved'] / 1e9:.1f}",
         *(f"{time:.1f}" for time in times),
         f"{f['images_per_second']:,.0f}",
-        f"{f['days']:.2f}",
+        f"{24 * f['days']:.2f}",
         f"{f['compile_seconds']:.0f}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -1,6 +1,7 @@
 """The work of `luperson plan`: compiles a step for a machine and says what it costs there."""
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     }
     output.say(f"compiling the step of {options.config} for {options.on}")
     found = _answer(request, machine)
-    figures = {**found, **_bounds(found, machine, options.images, recipe.train.epochs)}
+    figures = {**found, **_bounds(found, machine)}
     output.say(*_lines(figures, machine))
     if options.json:
         output.write_json(options.json, {**figures, "on": options.on, "config": options.config})
@@ -83,9 +84,7 @@ def _answer(request: dict[str, Any], machine: chips.Machine) -> dict[str, Any]:
     return answer
 
 
-def _bounds(
-    found: dict[str, Any], machine: chips.Machine, images: int, epochs: int
-) -> dict[str, Any]:
+def _bounds(found: dict[str, Any], machine: chips.Machine) -> dict[str, Any]:
     """What the chips' numbers make of the figures; None where the chip is not known."""
     chip = machine.chip
     names = ("fits", "arithmetic_seconds", "memory_seconds", "link_seconds", "images_per_second")
@@ -95,14 +94,14 @@ def _bounds(
     links = Traffic(found["moved"], kinds).seconds_on_links(found["devices"], chip.link)
     arithmetic = found["flops"] / found["devices"] / chip.peak
     memory = found["moved"] / chip.bandwidth
-    rate = found["batch_size"] / max(arithmetic, memory, links)
+    seconds = max(arithmetic, memory, links)
     return {
         "fits": found["memory"] <= chip.memory,
         "arithmetic_seconds": arithmetic,
         "memory_seconds": memory,
         "link_seconds": links,
-        "images_per_second": rate,
-        "days": images * epochs / rate / DAY,
+        "images_per_second": found["batch_size"] / seconds,
+        "days": found["steps"] * seconds / DAY,
     }
 
 
@@ -132,10 +131,11 @@ def _of_chip(figures: dict[str, Any], chip: chips.Chip) -> list[str]:
     }
     bound = max(times, key=lambda name: times[name])
     each = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in times.items())
+    whole = datetime.timedelta(seconds=round(DAY * figures["days"]))
     lines = [
         f"at most       {figures['images_per_second']:,.0f} images/s, bound by {bound}: {each} "
         "a step",
-        f"whole run     {figures['days']:.2f} days at least",
+        f"whole run     {figures['epochs']} epochs, {figures['steps']:,} steps: {whole} at least",
         f"({chip.title}: {chip.source})",
     ]
     if not figures["fits"]:

@@ -32,9 +32,9 @@ def planned(
     """The figures of a step, compiled for every device of a machine.
 
     Returns:
-        `flops` of the whole step, as XLA counts the program as it is written; `arguments`,
-        `temporary`, `memory`: bytes on each device; `moved`: bytes that each moves through its
-        memory; `collectives`: by kind, number and bytes; `compile_seconds`.
+        `epochs` and `steps` of the whole run; `flops` of a step, as XLA counts the program as it
+        is written; `arguments`, `temporary`, `memory`: bytes on each device; `moved`: bytes that
+        each moves through its memory; `collectives`: by kind, number and bytes; `compile_seconds`.
 
     Raises:
         InputError: settings that do not fit each other or the devices.
@@ -56,6 +56,8 @@ def planned(
     return {
         "devices": mesh.size,
         "batch_size": recipe.data.batch_size,
+        "epochs": recipe.train.epochs,
+        "steps": alone.total_steps,
         "flops": flops,
         "arguments": parts[0],
         "temporary": parts[1],

@@ -118,7 +118,7 @@ def test_machines_in_the_words_of_xla():
 
 def test_a_plan_for_the_devices_of_a_cpu(tmp_path, capsys):
     small = ["model.width=4", "data.size=32,16", "data.canvas=32,16", "data.batch_size=32"]
-    small += ["augment.recipe=test", "task.queue_size=64"]
+    small += ["augment.recipe=test", "task.queue_size=64", "train.steps_per_epoch=7"]
     out = tmp_path / "plan.json"
     asked = ["plan", "--config", "small:pretrain", "--on", "here:2", "--json", str(out), *small]
     assert cli.main(asked) == 0
@@ -127,13 +127,15 @@ def test_a_plan_for_the_devices_of_a_cpu(tmp_path, capsys):
     assert figures["memory"] >= figures["arguments"] + figures["temporary"] > 0
     assert figures["collectives"]["all-reduce"][1] > 1000
     assert figures["fits"] is None
+    assert figures["steps"] == 7 * figures["epochs"] > 0
     assert "GiB on each of 2" in capsys.readouterr().out
     assert cli.main([*asked, "data.batch_size=33"]) == 2
     assert "data.batch_size=33" in capsys.readouterr().err
 
 
 ANSWER = {
-    **{"devices": 8, "batch_size": 256, "flops": 8e12, "arguments": 2**30, "temporary": 2**33},
+    **{"devices": 8, "batch_size": 256, "epochs": 5, "steps": 40_000_000},
+    **{"flops": 8e12, "arguments": 2**30, "temporary": 2**33},
     **{"memory": 9 * 2**30, "moved": 40e9, "collectives": {"all-reduce": [1, 100e6]}},
     "compile_seconds": 60.0,
 }
@@ -146,7 +148,7 @@ def test_what_is_said_of_a_chip(monkeypatch, capsys, gib, status, words):
     monkeypatch.setattr(plan, "_check_plugin", lambda machine: None)
     answer = {**ANSWER, "memory": gib * 2**30}
     monkeypatch.setattr(plan, "_answer", lambda request, machine: answer)
-    asked = ["plan", "--config", "small:pretrain", "--on", "h100:8", "--images", "1000000"]
+    asked = ["plan", "--config", "small:pretrain", "--on", "h100:8"]
     assert cli.main(asked) == status
     said = capsys.readouterr().out
     assert words in said
@@ -154,6 +156,7 @@ def test_what_is_said_of_a_chip(monkeypatch, capsys, gib, status, words):
     assert "arithmetic 1.0 ms, memory 11.9 ms, links 0.4 ms" in said
     rate = 256 / (40e9 / 3.35232e12)
     assert f"{rate:,.0f} images/s" in said
+    assert "5 epochs, 40,000,000 steps: 5 days, 12:34:" in said
 
 
 def test_a_compiler_that_is_missing_is_named(monkeypatch, capsys):
