@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -196,7 +197,7 @@ class NetworkSpec:
     @functools.cached_property
     def shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
         """Shapes by name of all parameters, the classifier's among them, and of all statistics."""
-        height = 32 * max(self.num_parts, 3)  # a map that can be cut, also into three parts
+        height = 32 * math.lcm(self.num_parts or 1, 3)  # a map that can be cut, also into thirds
         images = jax.ShapeDtypeStruct((1, height, 32, 3), jnp.float32)
         module = self.build()
 

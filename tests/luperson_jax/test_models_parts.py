@@ -92,3 +92,11 @@ def test_published_widths(head, width):
 def test_stripes_of_unequal_height_are_an_error():
     with pytest.raises(InputError, match="a feature map of 4, which cannot be cut into 3 stripes"):
         models.init(network("fused", 3).build(), jax.random.key(0), jnp.zeros((1, 16, 8, 3)))
+
+
+@pytest.mark.parametrize("num_parts", range(1, 9))
+@pytest.mark.parametrize("last_stride", [1, 2])
+def test_shapes_are_known_for_every_number_of_parts(num_parts, last_stride):
+    chosen = {**SPEC, "stem": "imagenet", "last_stride": last_stride, "num_parts": num_parts}
+    params, _ = models.NetworkSpec("parts", **chosen, part_head="fused").shapes
+    assert params["relation/reduce"] == (num_parts + 1, 32, 6)
