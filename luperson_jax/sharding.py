@@ -67,12 +67,12 @@ def anywhere(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, setting: str) -> None:
+def check_batch_size(batch_size: int, num_devices: int, setting: str) -> None:
     """Raises InputError where the global batch cannot be cut into equal parts."""
-    if batch_size % mesh.size:
+    if batch_size % num_devices:
         raise InputError(
-            f"{setting}={batch_size} is not divisible by the {mesh.size} devices; "
-            f"use a multiple of {mesh.size}"
+            f"{setting}={batch_size} is not divisible by the {num_devices} devices; "
+            f"use a multiple of {num_devices}"
         )
 
 

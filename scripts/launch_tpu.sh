@@ -6,8 +6,9 @@
 #
 # What follows are the words of `luperson train`. The package has to be installed on the hosts
 # (pip install 'luperson_jax[tpu]'), and the workdir be on a file system that all of them share.
-# Starts the command again, up to RETRIES times (20), where the run was sent SIGTERM or lost a host:
-# it goes on from its last checkpoint.
+# Starts the command again, up to RETRIES times (20), where it ended otherwise than well, by a mistake
+# in the command (status 2) or by Ctrl-C, as where the run was sent SIGTERM or lost a host: it goes on
+# from its last checkpoint. A lost host has status 1, as has a loss that is not finite.
 set -uo pipefail
 
 : "${TPU:?name of the pod slice}" "${ZONE:?its zone}"

@@ -33,7 +33,7 @@ ONE = {
     "finetune_bot:init=scratch": MARKET,
     "cluster_contrast:init=scratch": MARKET,
     "calr:init=scratch": MARKET,
-    "upmnet:data=mars": ["--images", "509914", "--people", "625"],
+    "upmnet:data=mars": ["--images", "509914", "--people", "625", "--tracklets", "8298"],
 }
 GIB = 2**30
 HEAD = (

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: wrong files, arrays or settings, or no pair of either kind.
     """
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     _check(options)
     goal = Goal(options.far, options.misses, options.promise, options.confidence, options.people)
     paths = [options.embeddings or options.query, *(options.gallery or [])]

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
             workdir.
     """
     for path, option in ((options.json, "--json"), (options.out, "--out")):
-        output.check_folder(path, option)
+        output.check_file(path, option)
     output.check_suffix(options.out, "--out", ".html")
     how = _grouping(options)
     embedded, origin = _embedded(options)

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Says what a folder is; the exit status is 1 where it is not what was published, or cannot be
     evaluated."""
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     found = doctor.examine(
         options.name,
         options.root,

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: wrong data set, an empty part of it, or a picture that cannot be read.
     """
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     splits = datasets.load(options.dataset, options.root, "--root", options.split)
     table: Table = getattr(splits, options.part)
     if not len(table):

@@ -40,7 +40,7 @@ GIB = 2**30
 
 def run(options: argparse.Namespace) -> int:
     """Says everything; the status is 1 where the self-test fails."""
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     about = {
         "luperson_jax": __version__,
         "python": platform.python_version(),

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: wrong files, or too few cameras, tracklets or pictures.
     """
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     if options.pseudo_labels and options.tracklet:
         raise InputError("--pseudo-labels is for pictures without tracklets; leave out --tracklet")
     embedded = _read(options)

@@ -54,7 +54,7 @@ def _check(options: argparse.Namespace, target: Target, path: pathlib.Path) -> N
     if listing.exists(path):
         raise InputError(f"{path} exists; delete it, or write to another name")
     output.check_folder(path, "--out")
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     if target.suffixes:
         output.check_suffix(path, "--out", *target.suffixes)
     for name in ("input", "layout"):

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: no index, a damaged one, or a network that did not make it.
     """
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     model, rules = None, []
     if options.workdir or options.weights:
         model = ReidModel(network.open_chosen(options))

@@ -11,11 +11,19 @@ from data_pipeline.terminal import say as say
 
 
 def check_folder(path: str | pathlib.Path | None, option: str) -> None:
-    """Raises InputError where a file to be written later has no folder. None is welcome."""
+    """Raises InputError where what is to be written later has no folder. None is welcome."""
     if path is not None and not listing.is_folder(pathlib.Path(path).absolute().parent):
         raise InputError(
             f"{option} is {path}, and there is no folder {pathlib.Path(path).parent}; make it first"
         )
+
+
+def check_file(path: str | pathlib.Path | None, option: str) -> None:
+    """Raises InputError where a file to be written later has no folder, or is one. None is
+    welcome."""
+    check_folder(path, option)
+    if path is not None and listing.is_folder(path):
+        raise InputError(f"{option} is {path}, which is a folder; give the name of a file")
 
 
 def check_suffix(path: str | pathlib.Path | None, option: str, *suffixes: str) -> None:

@@ -18,6 +18,8 @@ GIB = 2**30
 TIGHT = 0.9
 """Share of the memory beyond which a step is called tight."""
 DAY = 86_400
+PICTURES = ("images", "people", "cameras", "tracklets")
+"""Options that stand for them."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,19 +28,16 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: wrong settings or machine, or what compiles for it is not installed.
     """
-    output.check_folder(options.json, "--json")
+    output.check_file(options.json, "--json")
     machine = chips.machine(options.on)
-    if min(options.images, options.people, options.cameras) < 1:
-        raise InputError("--images, --people and --cameras must be at least 1")
-    away = ["eval.dataset=", "train.init_from=", "data.subset="]
+    table = {name: getattr(options, name) for name in PICTURES}
+    if min(options.images, options.people, options.cameras, options.tracklets + 1) < 1:
+        raise InputError("--images, --people and --cameras must be at least 1, --tracklets 0")
+    away = ["eval.dataset=", "train.init_from=", "data.subset=", "data.weights="]
     settings = config.read(options.config, [*options.changes, *away], options=tasks.OPTIONS)
     recipe = config.resolve(settings, tasks.OPTIONS)
     _check_plugin(machine)
-    request = {
-        "recipe": config.to_dict(recipe),
-        "on": options.on,
-        **{name: getattr(options, name) for name in ("images", "people", "cameras")},
-    }
+    request = {"recipe": config.to_dict(recipe), "on": options.on, "table": table}
     output.say(f"compiling the step of {options.config} for {options.on}")
     found = _answer(request, machine)
     figures = {**found, **_bounds(found, machine)}
@@ -80,7 +79,8 @@ def _answer(request: dict[str, Any], machine: chips.Machine) -> dict[str, Any]:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise InputError(f"the step cannot be compiled for {machine.name}: {last}") from None
     if "error" in answer:
-        raise InputError(answer["error"])
+        given = ", ".join(f"--{name}={value}" for name, value in request["table"].items())
+        raise InputError(f"{answer['error']}\nthe pictures of a plan: {given}")
     return answer
 
 
@@ -107,20 +107,27 @@ def _bounds(found: dict[str, Any], machine: chips.Machine) -> dict[str, Any]:
 
 def _lines(figures: dict[str, Any], machine: chips.Machine) -> list[str]:
     devices, chip = figures["devices"], machine.chip
-    memory = f"memory        {figures['memory'] / GIB:.2f} GiB on each of {devices}"
+    memory = f"memory        {_digits(figures['memory'] / GIB)} GiB on each of {devices}"
     if chip is not None:
         memory += f", of {chip.memory / GIB:.1f}"
+    height, width = figures["canvas"]
     lines = [
-        f"{memory}: state and batch {figures['arguments'] / GIB:.2f}, in a step "
-        f"{figures['temporary'] / GIB:.2f}",
-        f"arithmetic    {figures['flops'] / devices / 1e12:.3f} TFLOP on each, "
-        f"{figures['flops'] / figures['batch_size'] / 1e9:.2f} GFLOP an image",
-        f"traffic       {figures['moved'] / 1e9:.2f} GB through the memory of each",
+        f"{memory}: state and batch {_digits(figures['arguments'] / GIB)}, in a step "
+        f"{_digits(figures['temporary'] / GIB)}",
+        f"arithmetic    {_digits(figures['flops'] / devices / 1e12)} TFLOP on each, "
+        f"{_digits(figures['flops'] / figures['batch_size'] / 1e9)} GFLOP an image",
+        f"traffic       {_digits(figures['moved'] / 1e9)} GB through the memory of each",
+        f"pictures      on a canvas of {height}x{width} (data.canvas)",
     ]
     for kind, (number, size) in figures["collectives"].items():
-        lines.append(f"{kind:13} {number}, {size / 1e6:.2f} MB on each")
+        lines.append(f"{kind:13} {number}, {_digits(size / 1e6)} MB on each")
     lines.append(f"compiled in   {figures['compile_seconds']:.0f} s")
     return [*lines, *(_of_chip(figures, chip) if chip is not None else [])]
+
+
+def _digits(value: float) -> str:
+    """Two decimals, or two digits of what is below 1."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def _of_chip(figures: dict[str, Any], chip: chips.Chip) -> list[str]:

@@ -18,11 +18,13 @@ def main() -> int:
     request = json.load(sys.stdin)
     try:
         recipe = config.resolve(request["recipe"], tasks.OPTIONS)
-        table = planning.drawn_table(request["images"], request["people"], request["cameras"])
+        table = planning.drawn_table(**request["table"])
         machine = chips.machine(request["on"])
         answer = planning.planned(recipe, tasks.TASKS[recipe.task.name], machine, table)
     except InputError as error:
         answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": "a table of so many pictures does not fit into the memory here"}
     terminal.say(json.dumps(answer))
     return 0
 

@@ -35,8 +35,8 @@ def check_outputs(options: argparse.Namespace) -> None:
                     f"--{option} goes with the protocol of Market-1501 alone, and --protocol is "
                     f"{options.protocol}; leave one of them out"
                 )
-    output.check_folder(options.json, "--json")
-    output.check_folder(options.report, "--report")
+    output.check_file(options.json, "--json")
+    output.check_file(options.report, "--report")
     output.check_suffix(options.report, "--report", ".html")
 
 

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         InputError: missing or unreadable pictures, embeddings or workdir.
     """
     for path, option in ((options.json, "--json"), (options.out, "--out")):
-        output.check_folder(path, option)
+        output.check_file(path, option)
     output.check_suffix(options.out, "--out", ".png", ".html")
     _check(options)
     columns = None

@@ -76,7 +76,7 @@ class Evaluation:
                 f"eval.root is empty; expected the folder of the data set {recipe.eval.dataset}, "
                 "whose pictures measure the run. To train without measuring, set eval.dataset="
             )
-        sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
+        sharding.check_batch_size(recipe.eval.batch_size, mesh.size, "eval.batch_size")
         splits = load_splits(recipe.eval.dataset, recipe.eval.root, "eval.root", recipe.eval.split)
         parts = {"the queries": splits.query, "the gallery": splits.gallery}
         sharding.check_alike({name: table.fingerprint() for name, table in parts.items()})

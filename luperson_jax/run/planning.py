@@ -1,5 +1,6 @@
 """What a step costs on a machine that need not be here, by the program compiled for it."""
 
+import os
 import tempfile
 import time
 from typing import Any
@@ -7,23 +8,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipeline import datasets
 from data_pipeline.errors import InputError
 from data_pipeline.table.paths import Paths
 from data_pipeline.table.records import Table
 from luperson_jax import config, sharding
 from luperson_jax.measure import chips, traffic
-from luperson_jax.run import setup
+from luperson_jax.run import setup, training_table
 from luperson_jax.tasks.base import Task
 
 FRAMES_OF_A_TRACKLET = 8
+NOWHERE = f"{os.devnull}/{{}}.jpg"
+"""A picture that cannot be there."""
 
 
-def drawn_table(images: int, people: int, cameras: int) -> Table:
-    """A table of so many pictures that are not there, tracklets of each person and camera."""
-    number = np.arange(images)
-    pid, camera = number % people, number // people % cameras
-    names = Paths.of([f"{row}.jpg" for row in number])
-    return Table(names, pid, camera, number // FRAMES_OF_A_TRACKLET)
+def drawn_table(images: int, people: int, cameras: int, tracklets: int = 0) -> Table:
+    """A table of so many pictures that are not there. Each tracklet is of one person and camera; 0
+    of them = one for each person and camera, or for every `FRAMES_OF_A_TRACKLET` pictures."""
+    tracklets = tracklets or max(people * cameras, images // FRAMES_OF_A_TRACKLET)
+    track = np.arange(images) % tracklets
+    names = Paths.of([NOWHERE.format(row) for row in range(images)])
+    return Table(names, track % people, track // people % cameras, track)
 
 
 def planned(
@@ -32,13 +37,17 @@ def planned(
     """The figures of a step, compiled for every device of a machine.
 
     Returns:
-        `epochs` and `steps` of the whole run; `flops` of a step, as XLA counts the program as it
-        is written; `arguments`, `temporary`, `memory`: bytes on each device; `moved`: bytes that
-        each moves through its memory; `collectives`: by kind, number and bytes; `compile_seconds`.
+        `canvas`, height and width; `epochs` and `steps` of the whole run; `flops` of a step, as XLA
+        counts the program as it is written; `arguments`, `temporary`, `memory`: bytes on each
+        device; `moved`: bytes that each moves through its memory; `collectives`: by kind, number
+        and bytes; `compile_seconds`.
 
     Raises:
         InputError: settings that do not fit each other or the devices.
     """
+    if recipe.data.dataset != training_table.SEVERAL:
+        datasets.find(recipe.data.dataset)
+    setup.check_parts(recipe, machine.size)  # before so many devices are made
     mesh = sharding.make_mesh(devices_of(machine))
     with tempfile.TemporaryDirectory() as workdir:
         one = sharding.make_mesh(jax.devices("cpu")[:1])
@@ -56,6 +65,7 @@ def planned(
     return {
         "devices": mesh.size,
         "batch_size": recipe.data.batch_size,
+        "canvas": list(alone.recipe.data.canvas),
         "epochs": recipe.train.epochs,
         "steps": alone.total_steps,
         "flops": flops,

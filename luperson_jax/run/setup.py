@@ -163,9 +163,7 @@ def build(
     """
     recipe_file.check_alike(recipe)
     mesh = mesh or sharding.make_mesh()
-    part = recipe.data.batch_size // recipe.optim.micro_batches
-    divided = " / optim.micro_batches" if part < recipe.data.batch_size else ""
-    sharding.check_batch_size(part, mesh, f"data.batch_size{divided}")
+    check_parts(recipe, mesh.size)
     table, fingerprint = training_table.load(recipe.data) if table is None else (table, "")
     num_left_out = 0
     if task_class.labelled:
@@ -192,6 +190,13 @@ def build(
     )
     recipe_file.check_workdir(recipe, current.written, current.workdir)
     return current
+
+
+def check_parts(recipe: config.Recipe, num_devices: int) -> None:
+    """Raises InputError where devices cannot share what is encoded at once."""
+    part = recipe.data.batch_size // recipe.optim.micro_batches
+    divided = " / optim.micro_batches" if part < recipe.data.batch_size else ""
+    sharding.check_batch_size(part, num_devices, f"data.batch_size{divided}")
 
 
 def initial_state(current: Run) -> TrainState:

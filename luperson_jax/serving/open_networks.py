@@ -182,7 +182,7 @@ def open_weights(
 
 def _mesh(recipe: config.Recipe) -> Mesh:
     mesh = sharding.make_mesh()
-    sharding.check_batch_size(recipe.eval.batch_size, mesh, "eval.batch_size")
+    sharding.check_batch_size(recipe.eval.batch_size, mesh.size, "eval.batch_size")
     return mesh
 
 

@@ -4,13 +4,17 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from PIL import Image
 
 from data_pipeline.errors import InputError
+from data_pipeline.read import picture_sizes
 from luperson_jax import cli, sharding
 from luperson_jax.commands import plan
 from luperson_jax.measure import chips, traffic
+from luperson_jax.run import planning
 
 PROGRAM = """\
 HloModule jit_step
@@ -116,8 +120,48 @@ def test_machines_in_the_words_of_xla():
     assert "memory_bandwidth: 3352320000000" in card["target_config"]
 
 
+def test_drawn_tracklets_are_of_one_person_and_camera():
+    table = planning.drawn_table(1000, people=7, cameras=3, tracklets=84)
+    assert len(np.unique(table.track)) == 84
+    both = np.stack([table.track, table.pid, table.camera])
+    assert len(np.unique(both, axis=1).T) == 84
+    assert np.unique(both[1:], axis=1).shape == (2, 21)
+    few = planning.drawn_table(100, people=7, cameras=3)
+    assert len(np.unique(few.track)) == 21
+    many = planning.drawn_table(1000, people=7, cameras=3)
+    assert len(np.unique(many.track)) == 125
+
+
+def test_pictures_of_the_folder_that_one_stands_in_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("0.jpg", "1.jpg"):
+        Image.new("RGB", (350, 700)).save(tmp_path / name)
+    table = planning.drawn_table(2, people=1, cameras=1)
+    assert len(picture_sizes.sample(table.media, 2)) == 0
+
+
+SMALL = ["model.width=4", "data.size=32,16", "data.batch_size=32"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--json", "."], "--json is ., which is a folder"),
+        (["data.dataset=nosuch"], "there is no data set 'nosuch'"),
+        (["--on", "here:99999"], "is not divisible by the 99999 devices"),
+        (["--images", "20"], "--images=20"),
+        (["--images", "99999999999999"], "does not fit into the memory"),
+        (["--tracklets", "-1"], "--tracklets 0"),
+    ],
+)
+def test_wrong_plans_are_told_in_one_message(capsys, more, words):
+    asked = ["plan", "--config", "small:bot", *SMALL, "model.bn_group_size=0", *more]
+    assert cli.main(asked) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_a_plan_for_the_devices_of_a_cpu(tmp_path, capsys):
-    small = ["model.width=4", "data.size=32,16", "data.canvas=32,16", "data.batch_size=32"]
+    small = [*SMALL, "data.canvas=0,0"]
     small += ["augment.recipe=test", "task.queue_size=64", "train.steps_per_epoch=7"]
     out = tmp_path / "plan.json"
     asked = ["plan", "--config", "small:pretrain", "--on", "here:2", "--json", str(out), *small]
@@ -127,14 +171,17 @@ def test_a_plan_for_the_devices_of_a_cpu(tmp_path, capsys):
     assert figures["memory"] >= figures["arguments"] + figures["temporary"] > 0
     assert figures["collectives"]["all-reduce"][1] > 1000
     assert figures["fits"] is None
+    assert figures["canvas"] == [32, 16]
     assert figures["steps"] == 7 * figures["epochs"] > 0
-    assert "GiB on each of 2" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "GiB on each of 2" in said
+    assert "canvas of 32x16" in said
     assert cli.main([*asked, "data.batch_size=33"]) == 2
     assert "data.batch_size=33" in capsys.readouterr().err
 
 
 ANSWER = {
-    **{"devices": 8, "batch_size": 256, "epochs": 5, "steps": 40_000_000},
+    **{"devices": 8, "batch_size": 256, "epochs": 5, "steps": 40_000_000, "canvas": [64, 32]},
     **{"flops": 8e12, "arguments": 2**30, "temporary": 2**33},
     **{"memory": 9 * 2**30, "moved": 40e9, "collectives": {"all-reduce": [1, 100e6]}},
     "compile_seconds": 60.0,

@@ -2,8 +2,8 @@
 
 The step is compiled for the machine, which need not be here: memory, bytes moved and collectives
 are those of the real program. Times are limits by the chips' public numbers, not measurements. No
-pictures are needed: --images, --people and --cameras stand for them. The status is 1 where it does
-not fit.
+pictures are needed: --images, --people, --cameras and --tracklets stand for them, and where a
+recipe takes its canvas from them it is data.size. The status is 1 where it does not fit.
 
 MACHINE is `here`, `here:8` (a CPU as so many devices), `h100:8`, `h200:1`, `v5e:4x4`, `v5p:2x2x4`,
 `v4:...` or `v6e:...`. GPUs need the extra `plan-gpu`, TPUs `plan-tpu`; neither needs the machine.
@@ -27,4 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=100_000, help="pictures of an epoch")
     parser.add_argument("--people", type=int, default=1000, help="identities among them")
     parser.add_argument("--cameras", type=int, default=6, help="cameras that see them")
+    parser.add_argument(
+        "--tracklets", type=int, default=0, help="of videos (default: of 8 pictures or fewer)"
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="OUT", help="write all figures")
