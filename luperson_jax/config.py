@@ -109,6 +109,7 @@ class OptimConfig:
     freeze_steps: int = 0  # in place of freeze_epochs
     freeze_statistics: bool = True  # BatchNorm of frozen parts stands still as well
     micro_batches: int = 1  # parts in which a batch is encoded, to save memory; the result stays
+    shard_state: bool = False  # each device holds a part of the moments; the result stays
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = not clipped
     clip_value: float = 0.0  # of sgd and rmsprop: largest entry, after the decay; 0 = not clipped
 

@@ -46,6 +46,7 @@ SYNONYMS = {
     "optim.lr_factors": "bias_lr_factor heads_lr_factor bias_lr_multiplier head_lr_multiplier",
     "optim.freeze_epochs": "freeze_iters freeze_backbone_epochs",
     "optim.micro_batches": "accumulate_steps gradient_accumulation_steps grad_accum iter_size",
+    "optim.shard_state": "zero zero1 zero_stage fsdp shard_optimizer",
     "optim.clip_norm": "clip_grad grad_clip max_norm clip_gradients max_grad_norm",
     "train.steps_per_epoch": "iters train_iters iters_per_epoch num_iters",
     "train.epochs": "max_epoch max_epochs num_epochs n_epochs epoch",

@@ -106,6 +106,21 @@ def placed(shapes: Any, rules: Mapping[str, int], mesh: Mesh) -> Any:
     return map_with_path(place, shapes)
 
 
+def cut(shapes: Any, mesh: Mesh) -> Any:
+    """The same tree, each leaf that is whole on every device cut over them along its longest axis
+    of those that have equal parts; one that has none stays whole."""
+
+    def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        lengths = [(num, axis) for axis, num in enumerate(leaf.shape) if num % mesh.size == 0]
+        if not leaf.sharding.is_fully_replicated or not lengths:
+            return leaf
+        axes = [None] * leaf.ndim
+        axes[max(lengths)[1]] = DATA_AXIS
+        return leaf.update(sharding=NamedSharding(mesh, PartitionSpec(*axes)))
+
+    return jax.tree.map(place, shapes)
+
+
 def own(tree: Any, where: Any) -> Any:
     """The same arrays where a tree of shardings says, in memory of their own, leaf by leaf: no two
     whole trees at a time, where the caller keeps none. The step donates its state, and what was

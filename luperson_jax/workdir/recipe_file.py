@@ -18,6 +18,7 @@ CHANGEABLE_OF_OPTIM = (
     *("lr", "momentum", "weight_decay", "clip_norm", "clip_value", "lr_factors", "decay_factors"),
     *("schedule", "warmup_epochs", "warmup_factor", "milestones", "gamma", "flat_epochs"),
     *("final_lr", "lars_excluded", "lars_decay_twice", "peak_multiplier", "hold_lr_from_epoch"),
+    "shard_state",
 )
 """The others make another state of the optimizer, or count its updates otherwise."""
 
