@@ -55,7 +55,8 @@ CLUSTERED = """model.arch=resnet18 task.k1=6 task.k2=2 task.min_samples=2 task.c
 METHODS = {
     "moco": f"demo.py:pretrain {SMALL} optim.lr=2e-6 task.queue_size=88 task.feature_dim=16 "
     "train.epochs=24 eval.dataset=market1501",
-    "bot": f"small.py:bot {LABELLED} train.epochs=48 train.steps_per_epoch=2",
+    "bot": f"small.py:bot {LABELLED} train.epochs=48 train.steps_per_epoch=2 "
+    "optim.shard_state=True",
     "mgn": f"small.py:mgn {LABELLED} data.canvas=48,24 data.size=48,24 train.epochs=48 "
     "train.steps_per_epoch=2",
     "cluster_contrast": f"cluster_contrast.py:init=scratch {LABELLED} {CLUSTERED}",

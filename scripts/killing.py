@@ -1,5 +1,6 @@
 """Runs that are killed at random moments and started again, and what is left of them."""
 
+import atexit
 import dataclasses
 import itertools
 import os
@@ -66,7 +67,8 @@ def plan_kills(total_steps: int, number: int, rng: random.Random) -> list[Kill]:
 
 
 class Job:
-    """A run, in process groups of their own that write to `output.txt`.
+    """A run, in process groups of their own that write to `output.txt`. It is killed where the
+    script ends before it.
 
     Args:
         arguments: of `python -m luperson_jax.main`, but for the workdir.
@@ -95,6 +97,7 @@ class Job:
             place = f"--coordinator=localhost:{_free_port()}"
             job = ["--distributed", place, f"--num_processes={machine.processes}"]
         self.processes = []
+        atexit.register(self.kill)
         for number in range(machine.processes):
             more = [*job, f"--process_id={number}"] if job else []
             with (workdir / LOG_FILE).open("ab") as log:
