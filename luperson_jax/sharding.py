@@ -106,7 +106,7 @@ def placed(shapes: Any, rules: Mapping[str, int], mesh: Mesh) -> Any:
     return map_with_path(place, shapes)
 
 
-def cut(shapes: Any, mesh: Mesh) -> Any:
+def cut_evenly(shapes: Any, mesh: Mesh) -> Any:
     """The same tree, each leaf that is whole on every device cut over them along its longest axis
     of those that have equal parts; one that has none stays whole."""
 

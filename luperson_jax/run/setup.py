@@ -185,7 +185,7 @@ def build(
     begin = functools.partial(states.begin, task, recipe, table, optimizer, averaging)
     shapes = sharding.placed(jax.eval_shape(begin, jax.random.key(0)), task.sharded, mesh)
     if recipe.optim.shard_state:
-        shapes = dataclasses.replace(shapes, opt_state=sharding.cut(shapes.opt_state, mesh))
+        shapes = dataclasses.replace(shapes, opt_state=sharding.cut_evenly(shapes.opt_state, mesh))
     current = Run(
         *(recipe, pathlib.Path(workdir), mesh, table, fingerprint, task, optimizer, schedule),
         *(averaging, steps_per_epoch, shapes, evaluation, num_left_out, about_canvas),
