@@ -25,6 +25,7 @@ import random
 import sys
 
 import jax
+import jax.numpy as jnp
 import killing
 import numpy as np
 from absl import logging
@@ -126,8 +127,9 @@ class Ranks:
         splits = evaluation.load_splits(asked.dataset, asked.root, "eval.root", asked.split)
         pool = tracklet_pooling.chosen(asked.pool, splits)
         query, gallery = (network.embed(part, pool) for part in (splits.query, splits.gallery))
-        distances = pairwise_distances(query.features, gallery.features, asked.metric)
-        return cls(np.asarray(distances), query.pid[:, None] == gallery.pid)
+        left, right = jnp.asarray(query.features), jnp.asarray(gallery.features)
+        distances = np.asarray(pairwise_distances(left, right, asked.metric))
+        return cls(distances, query.pid[:, None] == gallery.pid)
 
 
 def swaps(one: Ranks, two: Ranks) -> tuple[int, float]:
