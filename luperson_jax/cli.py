@@ -174,18 +174,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     with terminal.importing(PROGRAM):
-        from absl import logging
-
-        logging.set_verbosity(logging.ERROR)  # of the libraries
         options = make_parser(arguments).parse_args(arguments)
         chosen = _chosen(arguments)
         assert chosen is not None  # or the parser had raised
         if chosen == "completion":
             options.parser = _parser(COMMANDS)
         work = _module(COMMANDS[chosen].work)
+        if "absl.logging" in sys.modules:
+            _silence_libraries()
         if "jax" in sys.modules:
             _keep_programs()
     return work.run(options) or 0
+
+
+def _silence_libraries() -> None:
+    from absl import logging  # late: it is not imported for this alone
+
+    logging.set_verbosity(logging.ERROR)
 
 
 def _keep_programs() -> None:

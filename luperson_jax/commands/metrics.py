@@ -1,7 +1,9 @@
 """The work of `luperson metrics`: ranks saved embeddings."""
 
 import argparse
+import functools
 import pathlib
+from concurrent import futures
 
 from luperson_jax.commands import ranked
 from luperson_jax.measure import embeddings
@@ -14,9 +16,11 @@ def run(options: argparse.Namespace) -> None:
         InputError: wrong files, arrays or settings, or no query with a match.
     """
     ranked.check_outputs(options)
-    query = embeddings.read(options.query, labelled=True)
-    galleries = [embeddings.read(path, labelled=True) for path in options.gallery]
-    names = [pathlib.Path(path).name for path in (options.query, *options.gallery)]
+    paths = [options.query, *options.gallery]
+    read = functools.partial(embeddings.read, labelled=True)
+    with futures.ThreadPoolExecutor() as pool:
+        query, *galleries = pool.map(read, paths)
+    names = [pathlib.Path(path).name for path in paths]
     title = f"{names[0]} in {' and '.join(names[1:])}, {options.metric} distance"
     facts = {"query": options.query, "gallery": options.gallery}
     ranked.rank_and_publish(title, query, galleries, options, facts)

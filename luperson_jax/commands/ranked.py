@@ -63,8 +63,10 @@ def rank_and_publish(
     Raises:
         InputError: sets that cannot be compared, or no query with a match.
     """
-    inputs.check_pair(query.features, [one.features for one in galleries], options.metric)
+    given = query.features, [one.features for one in galleries]
     query, galleries, left_aside = without_nobody(query, galleries)
+    if any(left_aside.values()) or options.expand:
+        inputs.check_pair(*given, options.metric)  # a message counts the rows that were given
     facts = {**facts, "left_aside": left_aside}
     if options.expand:
         query, galleries = _expanded(query, embeddings.join(galleries), options.expand)

@@ -11,19 +11,25 @@ rounding might decide are computed again, exactly (`grid_rows`): the ranks are t
 scores, whatever the blocks, the threads and the devices.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
-from luperson_jax.retrieval.grid_rows import GridRows, exact_scores, on_grid
+from luperson_jax.retrieval import near_scores
+from luperson_jax.retrieval.grid_gallery import GridGallery
+from luperson_jax.retrieval.grid_rows import GridRows, exact_scores
 from luperson_jax.retrieval.labels import NOBODYS, Labels
-from luperson_jax.retrieval.rows import HostRows, cut
+from luperson_jax.retrieval.near_scores import Near
+from luperson_jax.retrieval.rows import cut
+from luperson_jax.shapes import Bool, Float, Int
 
 RESIDENT_BYTES = 2**28
 """Queries kept in memory while the gallery passes by; more queries cost another pass."""
+MATCHES_AT_ONCE = 512
+"""Matches of several identities whose exact scores are computed at once."""
 MATCH_ROWS = 1024
 """Gallery rows whose exact scores as matches are computed at once."""
 EXACT_SHARE = 1 / 128
@@ -32,6 +38,8 @@ CLOSE_AT_ONCE = 128
 """Matches whose close scores are looked for at once."""
 Exactly = Callable[[np.ndarray, np.ndarray], Float[np.ndarray, "n"]]
 """Positions of queries in their block, [n], and a column for each -> their exact scores."""
+Within = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Some matches, [p] -> of every score within one of their bands which p, its column and itself."""
 
 
 class Band(NamedTuple):
@@ -70,31 +78,37 @@ class Counter:
     """
 
     def __init__(self, labels: Labels) -> None:
-        self.labels = labels
+        self.labels, self._num_matches = labels, labels.num_matches
         self.own = np.zeros(len(labels.matches))
         self._ahead = np.zeros(len(labels.matches), np.int64)
         self._adding = threading.Lock()
 
     def places(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of every match of a block: its place among all matches, and its query's in the block."""
-        offsets, num_matches = self.labels.offsets, self.labels.num_matches[block]
+        offsets, num_matches = self.labels.offsets, self._num_matches[block]
         query_of = np.repeat(np.arange(len(block)), num_matches)
         first = np.cumsum(num_matches) - num_matches
         within = np.arange(len(query_of)) - first[query_of]
         return offsets[block][query_of] + within, query_of
 
-    def uncounted(self, block: np.ndarray, first: int, num: int) -> Bool[np.ndarray, "t n"]:
-        """Which of the gallery rows from `first` on a query does not see, or are its own person."""
-        labels, part = self.labels, slice(first, first + num)
-        group, identity = labels.gallery_group[part], labels.gallery_identity[part]
-        hidden = labels.identity[block][:, None] == identity
-        hidden |= labels.query_group[block][:, None] == group
-        hidden[:, group == NOBODYS] = True
+    def uncounted(
+        self, query: Int[np.ndarray, "*#s"], row: Int[np.ndarray, "*#s"]
+    ) -> Bool[np.ndarray, "*s"]:
+        """Whether a query does not see a gallery row, or it is of its own person."""
+        labels = self.labels
+        group = labels.gallery_group[row]
+        hidden = labels.identity[query] == labels.gallery_identity[row]
+        hidden |= labels.query_group[query] == group
+        hidden |= group == NOBODYS
         return hidden
+
+    def _hide(self, block: np.ndarray, first: int, scores: Float[np.ndarray, "t n"]) -> None:
+        rows = np.arange(first, first + scores.shape[1])
+        np.putmask(scores, self.uncounted(block[:, None], rows[None]), np.inf)
 
     def add_known(self, block: np.ndarray, first: int, scores: Float[np.ndarray, "t n"]) -> None:
         """Counts in scores that are exact, or taken for that; they are changed."""
-        np.putmask(scores, self.uncounted(block, first, scores.shape[1]), np.inf)
+        self._hide(block, first, scores)
         scores.sort(axis=1)
         for row, query in zip(scores, block, strict=True):
             part = slice(*self.labels.offsets[query : query + 2])
@@ -117,22 +131,44 @@ class Counter:
             or an error is so large that the bound is in doubt.
         """
         places, query_of = self.places(block)
-        np.putmask(scores, self.uncounted(block, first, scores.shape[1]), np.inf)
         band = Band.around(self.own[places], error)
-        ends = np.searchsorted(query_of, np.arange(len(block) + 1))
         edges = band.edges
-        below = np.empty(edges.shape, np.int64)
-        for position, row in enumerate(np.sort(scores, axis=1)):
-            part = slice(ends[position], ends[position + 1])
-            below[:, part] = row.searchsorted(edges[:, part])
-        return self.settle(block, scores, band, below, exactly)
+        ends = np.searchsorted(query_of, np.arange(len(block) + 1))
+        reach = np.maximum.reduceat(edges[1], ends[:-1])
+        if (found := near_scores.positions(scores, reach)) is not None:
+            near = self._near(block, first, scores, *found)
+            below = near.num_below(query_of, edges)
+
+            def within(some: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                return near.between(query_of[some], below[:, some])
+
+        else:
+            self._hide(block, first, scores)
+            below = np.empty((2, len(places)), np.int64)
+            for position, row in enumerate(np.sort(scores, axis=1)):
+                part = slice(ends[position], ends[position + 1])
+                below[:, part] = row.searchsorted(edges[:, part])
+            within = functools.partial(within_rows, scores, band, query_of)
+        return self.settle(block, band, below, scores.size, within, exactly)
+
+    def _near(
+        self,
+        block: np.ndarray,
+        first: int,
+        scores: Float[np.ndarray, "t n"],
+        query: Int[np.ndarray, "k"],
+        column: Int[np.ndarray, "k"],
+    ) -> Near:
+        seen = ~self.uncounted(block[query], first + column)
+        return Near.of(scores, query[seen], column[seen])
 
     def settle(
         self,
         block: np.ndarray,
-        scores: Float[np.ndarray, "t n"],
         band: Band,
         below: Int[np.ndarray, "2 p"],
+        num_scores: int,
+        within: Within,
         exactly: Exactly,
     ) -> bool:
         """Adds to the counts of a block: what is nearer for certain, and of what is close that
@@ -140,9 +176,10 @@ class Counter:
 
         Args:
             block: [t] queries.
-            scores: [t, n] float32; inf for what does not count.
             band: of the P matches of the block.
             below: how many scores are below the bands, and below or within.
+            num_scores: of the block.
+            within: finds the scores within bands.
             exactly: gives exact scores.
 
         Returns:
@@ -150,14 +187,12 @@ class Counter:
         """
         places, query_of = self.places(block)
         ahead, close = below[0].copy(), below[1] - below[0]
-        if close.sum() > EXACT_SHARE * scores.size:
+        if close.sum() > EXACT_SHARE * num_scores:
             return False
         for some in cut(np.flatnonzero(close), CLOSE_AT_ONCE):
-            rows = scores[query_of[some]]
-            within = (rows >= band.low[some][:, None]) & (rows <= band.high[some][:, None])
-            of_match, columns = np.nonzero(within)
+            of_match, columns, scores = within(some)
             exact = exactly(query_of[some][of_match], columns)
-            if np.abs(exact - rows[within]).max() > band.error / 2:
+            if np.abs(exact - scores).max() > band.error / 2:
                 return False
             not_farther = exact <= self.own[places[some]][of_match]
             ahead[some] += np.bincount(of_match[not_farther], minlength=len(some))
@@ -171,6 +206,16 @@ class Counter:
         query_of = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         ahead = self._ahead[np.lexsort((self._ahead, query_of))]
         return ahead + 1 + np.arange(len(ahead)) - offsets[query_of]
+
+
+def within_rows(
+    scores: Float[np.ndarray, "t n"], band: Band, query_of: np.ndarray, some: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Within` of all scores of a block."""
+    rows = scores[query_of[some]]
+    within = (rows >= band.low[some][:, None]) & (rows <= band.high[some][:, None])
+    of_match, columns = np.nonzero(within)
+    return of_match, columns, rows[within]
 
 
 def passes(labels: Labels, size: int, dimensions: int) -> Iterator[list[np.ndarray]]:
@@ -196,22 +241,26 @@ def query_blocks(labels: Labels, size: int) -> list[np.ndarray]:
 
 
 def score_matches(
-    counter: Counter, block: np.ndarray, left: GridRows, gallery: HostRows, metric: str
+    counter: Counter, block: np.ndarray, left: GridRows, gallery: GridGallery
 ) -> None:
-    """Exact scores of the matches of a block, one identity after the other."""
+    """Exact scores of the matches of a block, a few identities at a time."""
     labels = counter.labels
-    for positions in _runs(labels.identity[block]):
+    for positions in _runs(labels.identity[block], labels.num_matches[block]):
         places, query_of = counter.places(block[positions])
         wanted = labels.matches[places]
         query = left.rows[positions].astype(np.float64)
-        for rows in cut(np.unique(wanted), MATCH_ROWS):
-            right = on_grid(gallery.take(rows, len(rows)), metric)
-            here = (wanted >= rows[0]) & (wanted <= rows[-1])
+        rows, column = np.unique(wanted, return_inverse=True)
+        for start in range(0, len(rows), MATCH_ROWS):
+            right = gallery.take(rows[start : start + MATCH_ROWS])
+            here = column // MATCH_ROWS == start // MATCH_ROWS
             scores = exact_scores(query, right, slice(None))
-            column = np.searchsorted(rows, wanted[here])
-            counter.own[places[here]] = scores[query_of[here], column]
+            counter.own[places[here]] = scores[query_of[here], column[here] - start]
 
 
-def _runs(values: np.ndarray) -> list[np.ndarray]:
-    """Positions of equal values that follow each other."""
-    return np.split(np.arange(len(values)), np.flatnonzero(np.diff(values)) + 1)
+def _runs(identity: np.ndarray, num_matches: np.ndarray) -> list[np.ndarray]:
+    """Positions that follow each other, all of an identity together, with about
+    `MATCHES_AT_ONCE` matches or those of one identity."""
+    first = np.flatnonzero(np.diff(identity, prepend=-1))
+    before = np.cumsum(num_matches)[first] - num_matches[first]
+    begins = np.diff(before // MATCHES_AT_ONCE, prepend=0) > 0
+    return np.split(np.arange(len(identity)), first[begins])

@@ -17,6 +17,7 @@ from luperson_jax import sharding
 from luperson_jax.retrieval import counting, tiles
 from luperson_jax.retrieval.counting import Band, Counter
 from luperson_jax.retrieval.execution import Execution
+from luperson_jax.retrieval.grid_gallery import GridGallery
 from luperson_jax.retrieval.grid_rows import (
     GridRows,
     error_bound,
@@ -25,7 +26,7 @@ from luperson_jax.retrieval.grid_rows import (
     on_grid,
 )
 from luperson_jax.retrieval.labels import NOBODYS, Labels
-from luperson_jax.retrieval.rows import HostRows, row_blocks
+from luperson_jax.retrieval.rows import HostRows
 from luperson_jax.retrieval.tiles import COLUMNS, EVERYWHERE, ROWS, Grid, OnDevices
 
 MATCHES_AT_ONCE = 32
@@ -76,11 +77,12 @@ def ranks_of_features(
 ) -> np.ndarray:
     """As that of `match_ranks`."""
     grid, counter = tiles.grid_of(execution), Counter(labels)
+    rights = GridGallery(gallery, metric, grid.width)
     for blocks in counting.passes(labels, grid.shape.queries, query.shape[1]):
         lefts = [on_grid(query.take(block, len(block)), metric) for block in blocks]
         for block, left in zip(blocks, lefts, strict=True):
-            counting.score_matches(counter, block, left, gallery, metric)
-        walk = _walk(counter, list(zip(blocks, lefts, strict=True)), gallery, metric, grid)
+            counting.score_matches(counter, block, left, rights)
+        walk = _walk(counter, list(zip(blocks, lefts, strict=True)), rights, grid)
         for compared in tiles.one_ahead(walk):
             _settle(counter, compared, grid)
     return counter.ranks()
@@ -89,19 +91,23 @@ def ranks_of_features(
 def _walk(
     counter: Counter,
     queries: list[tuple[np.ndarray, GridRows]],
-    gallery: HostRows,
-    metric: str,
+    gallery: GridGallery,
     grid: Grid,
 ) -> Iterator[Compared]:
     labels, mesh = counter.labels, grid.mesh
     whole, cut = sharding.replicated(mesh), sharding.over_batch(mesh)
+    size = grid.shape.queries
     sides = [
-        jax.device_put(_side(left, labels.query_group, labels.identity, block, grid), whole)
+        jax.device_put(_side(left, labels.query_group[block], labels.identity[block], size), whole)
         for block, left in queries
     ]
-    for first, num, features in row_blocks(gallery, 0, grid.width):
-        right, rows = on_grid(features, metric), np.arange(first, first + num)
-        columns = _side(right, labels.gallery_group, labels.gallery_identity, rows, grid)
+    for first in gallery.firsts:
+        right = gallery.block(first)
+        num = len(right.rows)
+        group, identity = (
+            one[first : first + num] for one in (labels.gallery_group, labels.gallery_identity)
+        )
+        columns = _side(right, group, identity, grid.width)
         columns = jax.device_put(columns, cut)
         for (block, left), side in zip(queries, sides, strict=True):
             places, query_of = counter.places(block)
@@ -114,18 +120,13 @@ def _walk(
             yield Compared(block, first, num, left, right, band, scores, below)
 
 
-def _side(
-    some: GridRows, group: np.ndarray, identity: np.ndarray, rows: np.ndarray, grid: Grid
-) -> Side:
+def _side(some: GridRows, group: np.ndarray, identity: np.ndarray, size: int) -> Side:
     """A block, filled up with rows that nobody sees."""
-    size = grid.width if len(some.rows) == grid.width else grid.shape.queries
-    padding = size - len(some.rows)
-    groups = np.full(size, NOBODYS, np.int32)
-    identities = np.full(size, NOBODYS, np.int32)
-    groups[: len(rows)], identities[: len(rows)] = group[rows], identity[rows]
-    filled = np.pad(some.rows, ((0, padding), (0, 0))) if padding else some.rows
-    offset = np.pad(some.offset, (0, padding)).astype(np.float32)
-    return Side(filled, offset, groups, identities)
+    padding = (0, size - len(some.rows))
+    labels = (np.pad(one, padding, constant_values=NOBODYS) for one in (group, identity))
+    rows = np.pad(some.rows, (padding, (0, 0))) if padding[1] else some.rows
+    offset = np.pad(some.offset, padding).astype(np.float32)
+    return Side(rows, offset, *(one.astype(np.int32) for one in labels))
 
 
 def _edges(band: Band, query_of: np.ndarray, grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -159,7 +160,8 @@ def _settle(counter: Counter, compared: Compared, grid: Grid) -> None:
     here = (
         np.asarray(scores)[: len(block), :num] if close else np.empty((len(block), 0), np.float32)
     )
-    if not counter.settle(block, here, band, counts, exactly):
+    within = functools.partial(counting.within_rows, here, band, query_of)
+    if not counter.settle(block, band, counts, len(block) * num, within, exactly):
         counter.add_known(block, first, exact_scores(left.wide(), right, slice(0, num)))
 
 

@@ -14,7 +14,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+
+from luperson_jax.shapes import Float, Int
 
 BITS = 26
 """Of a row's length: sums of products are whole numbers below 2^53, which float64 holds."""
@@ -23,8 +24,8 @@ UNIT = 2.0**-24
 DEVIATIONS = 8
 SMALLEST = -100
 """Exponent of the shortest Euclidean rows that keep all bits; of shorter ones the last are cut."""
-AT_ONCE = 2**19
-"""Numbers in float64 at a time: 4 MB."""
+AT_ONCE = 2**17
+"""Numbers in float64 at a time: 1 MB, which stays in a core's cache."""
 
 
 class GridRows(NamedTuple):

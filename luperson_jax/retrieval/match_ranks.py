@@ -17,6 +17,7 @@ import threadpoolctl
 
 from luperson_jax.retrieval.counting import Counter, passes, query_blocks, score_matches
 from luperson_jax.retrieval.execution import Execution, TileShape
+from luperson_jax.retrieval.grid_gallery import GridGallery
 from luperson_jax.retrieval.grid_rows import (
     GridRows,
     error_bound,
@@ -25,7 +26,7 @@ from luperson_jax.retrieval.grid_rows import (
     on_grid,
 )
 from luperson_jax.retrieval.labels import Labels
-from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows, row_blocks
+from luperson_jax.retrieval.rows import HostRows, KnownDistances, read_rows
 
 LEAST_QUERIES, MOST_QUERIES = 32, 1024
 """Queries of a block."""
@@ -51,18 +52,19 @@ def ranks_of_features(
     rows = max(1, BLOCK_ELEMENTS // max(dimensions, queries))
     shape = execution.tile or TileShape(queries, rows)
     counter = Counter(labels)
-
-    def prepared(block: np.ndarray) -> GridRows:
-        left = on_grid(query.take(block, len(block)), metric)
-        score_matches(counter, block, left, gallery, metric)
-        return left
-
     limits = threadpoolctl.threadpool_limits
     with ONE_AT_A_TIME, limits(1, "blas"), futures.ThreadPoolExecutor(_num_threads()) as pool:
+        rights = GridGallery(gallery, metric, shape.gallery, pool.map)
+
+        def prepared(block: np.ndarray) -> GridRows:
+            left = on_grid(query.take(block, len(block)), metric)
+            score_matches(counter, block, left, rights)
+            return left
+
         for blocks in passes(labels, shape.queries, dimensions):
             lefts = list(pool.map(prepared, blocks))
             jobs = collections.deque()
-            for first, right in _on_grid_ahead(pool, gallery, shape.gallery, metric):
+            for first, right in _one_ahead(pool, rights):
                 for block, left in zip(blocks, lefts, strict=True):
                     jobs.append(pool.submit(_count, counter, block, first, left, right))
                 while len(jobs) > len(blocks):
@@ -72,21 +74,13 @@ def ranks_of_features(
     return counter.ranks()
 
 
-def _on_grid_ahead(
-    pool: futures.Executor, gallery: HostRows, size: int, metric: str
-) -> Iterator[tuple[int, GridRows]]:
+def _one_ahead(pool: futures.Executor, gallery: GridGallery) -> Iterator[tuple[int, GridRows]]:
     """First row and rows of every gallery block, each after the next was begun."""
-    pieces = row_blocks(gallery, 0, size)
-
-    def read() -> tuple[int, GridRows] | None:
-        for first, num, features in pieces:
-            return first, on_grid(features[:num], metric)
-        return None
-
-    begun = pool.submit(read)
-    while (found := begun.result()) is not None:
-        begun = pool.submit(read)
-        yield found
+    begun = [pool.submit(gallery.block, first) for first in gallery.firsts[:1]]
+    for number, first in enumerate(gallery.firsts):
+        right = begun.pop().result()
+        begun += [pool.submit(gallery.block, next) for next in gallery.firsts[number + 1 :][:1]]
+        yield first, right
 
 
 def _even_blocks(num_queries: int) -> int:

@@ -205,7 +205,7 @@ def _cmc_of_draw(ranks_of: RanksOf, drawn: Labels, max_rank: int) -> np.ndarray:
 
 
 def _draw_gallery(
-    labels: Labels, gallery_pid: np.ndarray, generator: np.random.Generator
+    labels: Labels, gallery_pid: np.ndarray, generator: "np.random.Generator"
 ) -> Labels:
     """Labels with one match of each query, by which only images of the draw stand before it."""
     seen = np.flatnonzero(labels.gallery_group != NOBODYS)
@@ -226,7 +226,7 @@ def _draw_gallery(
     )
 
 
-def _one_of_each(pid: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _one_of_each(pid: np.ndarray, generator: "np.random.Generator") -> np.ndarray:
     """A random row of every identity."""
     order = generator.permutation(len(pid))
     return order[np.unique(pid[order], return_index=True)[1]]

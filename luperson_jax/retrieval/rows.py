@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from data_pipeline.errors import InputError
 from luperson_jax.retrieval import inputs
+from luperson_jax.shapes import Float
 
 KnownDistances = Callable[[np.ndarray], Any]
 """Rows of the query set -> their distances to the whole gallery, an array [t, N]."""

@@ -13,9 +13,11 @@ from luperson_jax.measure.figures import all_ranking_values
 from luperson_jax.retrieval import (
     counting,
     device_counting,
+    grid_gallery,
     grid_rows,
     inputs,
     match_ranks,
+    near_scores,
     ranking,
 )
 from luperson_jax.retrieval.execution import Execution, TileShape
@@ -72,6 +74,21 @@ def test_any_number_of_threads_gives_the_same_bytes(apart, monkeypatch):
     for threads in (1, 2, 5, 16):
         monkeypatch.setattr(match_ranks, "_num_threads", lambda threads=threads: threads)
         assert as_json(ranking.rank(query, gallery)) == as_json(whole), threads
+
+
+@pytest.mark.parametrize("most_near", [-1, 1], ids=["whole rows", "near scores"])
+@pytest.mark.parametrize("kept", [0, 2**28], ids=["made again", "kept"])
+@pytest.mark.parametrize("metric", inputs.METRICS)
+@pytest.mark.parametrize("apart", [3e-7, 0.5])
+def test_all_ways_to_count_give_the_same_bytes(apart, metric, kept, most_near, monkeypatch):
+    query, gallery = crowded(3, apart)
+    whole = ranking.rank(query, gallery, metric=metric)
+    assert_same_report(whole, exactly_ranked(query, gallery, metric))
+    monkeypatch.setattr(near_scores, "MOST_SHARE", most_near)
+    monkeypatch.setattr(grid_gallery, "KEPT_BYTES", kept)
+    for execution in (Execution(), Execution(TileShape(5, 7))):
+        report = ranking.rank(query, gallery, metric=metric, execution=execution)
+        assert as_json(report) == as_json(whole)
 
 
 @pytest.mark.parametrize("dimensions", [2, 512])
