@@ -1,5 +1,8 @@
 """A run that ends early, without a signal."""
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from luperson_jax.run import setup
@@ -9,8 +12,9 @@ class Interruption(Exception):
     """Stands for whatever ends a run early."""
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Lets the next run make so many steps and no more."""
+@contextlib.contextmanager
+def cut_short(steps: int) -> Iterator[None]:
+    """A block whose run makes so many steps and no more."""
     original = setup.compile_step
 
     def compile_step(current):
@@ -24,4 +28,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
         return limited
 
-    monkeypatch.setattr(setup, "compile_step", compile_step)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "compile_step", compile_step)
+        with pytest.raises(Interruption):
+            yield

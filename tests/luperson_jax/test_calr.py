@@ -15,7 +15,7 @@ from luperson_jax.tasks.calr_local import CalrLocal
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests import stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import cut_short
 
 CLUSTERING = {"task__k1": 8, "task__k2": 2, "task__min_samples": 2, "task__eps": 0.7}
 
@@ -44,19 +44,15 @@ def lines_of(workdir):
     return [json.loads(line) for line in (workdir / METRICS_FILE).read_text().splitlines()]
 
 
-def test_cut_anywhere_a_run_ends_as_one_that_went_through(
-    labelled_world, tmp_path, monkeypatch, labels_file
-):
+def test_cut_anywhere_a_run_ends_as_one_that_went_through(labelled_world, tmp_path, labels_file):
     """Also inside the epoch in which the loss of the cameras ends and weights begin."""
     switches = {"task__camera_epochs": 1, "task__weights_from_epoch": 1}
     often = {"train__checkpoint_every_steps": 1, "train__log_every_steps": 1}
     recipe = recipe_of(labelled_world, task__local_labels=labels_file, **often, **switches)
     run(recipe, tmp_path / "whole")
     for steps in (1, 2, 2):
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, steps)
-            with pytest.raises(Interruption):
-                run(recipe, tmp_path / "pieces")
+        with cut_short(steps):
+            run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0] == 6
@@ -128,14 +124,10 @@ def small_config(monkeypatch, labelled_world):
     monkeypatch.setattr(command.config, "read", read)
 
 
-def test_every_camera_gets_labels_of_its_best_epoch(
-    labelled_world, tmp_path, small_config, capsys, monkeypatch
-):
+def test_every_camera_gets_labels_of_its_best_epoch(labelled_world, tmp_path, small_config, capsys):
     given = ["local-labels", "--config", "any", "--root", str(tmp_path / "local")]
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 3)  # inside the run of the first camera
-        with pytest.raises(Interruption):
-            cli.main(given)
+    with cut_short(3):  # inside the run of the first camera
+        cli.main(given)
     assert cli.main(given) == 0
     assert "purity" in capsys.readouterr().out
     table = datasets.load("market1501", str(labelled_world)).train

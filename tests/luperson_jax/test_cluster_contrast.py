@@ -17,7 +17,7 @@ from luperson_jax.tasks.cluster_contrast import ClusterContrast
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests import stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import Interruption, cut_short
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +40,8 @@ def lines_of(workdir):
 def test_cut_anywhere_a_run_ends_as_one_that_went_through(labelled_world, tmp_path, monkeypatch):
     recipe = recipe_of(labelled_world, train__checkpoint_every_steps=1)
     run(recipe, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 3)  # inside the second epoch
-        with pytest.raises(Interruption):
-            run(recipe, tmp_path / "pieces")
+    with cut_short(3):  # inside the second epoch
+        run(recipe, tmp_path / "pieces")
 
     def cut(*given):  # inside the clustering of the third
         raise Interruption

@@ -9,7 +9,7 @@ from luperson_jax import sharding, tasks
 from luperson_jax.run import setup, states
 from tests import stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import cut_short
 
 OPTIMIZERS = ("sgd", "adam", "lars", "rmsprop")
 
@@ -56,17 +56,15 @@ def test_a_device_holds_its_part_and_the_result_stays(optimizer, labelled_world,
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_run_may_go_on_with_the_other(first, labelled_world, tmp_path, monkeypatch):
+def test_a_run_may_go_on_with_the_other(first, labelled_world, tmp_path):
     """Cut or whole is no part of what a checkpoint holds."""
     changes = {"train__checkpoint_every_steps": 1}
     one, other = (
         recipe_of(labelled_world, optim__shard_state=flag, **changes) for flag in (first, not first)
     )
     run(one, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 4)  # of 9 steps
-        with pytest.raises(Interruption):
-            run(one, tmp_path / "pieces")
+    with cut_short(4):  # of 9 steps
+        run(one, tmp_path / "pieces")
     run(other, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0] == 9
@@ -90,7 +88,7 @@ def test_what_a_task_cuts_stays_as_the_task_says(labelled_world, tmp_path):
     assert () in specs.values()
 
 
-def test_a_resumed_run_is_bit_equal(labelled_world, tmp_path, monkeypatch):
+def test_a_resumed_run_is_bit_equal(labelled_world, tmp_path):
     recipe = recipe_of(
         labelled_world,
         optim__shard_state=True,
@@ -98,9 +96,7 @@ def test_a_resumed_run_is_bit_equal(labelled_world, tmp_path, monkeypatch):
         train__average="ema",
     )
     run(recipe, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 5)
-        with pytest.raises(Interruption):
-            run(recipe, tmp_path / "pieces")
+    with cut_short(5):
+        run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     assert_trees_equal(final(tmp_path / "whole")[1], final(tmp_path / "pieces")[1])

@@ -19,7 +19,7 @@ from luperson_jax.tasks.spcl import Spcl
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests import stand_in
 from tests.helpers import assert_trees_equal, final, run, tiny
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import cut_short
 
 
 def contrast_by_hand(x, memory, classes, labels, temperature):
@@ -169,13 +169,11 @@ def recipe_of(monkeypatch, labelled_world):
     return make
 
 
-def test_cut_anywhere_a_run_ends_as_one_that_went_through(recipe_of, tmp_path, monkeypatch):
+def test_cut_anywhere_a_run_ends_as_one_that_went_through(recipe_of, tmp_path):
     recipe = recipe_of(train__checkpoint_every_steps=1)
     run(recipe, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 3)
-        with pytest.raises(Interruption):
-            run(recipe, tmp_path / "pieces")
+    with cut_short(3):
+        run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0] == 6

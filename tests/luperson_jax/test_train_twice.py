@@ -2,26 +2,23 @@
 
 import jax
 import numpy as np
-import pytest
 
 from data_pipeline.read.loader import Loader
 from luperson_jax import sharding, tasks
 from luperson_jax.run import setup, states
 from tests.helpers import assert_equal_to_rounding, assert_trees_equal, final, run, tiny
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import cut_short
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, labelled_world):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, labelled_world):
     """Inside of an epoch; pre-trainings: test_pretraining_runs.py."""
     changes = {"train__average": "ema", "train__ema_decay": 0.9, "train__checkpoint_every_steps": 1}
     changes |= {"optim__micro_batches": 2, "optim__freeze_epochs": 1, "optim__clip_norm": 1.0}
     recipe = tiny("identify", labelled_world, **changes)
     run(recipe, tmp_path / "whole")
     for steps in (1, 2):  # stops inside the first epoch, then again
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, steps)
-            with pytest.raises(Interruption):
-                run(recipe, tmp_path / "pieces")
+        with cut_short(steps):
+            run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0]

@@ -14,7 +14,7 @@ from luperson_jax.tasks.upmnet import Upmnet
 from luperson_jax.workdir.metrics_file import METRICS_FILE
 from tests import stand_in
 from tests.helpers import TINY_MODEL, assert_equal_to_rounding, assert_trees_equal, final, run
-from tests.interruptions import Interruption, interrupt_after
+from tests.interruptions import cut_short
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +45,13 @@ def recipe_of(root, dataset="mars", **changes):
     return config.resolve(groups, tasks.OPTIONS)
 
 
-def test_cut_anywhere_a_run_ends_as_one_that_went_through(mars, tmp_path, monkeypatch):
+def test_cut_anywhere_a_run_ends_as_one_that_went_through(mars, tmp_path):
     """Also inside the epoch in which cameras begin to be matched; banks included."""
     recipe = recipe_of(mars, train__checkpoint_every_steps=1)
     report = run(recipe, tmp_path / "whole")
     for steps in (1, 2):
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, steps)
-            with pytest.raises(Interruption):
-                run(recipe, tmp_path / "pieces")
+        with cut_short(steps):
+            run(recipe, tmp_path / "pieces")
     run(recipe, tmp_path / "pieces")
     whole, pieces = final(tmp_path / "whole"), final(tmp_path / "pieces")
     assert whole[0] == pieces[0] == 6
