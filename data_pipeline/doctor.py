@@ -12,8 +12,8 @@ from data_pipeline.datasets import folders
 from data_pipeline.datasets.about import DataSet, count_of
 from data_pipeline.errors import InputError
 from data_pipeline.findings import Findings, PartCounts
-from data_pipeline.read import listing, storage
-from data_pipeline.read.decode import decode
+from data_pipeline.read import listing
+from data_pipeline.read.picture_files import read_picture
 from data_pipeline.table.records import Splits, Table, with_match
 
 AUTO = "auto"
@@ -92,7 +92,7 @@ def damaged(media: Iterable[str], workers: int = 4) -> list[tuple[str, str]]:
 
     def problem(media: str) -> tuple[str, str] | None:
         try:
-            decode(storage.read(media), media)
+            read_picture(media)
         except InputError as error:
             return media, str(error)
         return None

@@ -17,7 +17,7 @@ from absl import logging
 
 from data_pipeline import datasets, terminal
 from data_pipeline.errors import InputError
-from data_pipeline.read import atomic, decode, storage
+from data_pipeline.read import atomic, decode, picture_files
 from data_pipeline.synthetic import layouts
 from luperson_jax import config, tasks
 from luperson_jax.measure import html_report
@@ -59,7 +59,7 @@ def rank_raw_pixels(labelled: str) -> RankingReport:
     sets = []
     for table in (splits.query, splits.gallery):
         pictures = [
-            decode.to_canvas(decode.decode(storage.read(path), path), (HEIGHT, WIDTH))
+            decode.to_canvas(picture_files.read_picture(path), (HEIGHT, WIDTH))
             for path in table.media
         ]
         pixels = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)

@@ -10,8 +10,8 @@ import numpy as np
 
 from data_pipeline.crops.workers import process_pool
 from data_pipeline.errors import InputError
-from data_pipeline.read import storage
-from data_pipeline.read.decode import DecodeError, decode, to_canvas
+from data_pipeline.read.decode import DecodeError, to_canvas
+from data_pipeline.read.picture_files import read_picture
 
 LEVELS = 256
 CHUNK = 512
@@ -94,7 +94,7 @@ def _count(
     skipped = []
     for one in media:
         try:
-            picture = decode(_read(one), one)
+            picture = read_picture(one)
         except DecodeError as error:
             if not skip_unreadable:
                 raise
@@ -104,13 +104,6 @@ def _count(
         for channel in range(3):
             counts[channel] += np.bincount(picture[..., channel].ravel(), minlength=LEVELS)
     return counts, skipped
-
-
-def _read(media: str) -> bytes:
-    try:
-        return storage.read(media)
-    except InputError as error:
-        raise DecodeError(str(error), media) from error
 
 
 def _mapped(

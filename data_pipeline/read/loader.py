@@ -26,8 +26,9 @@ from absl import flags
 from grain.multiprocessing import SharedMemoryArray, SharedMemoryArrayMetadata
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import storage, worker
-from data_pipeline.read.decode import FILTERS, DecodeError, decode, to_canvas
+from data_pipeline.read import worker
+from data_pipeline.read.decode import FILTERS, DecodeError, to_canvas
+from data_pipeline.read.picture_files import read_picture
 from data_pipeline.table.records import UNLABELLED, Table
 
 PADDING = -1
@@ -137,7 +138,7 @@ class _StepReader:
         for candidate in self._candidates(row):
             if candidate not in self.unreadable:
                 try:
-                    return candidate, self._read(candidate)
+                    return candidate, read_picture(self.table.media[candidate])
                 except DecodeError as error:
                     if self.options.unreadable == "error":
                         raise
@@ -157,14 +158,6 @@ class _StepReader:
                 same = np.flatnonzero(column == column[row])
                 yield from np.roll(same, -1 - int(np.searchsorted(same, row)))[:-1].tolist()
         yield from ((row + ahead) % len(self.table) for ahead in range(1, len(self.table)))
-
-    def _read(self, row: int) -> np.ndarray:
-        name = self.table.media[row]
-        try:
-            data = storage.read(name)
-        except InputError as error:
-            raise DecodeError(str(error), name) from error
-        return decode(data, name)
 
 
 class _SharingReader:

@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data_pipeline.read import atomic, decode, storage
+from data_pipeline.read import atomic
+from data_pipeline.read.picture_files import read_picture
 from data_pipeline.table.records import UNLABELLED
 from luperson_jax.lengths import unit_rows
 from luperson_jax.retrieval.verification import Curve, PairCounts
@@ -193,15 +194,6 @@ def sheet(lists: Sequence[Sequence[Shown]], title: str = "") -> Figure:
     if title:
         figure.suptitle(title, fontsize=10, x=0.01, ha="left", y=1 - 0.08 / height, va="top")
     return figure
-
-
-def read_picture(key: str) -> np.ndarray:
-    """The pixels [H, W, 3] uint8 of the picture that a key names.
-
-    Raises:
-        InputError: the picture cannot be read.
-    """
-    return decode.decode(storage.read(key), key)
 
 
 def read_strip(keys: Sequence[str], height: int) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipeline.errors import InputError
-from data_pipeline.read import decode, storage
+from data_pipeline.read.picture_files import read_picture
 
 Picture = str | os.PathLike | np.ndarray | Image.Image
 """A file, an array [H, W, 3] of uint8 in RGB, or a picture of Pillow."""
@@ -62,8 +62,7 @@ def pixels(picture: Picture) -> np.ndarray:
         InputError: a file that cannot be read, or an array that is no RGB picture of uint8.
     """
     if isinstance(picture, str | os.PathLike):
-        path = os.fspath(picture)
-        return decode.decode(storage.read(path), path)
+        return read_picture(os.fspath(picture))
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))
     if not isinstance(picture, np.ndarray):

@@ -153,6 +153,18 @@ def test_skip_takes_the_next_row_of_the_same_identity(table, num_workers, kind):
     assert all("not a picture" in reason for reason in loader.skipped.values())
 
 
+def test_what_vanished_is_named_once(table):
+    gone = pathlib.Path(table.media[5])
+    gone.unlink()
+    with pytest.raises(DecodeError) as caught:
+        list(Loader(table, samplers.sequential(24, 4), options()))
+    assert str(caught.value).startswith(f"cannot read the picture {gone}: No such file")
+    assert str(caught.value).count(str(gone)) == 1
+    loader = Loader(table, samplers.sequential(24, 4), options(unreadable="skip"))
+    list(loader)
+    assert str(gone) not in loader.skipped[str(gone)]
+
+
 def test_skip_wraps_within_the_identity_and_carries_the_replacement(table):
     same = np.flatnonzero(table.pid == 3)
     damage(table, same[-1:])

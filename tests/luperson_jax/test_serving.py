@@ -112,7 +112,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (32, 16, 3), dtype=np.uint8)
         ([], "no picture was given"),
         (7, "int is no picture"),
         ([None], "NoneType is no picture"),
-        ("no/such.jpg", "cannot read no/such.jpg.*check the path"),
+        ("no/such.jpg", "cannot read the picture no/such.jpg: No such file.*check the path"),
     ],
 )
 def test_what_is_no_picture_is_told(model, wrong, words):
