@@ -127,6 +127,11 @@ class _Unpickler(_PYTHON):
         else:
             raise Refused(f"a {type(target).__name__} with a state of its own")
 
+    def load_bytearray8(self) -> None:
+        """Takes the bytes that are there; Python's own first makes as many as are announced."""
+        self.load_binbytes8()
+        self.append(self._bytearray(self.stack.pop()))
+
     def _bytearray(self, data: bytes | str = b"", encoding: str = "latin1") -> bytearray:
         self._spend(len(data))
         return bytearray(data if isinstance(data, bytes) else _encode(data, encoding))
@@ -137,6 +142,7 @@ class _Unpickler(_PYTHON):
             raise ValueError("it grows to a multiple of its size")
 
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 def load(path: str | os.PathLike) -> Any:

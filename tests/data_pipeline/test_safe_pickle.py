@@ -235,7 +235,9 @@ HUGE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
         [b"h\x05"],
         [b"\x8e", struct.pack("<Q", 2**40), b"x"],
         [b"\x8d", struct.pack("<Q", 2**63), b"x"],
+        [b"\x96", struct.pack("<Q", 2**31), b"x"],  # as many bytes as memory may well have
         [b"\x96", struct.pack("<Q", 2**40), b"x"],
+        [b"\x96", struct.pack("<Q", 2**63), b"x"],
         [b"X", struct.pack("<I", 2**31), b"x"],
         [b"\x8b", struct.pack("<I", 2**31), b"x"],
         [*BEGIN, HUGE, b"\x85C\x01b\x87R", *array_state("<f8", b"K\x03\x85", b"C\0")],
