@@ -17,6 +17,7 @@ from luperson_jax import cli
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+WRITTEN = [name for name in NAMES if "datasets/" not in name]  # by hand, and not by a script
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"(?:^|\n)\n((?:    .*(?:\n|$)|\n(?=    ))+)")
 FORM = re.compile(r"--to PROGRAM")
@@ -57,6 +58,13 @@ def test_links_lead_somewhere(name):
         assert there.exists(), f"{target} leads nowhere"
         if anchor:
             assert anchor in anchors(there), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("name", [*WRITTEN, "CHANGELOG.md"])
+def test_lines_of_prose_are_no_longer_than_120(name):
+    text = re.sub(r"^```\w*\n.*?^```", "", (ROOT / name).read_text(), flags=re.M | re.S)
+    prose = re.sub(r"^ *(?:\||    |!\[).*", "", text, flags=re.M)  # no tables, blocks, pictures
+    assert [line for line in prose.splitlines() if len(line) > 120] == []
 
 
 def test_every_page_is_in_the_table_of_the_readme():
