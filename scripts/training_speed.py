@@ -232,10 +232,12 @@ def peak_memory(program_bytes: int) -> dict[str, Any]:
 
 
 def alternate(turns: Mapping[str, Turn], rounds: int, num_steps: int) -> dict[str, list[float]]:
-    """Seconds of each turn, round by round; idle threads of the turn before spin for a while."""
+    """Seconds of each turn, round by round. Each begins with a step that is not counted, as the
+    turn before has taken the memory, and after a rest, as its idle threads spin for a while."""
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, turn in turns.items():
+            turn(1)
             time.sleep(REST_SECONDS)
             seconds[name].append(turn(num_steps))
     return seconds
