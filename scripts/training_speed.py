@@ -189,7 +189,11 @@ def analyse(current: setup.Run, state: Any, batch: Batch) -> dict[str, Any]:
         compiled = lowered.compile()
     seconds = {"trace": traced - began, "compile": time.perf_counter() - traced}
     num = len(batch.mask)
-    written: Any = lowered.cost_analysis()
+    # For one device: where a program is written for several, some of it is one device's part.
+    one = sharding.make_mesh(list(current.mesh.devices.flat[:1]))
+    place, method = str(current.workdir), type(current.task)
+    alone = setup.build(current.recipe, place, method, one, current.table)
+    written: Any = setup.lowered_step(alone).cost_analysis()
     optimized: Any = compiled.cost_analysis()
     sizes: Any = compiled.memory_analysis()
     needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
