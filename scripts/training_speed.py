@@ -235,13 +235,18 @@ def peak_memory(program_bytes: int) -> dict[str, Any]:
     }
 
 
-def alternate(turns: Mapping[str, Turn], rounds: int, num_steps: int) -> dict[str, list[float]]:
-    """Seconds of each turn, round by round. Each begins with a step that is not counted, as the
-    turn before has taken the memory, and after a rest, as its idle threads spin for a while."""
+def alternate(
+    turns: Mapping[str, Turn], rounds: int, num_steps: int, first: Mapping[str, str] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each turn, round by round.
+
+    Each begins with a step that is not counted, as the turn before has taken the memory: by
+    another turn where `first` names one. Then it rests, as threads of the turn before spin.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, turn in turns.items():
-            turn(1)
+            turns[(first or {}).get(name, name)](1)
             time.sleep(REST_SECONDS)
             seconds[name].append(turn(num_steps))
     return seconds
@@ -309,7 +314,9 @@ def measure(
             turn(WARM_UP_STEPS)
         memory.forget()
         looped.forget()
-        seconds = alternate(turns, rounds, steps)
+        # Workers are started for the turn that is timed alone.
+        first = {"loader": "memory", "loader_alone": "memory"}
+        seconds = alternate(turns, rounds, steps, first)
 
     batch_size = recipe.data.batch_size
     speeds = {name: speed(each, steps, batch_size) for name, each in seconds.items()}
