@@ -115,7 +115,7 @@ def test_a_page_without_pictures_says_so(evaluated, tmp_path):
         np.savez(tmp_path / f"{name}.npz", features=one.features, pid=one.pid, camera=one.camera)
         arrays = {"features": one.features, "pid": one.pid, "camera": one.camera}
         np.savez(tmp_path / f"gone-{name}.npz", key=[f"gone/{k}" for k in one.key], **arrays)
-    for prefix, words in (("", "do not say where"), ("gone-", "cannot read gone/")):
+    for prefix, words in (("", "do not say where"), ("gone-", "cannot read the picture gone/")):
         paths = [tmp_path / f"{prefix}{name}.npz" for name in PARTS]
         page = tmp_path / f"{prefix}out.html"
         assert (
